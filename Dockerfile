@@ -1,0 +1,75 @@
+# The submission image: engine/, models/ and predict.sh on a base with Python 3.11 or newer and its venv module.
+#   docker build -t attentiondmfnet .                        NVIDIA GPU, and CPU where there is none
+#   docker build -t attentiondmfnet --build-arg RUNTIME=cpu  the small one
+# (No `# syntax=` line: it would fetch a frontend from a registry, and the built-in one does.)
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+ARG RUNTIME=cuda
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+WORKDIR /build
+
+# pip lives in an environment of its own, so that none is in the image.
+RUN python3 -m venv /build/pip && python3 -m venv --without-pip /opt/venv
+
+# The packages before the engine: a change of the code leaves this layer, by far the largest, as it is.
+COPY pyproject.toml constraints.txt ./
+# OpenVINO runs the networks in the cpu flavour, twice as fast as ONNX Runtime, which would add 78 MB.
+RUN python3 -c "import sys, tomllib; \
+p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+extras = {k: p['optional-dependencies'][k] for k in ('cuda', 'cpu', 'tensorrt')}; \
+sys.argv[1] in extras or sys.exit(f'RUNTIME={sys.argv[1]}: there is only ' + ', '.join(extras)); \
+print(*p['dependencies'], *extras[sys.argv[1]], sep='\n')" "${RUNTIME}" >all.txt \
+ && if [ "${RUNTIME}" = cpu ]; then grep -v '^onnxruntime' all.txt; else cat all.txt; fi >requirements.txt
+# Both secrets are optional (an index of your own, a company's certificates) and stay out of every layer.
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    --mount=type=secret,id=ca_bundle,target=/etc/ssl/certs/ca-certificates.crt \
+    /build/pip/bin/pip --python /opt/venv/bin/python install \
+      --no-cache-dir --no-compile --disable-pip-version-check -c constraints.txt -r requirements.txt
+
+# Left out: tests, headers and type stubs; OpenVINO's plugins for Intel GPU and NPU with their tuning table (the engine
+# asks for CPU alone), its readers of other model formats than ONNX and its own, and its model converter.
+# hadolint ignore=DL3003  # WORKDIR takes no pattern, and the folder's name holds the Python version of the base
+RUN cd /opt/venv/lib/python3*/site-packages \
+ && rm -rf openvino/{include,cmake,tools,torch} openvino/libs/cache.json \
+      openvino/libs/libopenvino_{intel_gpu,intel_npu}_plugin.so \
+      openvino/libs/libopenvino_{gguf,jax,paddle,pytorch,tensorflow,tensorflow_lite}_frontend.so.* \
+      openvino/frontend/{jax,paddle,pytorch,tensorflow} \
+      onnxruntime/{quantization,tools,transformers} \
+      nvidia/*/include nvidia/*/lib/*.a \
+ && find . -type d -name tests -prune -exec rm -rf {} + \
+ && find . -name '*.pyi' -delete
+
+COPY engine/ /workspace/engine/
+# unchecked-hash: the image's files do not change, so no import looks at a source file's date (which a copy may alter).
+RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib /workspace/engine
+
+
+FROM ${BASE_IMAGE}
+ARG RUNTIME=cuda
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="attention-dmfnet" \
+      org.opencontainers.image.description="Thirteen abdominal organs from a CT (${RUNTIME}). Research only, not for clinical use." \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+# PYTHONUNBUFFERED: a container that is stopped has shown all its lines. PYTHONDONTWRITEBYTECODE: all of it is compiled
+# already, and the file system may be read-only. NVIDIA_*: what NVIDIA's container toolkit hands in: CUDA and nvidia-smi.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+COPY --from=build /opt/venv /opt/venv
+WORKDIR /workspace
+# Made here for engines that do not make mount points in a read-only image.
+RUN mkdir inputs outputs
+COPY models/ models/
+COPY --from=build /workspace/engine engine/
+COPY LICENSE predict.sh ./
+
+# No USER: the organisers' command writes to an outputs folder that root owns. `docker run --user 1000:1000` works too.
+CMD ["/bin/bash", "-c", "sh predict.sh"]

@@ -1,0 +1,57 @@
+# What people type. `make demo` and `make test` work from a bare clone with Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEV_EXTRAS := cpu,report,training,export,evaluation,dev
+CT ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check format container-test clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+setup: $(VENV)/.dev  ## environment for development: all that the tests and checks need
+
+demo: $(VENV)/.demo  ## label a phantom CT (or yours: make demo CT=path) and draw it into demo_output/
+	$(BIN)/python -m evaluation demo $(if $(CT),--ct "$(CT)") --to demo_output
+
+test: check  ## all checks, then all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## style, types, import layers, shell and Dockerfile lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck -s sh predict.sh
+	$(BIN)/shellcheck .ci/run tests/container/run.sh
+
+format: $(VENV)/.dev  ## sort imports and lay out the code
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+container-test:  ## build the image and run the organisers' command in it
+	bash tests/container/run.sh
+
+clean:  ## remove what these commands made
+	rm -rf $(VENV) demo_output build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# The stamps below make a second call instant; a change of pyproject.toml or constraints.txt installs again.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is missing or older than 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The lean environment of the demo: the engine with its CPU runtime, and Pillow for the picture. No torch.
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[cpu,report]'
+	@touch $@
+
+# Holds everything that the demo needs, hence the second stamp.
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[$(DEV_EXTRAS)]'
+	@touch $@ $(VENV)/.demo

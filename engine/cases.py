@@ -1,0 +1,71 @@
+"""The scans that are asked for, and what each of them is called. Nothing here needs SimpleITK or NumPy."""
+
+from pathlib import Path
+
+EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""File names that count as scans; upper and lower case are the same."""
+
+
+class InputError(Exception):
+    """Scans that are not there, or whose outputs would overwrite each other."""
+
+
+def case_name(path: Path) -> str:
+    """The case's name: the file's, without its extension and without one trailing ``_0000`` (FLARE22's rule)."""
+    name = stem(path)
+    return name.removesuffix("_0000") or name
+
+
+def output_path(case: Path, outputs: Path) -> Path:
+    """Where the label map of a scan goes."""
+    return outputs / f"{case_name(case)}.nii.gz"
+
+
+def list_cases(inputs: Path) -> list[Path]:
+    """The scans in a folder (not in folders below it), by name, or the one scan that ``inputs`` is.
+
+    Raises ``InputError`` if there is none, or if two of them would be written to the same output.
+    """
+    if inputs.is_dir():
+        try:
+            paths = sorted(path for path in inputs.iterdir() if _is_scan(path) and path.is_file())
+        except OSError as error:
+            raise InputError(f"cannot look into {inputs}: {error.strerror}") from error
+        if not paths:
+            raise InputError(f"no scan in {inputs}; put files named {_extensions_in_words()} there")
+    elif inputs.exists():
+        if not _is_scan(inputs):
+            raise InputError(f"{inputs} is not a scan that can be read; it should be named {_extensions_in_words()}")
+        paths = [inputs]
+    else:
+        raise InputError(f"no such file or folder: {inputs}")
+    _refuse_shared_names(paths)
+    return paths
+
+
+def stem(path: Path) -> str:
+    """The file's name without its extension, ``.nii.gz`` being one."""
+    name = path.name
+    for extension in EXTENSIONS:
+        if name.lower().endswith(extension):
+            return name[: -len(extension)]
+    return name
+
+
+def _is_scan(path: Path) -> bool:
+    return path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
+
+
+def _extensions_in_words() -> str:
+    return ", ".join(f"*{extension}" for extension in EXTENSIONS[:-1]) + f" or *{EXTENSIONS[-1]}"
+
+
+def _refuse_shared_names(paths: list[Path]) -> None:
+    first: dict[str, Path] = {}
+    for path in paths:
+        other = first.setdefault(case_name(path), path)
+        if other != path:
+            raise InputError(
+                f"{other.name} and {path.name} would both be written to {case_name(path)}.nii.gz; "
+                "rename one or predict them one at a time"
+            )

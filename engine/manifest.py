@@ -1,0 +1,170 @@
+"""``models/manifest.json``: all that travels from training to the engine, typed and checked.
+
+The structures below are the schema: an unknown, missing or mistyped field is an error, with its place in the file.
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+MANIFEST_NAME = "manifest.json"
+SCHEMA_VERSION = 1
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Voxels = Annotated[int, msgspec.Meta(ge=1)]
+
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+
+
+class ManifestError(Exception):
+    """A manifest that is missing, malformed or contradicts itself."""
+
+
+class KeepLargest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="keep", tag="largest"):
+    """Keep an organ's largest component; drop the organ if less than ``min_volume_ml`` is left."""
+
+    min_volume_ml: NotNegative = 0.0
+
+
+class KeepParts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="keep", tag="parts"):
+    """Keep the components of at least ``min_fraction`` of the largest one's volume, then as above."""
+
+    min_fraction: Share
+    min_volume_ml: NotNegative = 0.0
+
+
+class KeepAll(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="keep", tag="all"):
+    """Keep every component, then as above."""
+
+    min_volume_ml: NotNegative = 0.0
+
+
+ComponentRule = KeepLargest | KeepParts | KeepAll
+
+
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file that holds a stage's network: ``parity`` are its figures against the full-precision original."""
+
+    file: FileName
+    sha256: Sha256
+    precision: Precision
+    parity: dict[str, float | str] | None
+
+
+class NetworkInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The tensor that goes in: (1, 1, z, y, x), normalised intensities."""
+
+    name: Name
+    dtype: Literal["float32"]
+    layout: Literal["NCDHW"]
+
+
+class NetworkOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The tensor that comes out: (1, classes, z, y, x), scores before softmax; class 0 is the background."""
+
+    name: Name
+    classes: Annotated[int, msgspec.Meta(ge=2, le=255)]
+
+
+class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A network and how a scan is brought before it.
+
+    The scan is resampled to ``spacing_zyx`` mm while it is clipped to ``window_hu``, normalised by ``mean_hu`` and
+    ``std_hu``, and cut into tiles of ``tile_zyx`` voxels that overlap by at least ``overlap`` of a tile.
+    """
+
+    variants: Annotated[tuple[Variant, ...], msgspec.Meta(min_length=1)]
+    input: NetworkInput
+    output: NetworkOutput
+    spacing_zyx: tuple[Positive, Positive, Positive]
+    tile_zyx: tuple[Voxels, Voxels, Voxels]
+    overlap: Annotated[float, msgspec.Meta(ge=0, lt=1)]
+    window_hu: tuple[float, float]
+    mean_hu: float
+    std_hu: Positive
+
+    def __post_init__(self) -> None:
+        if not self.window_hu[0] < self.window_hu[1]:
+            raise ValueError(f"window_hu {list(self.window_hu)} must go from low to high")
+        if len({variant.file for variant in self.variants}) != len(self.variants):
+            raise ValueError("two variants share one file")
+
+    @property
+    def air(self) -> float:
+        """The normalised intensity of air: what lies beyond the edge of a scan."""
+        return (self.window_hu[0] - self.mean_hu) / self.std_hu
+
+
+class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How well one organ of one case was found; ``what`` says by which weights, and against whose labels."""
+
+    case: Name
+    what: Name
+    organ: Name
+    dsc: Share | None
+    nsd: Share | None
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of ``models/manifest.json``."""
+
+    schema_version: Literal[1]
+    release: Name
+    labels: dict[Name, Annotated[int, msgspec.Meta(ge=1, le=254)]]
+    roi_margin_mm: tuple[NotNegative, NotNegative, NotNegative]
+    components: dict[Name, ComponentRule]
+    coarse: Stage
+    fine: Stage
+    measured: tuple[Measured, ...]
+
+    def __post_init__(self) -> None:
+        if sorted(self.labels.values()) != list(range(1, len(self.labels) + 1)):
+            raise ValueError(f"labels must be numbered from 1 to {len(self.labels)} without gaps")
+        if self.fine.output.classes != len(self.labels) + 1:
+            raise ValueError(
+                f"{len(self.labels)} labels and a background do not make {self.fine.output.classes} classes"
+            )
+        if self.coarse.output.classes != 2:
+            raise ValueError(f"the coarse stage must have 2 classes, not {self.coarse.output.classes}")
+        if not all(math.isfinite(mm) for mm in self.roi_margin_mm):
+            raise ValueError("roi_margin_mm must be finite")
+        if set(self.components) != set(self.labels):
+            odd = ", ".join(sorted(set(self.components) ^ set(self.labels)))
+            raise ValueError(f"every label needs one rule in components, and nothing else does; see {odd}")
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def load_manifest(models: Path) -> Manifest:
+    """Read ``manifest.json`` in the folder ``models``.
+
+    Raises ``ManifestError`` if it is not there, was made for another version of the schema, or is not valid.
+    """
+    path = models / MANIFEST_NAME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ManifestError(
+            f"no manifest at {path}; run `python -m export` first, or name the folder with --models"
+        ) from None
+    except OSError as error:
+        raise ManifestError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        version = msgspec.json.decode(content, type=_Version).schema_version
+        if version != SCHEMA_VERSION:
+            raise ManifestError(
+                f"{path} is of schema version {version}, this engine reads version {SCHEMA_VERSION}; "
+                "take the models and the engine from the same release"
+            )
+        return msgspec.json.decode(content, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise ManifestError(f"{path} is not valid: {error}; export it again") from error

@@ -1,0 +1,119 @@
+"""Claims about the frame: the packages' layers, the requirements, the image's recipe, and what the README repeats."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from engine.organs import ORGANS
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = {
+    "export": {"training", "evaluation", "engine"},
+    "training": {"evaluation", "engine"},
+    "evaluation": {"engine"},
+    "cluster": {"engine"},
+    "engine": set[str](),
+}
+"""For each package, the ones that it may import."""
+
+PACKAGES = [name for name in LAYERS if (ROOT / name / "__init__.py").exists()]
+
+
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def pinned_versions() -> dict[str, Version]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line.split("==") for line in lines if not line.startswith("#")]
+    assert len({canonicalize_name(name) for name, _ in pins}) == len(pins), "a package is pinned twice"
+    return {canonicalize_name(name): Version(version) for name, version in pins}
+
+
+def imports_of(package: str) -> Iterator[tuple[Path, str]]:
+    """Each import statement anywhere in ``package``, those inside functions too, by the top-level name it asks for."""
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from ((path, alias.name.partition(".")[0]) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                yield path, node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_go_one_way(package: str) -> None:
+    forbidden = set(LAYERS) - LAYERS[package] - {package}
+    assert [(path.name, name) for path, name in imports_of(package) if name in forbidden] == []
+
+
+def test_the_import_linter_guards_every_package_that_is_there() -> None:
+    settings = pyproject()["tool"]["importlinter"]
+    layers = next(contract["layers"] for contract in settings["contracts"] if contract["type"] == "layers")
+    assert sorted(settings["root_packages"]) == sorted(PACKAGES)
+    assert sorted(re.findall(r"\w+", " ".join(layers))) == sorted(PACKAGES)
+
+
+def test_image_io_alone_knows_simpleitk() -> None:
+    assert {path.name for path, name in imports_of("engine") if name == "SimpleITK"} == {"image_io.py"}
+
+
+def test_the_engine_imports_its_four_requirements_and_a_runtime_and_nothing_else() -> None:
+    declared = {canonicalize_name(Requirement(text).name) for text in pyproject()["project"]["dependencies"]}
+    assert declared == {"numpy", "simpleitk", "connected-components-3d", "msgspec"}
+    foreign = {name for _, name in imports_of("engine") if name not in LAYERS and name not in sys.stdlib_module_names}
+    assert foreign <= {"numpy", "SimpleITK", "cc3d", "msgspec"} | {"openvino", "onnxruntime", "tensorrt"}
+
+
+def test_every_requirement_is_pinned_to_a_version_that_satisfies_it() -> None:
+    project = pyproject()["project"]
+    pins = pinned_versions()
+    groups = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
+    for group, texts in groups.items():
+        for requirement in map(Requirement, texts):
+            pin = pins.get(canonicalize_name(requirement.name))
+            assert pin is not None, f"{requirement.name} ({group}) has no line in constraints.txt"
+            assert requirement.specifier.contains(pin), f"{requirement} ({group}) does not allow its pin {pin}"
+
+
+def test_no_pin_names_a_build_for_one_machine() -> None:
+    assert {name: str(pin) for name, pin in pinned_versions().items() if pin.local} == {}
+
+
+def test_no_extra_mixes_the_two_onnx_runtimes() -> None:
+    extras = pyproject()["project"]["optional-dependencies"]
+    together = re.search(r"^DEV_EXTRAS := (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert together is not None
+    sets = [*extras.values(), [text for extra in together[1].split(",") for text in extras[extra]]]
+    for texts in sets:
+        names = {Requirement(text).name for text in texts}
+        assert not {"onnxruntime", "onnxruntime-gpu"} <= names
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = pyproject()["project"]["version"]
+    in_image = re.search(r"^ARG VERSION=(\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    in_changelog = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert in_image is not None
+    assert in_changelog is not None
+    assert (in_image[1], in_changelog[1]) == (version, version)
+
+
+def test_the_builder_sees_all_that_the_dockerfile_copies() -> None:
+    admitted = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copies = re.findall(r"^COPY (?!--from)(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    copied = {source.rstrip("/") for line in copies for source in line.split()[:-1]}
+    assert copied == admitted
+
+
+def test_the_readme_names_each_label_as_the_engine_does() -> None:
+    rows = re.findall(r"\|\s*(\d+)\s*\|\s*([a-z][a-z ]*?)\s*(?=\|)", (ROOT / "README.md").read_text())
+    assert sorted({(int(label), name) for label, name in rows}) == list(enumerate(ORGANS, start=1))
