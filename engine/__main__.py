@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from engine.cases import InputError, case_name, list_cases, output_path
 from engine.cpus import available_cpus
+from engine.marks import TRACE_VARIABLE, TraceError, step, tracing
 from engine.progress import Progress
 
 if TYPE_CHECKING:
@@ -34,27 +35,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # NumPy reads this when it is imported, and would start a thread for every CPU of the host
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(available_cpus()))
-    signal.signal(signal.SIGTERM, _stop)
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
-        return _predict(options)
+        with tracing(os.environ.get(TRACE_VARIABLE)):
+            return _predict(options)
+    except TraceError as error:
+        print(f"python -m engine: {error}", file=sys.stderr)
+        return UNUSABLE
     except KeyboardInterrupt:
         print("\ninterrupted; the label maps that are there are complete", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _predict(options: argparse.Namespace) -> int:
     # Imported late, and not at the top: --help answers at once, and the networks load on their own thread while
     # SimpleITK is still being imported.
-    from engine.manifest import ManifestError, load_manifest
-    from engine.network import NetworkError
-    from engine.runtime import start_loading
+    with step("import"):
+        from engine.manifest import ManifestError, load_manifest
+        from engine.network import NetworkError
+        from engine.runtime import start_loading
 
     try:
         cases = list_cases(options.inputs)
         _prepare_outputs(options.outputs, cases)
         missing = [case for case in cases if options.overwrite or not output_path(case, options.outputs).exists()]
         manifest = load_manifest(options.models)
-        networks = start_loading(options.models, manifest, options.device, options.backend) if missing else None
+        chosen = options.device, options.backend, options.precision, options.gpu_memory_mb
+        networks = start_loading(options.models, manifest, *chosen) if missing else None
         progress = Progress(len(cases), sys.stderr)
         failed = _report_all(_reports(cases, missing, options.outputs, manifest, networks, progress), progress, options)
     except (InputError, ManifestError, NetworkError) as error:
@@ -81,7 +90,8 @@ def _reports(
             yield skipped(case_name(case), output_path(case, outputs))
     if networks is None:
         return
-    from engine.batch import predict
+    with step("import"):
+        from engine.batch import predict
 
     networks.runtime.add_done_callback(lambda runtime: _tell_runtime(runtime, progress))
     yield from predict(missing, outputs, manifest, networks, lambda case, what: progress.show(f"{case}: {what}"))
@@ -142,7 +152,22 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--models", type=Path, default=DEFAULT_MODELS, help="the folder that holds manifest.json")
     command.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
     command.add_argument(
-        "--backend", choices=["auto", "openvino", "onnxruntime"], default="auto", help="the runtime; default: auto"
+        "--backend",
+        choices=["auto", "openvino", "onnxruntime", "tensorrt"],
+        default="auto",
+        help="the runtime; default: auto",
+    )
+    command.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16", "float16", "int8"],
+        help="default: the fastest that was proven equal on this kind of machine",
+    )
+    command.add_argument(
+        "--gpu-memory-mb",
+        metavar="MB",
+        type=int,
+        default=2048,
+        help="most memory to use on the GPU, CUDA's own included; default: 2048",
     )
     command.add_argument("--overwrite", action="store_true", help="label again what is in OUTPUTS already")
     command.add_argument("--json", action="store_true", help="one JSON object per case on standard output")

@@ -36,19 +36,22 @@ def keep_components(
 def _keep_organ(part: npt.NDArray[np.uint8], label: int, rule: ComponentRule, min_voxels: float) -> int:
     """Apply ``rule`` to one organ within ``part``; returns how many voxels of it are left."""
     mask = part == label
-    if isinstance(rule, KeepAll):
-        kept = int(np.count_nonzero(mask))
-    else:
-        components, _ = cc3d.connected_components(mask, connectivity=_CONNECTIVITY, return_N=True, binary_image=True)
-        counts = cc3d.statistics(components)["voxel_counts"].astype(np.int64)
-        counts[0] = 0
-        keep = _parts_to_keep(counts, rule)
-        kept = int(counts[keep].sum())
-        part[mask & ~keep[components]] = 0
+    kept = int(np.count_nonzero(mask)) if isinstance(rule, KeepAll) else _drop_parts(part, mask, rule)
     if kept < min_voxels:
         part[mask] = 0
         return 0
     return kept
+
+
+def _drop_parts(part: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], rule: KeepLargest | KeepParts) -> int:
+    components, count = cc3d.connected_components(mask, connectivity=_CONNECTIVITY, return_N=True, binary_image=True)
+    if count == 1:
+        return int(np.count_nonzero(mask))
+    counts = cc3d.statistics(components)["voxel_counts"].astype(np.int64)
+    counts[0] = 0
+    keep = _parts_to_keep(counts, rule)
+    part[mask & ~keep[components]] = 0
+    return int(counts[keep].sum())
 
 
 def _parts_to_keep(counts: npt.NDArray[np.int64], rule: KeepLargest | KeepParts) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,7 @@ import SimpleITK
 
 from engine.cases import case_name, list_cases, stem
 from engine.geometry import Geometry, GeometryError, Triple, Volume
-from engine.nifti_voxels import DamagedFileError, NiftiVoxels, read_nifti_voxels
+from engine.nifti_voxels import DamagedFileError, NiftiVoxels, ends_as_written, read_nifti_voxels
 
 __all__ = ["AIR_HU", "ImageError", "case_name", "list_cases", "read_volume", "write_labels", "write_volume"]
 
@@ -79,6 +79,9 @@ def write_volume(volume: Volume, path: Path) -> None:
             sitk.WriteImage(image, str(partial), useCompression=True)
         except RuntimeError as error:
             raise ImageError(f"cannot write {path}: is the disk full?") from error
+        # ITK does not notice when a NIfTI file takes no more bytes
+        if ".nii" in partial.name.lower() and not ends_as_written(partial, volume.array.nbytes):
+            raise ImageError(f"cannot write {path}: it is cut short; is the disk full?")
 
 
 @contextlib.contextmanager

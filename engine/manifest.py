@@ -18,9 +18,12 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 FileName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+ComputeCapability = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+$")]
 Voxels = Annotated[int, msgspec.Meta(ge=1)]
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
+BackendName = Literal["openvino", "onnxruntime", "tensorrt"]
+DeviceName = Literal["cpu", "cuda"]
 
 
 class ManifestError(Exception):
@@ -49,13 +52,53 @@ class KeepAll(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 ComponentRule = KeepLargest | KeepParts | KeepAll
 
 
+class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How near a variant's results in one runtime are to those of the network as it was trained, in full precision.
+
+    Whole scans are labelled with only this stage's network exchanged. ``max_score_difference`` is the largest one of
+    any class in any voxel of their tiles, ``labels_differ`` the share of voxels whose label differs, ``dsc`` the
+    agreement of either label map by organ, the lowest of all scans. ``seconds_per_tile`` (median) compares runtimes
+    and precisions on the machine of the test, ``machine``; ``measured_on`` names the scans.
+    """
+
+    backend: BackendName
+    device: DeviceName
+    max_score_difference: NotNegative
+    labels_differ: Share
+    dsc: dict[Name, Share]
+    seconds_per_tile: Positive
+    machine: Name
+    measured_on: Name
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a TensorRT plan is tied to, and what it was made from.
+
+    ``runtime`` is the Python module that made it and can load it, in exactly ``version``. ``compatibility`` tells
+    which other GPUs than ``gpu`` can run it. The variant with ``onnx_sha256`` is what it replaces, and the fallback.
+    """
+
+    runtime: Literal["tensorrt", "tensorrt_rtx"]
+    version: Name
+    gpu: Name
+    compute_capability: ComputeCapability
+    compatibility: Literal["none", "same_compute_capability", "ampere_plus"]
+    onnx_sha256: Sha256
+
+
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file that holds a stage's network: ``parity`` are its figures against the full-precision original."""
+    """One way to compute a stage's network: a file, and the precision to compute it in.
+
+    Variants may share a file: OpenVINO computes a float32 file in bfloat16 as well. ``parity`` holds one row for each
+    runtime in which the variant passed the test of ``python -m export parity``, or is None if it was not tested.
+    With ``plan`` the file is a TensorRT plan, otherwise an ONNX model.
+    """
 
     file: FileName
     sha256: Sha256
     precision: Precision
-    parity: dict[str, float | str] | None
+    parity: Annotated[tuple[Parity, ...], msgspec.Meta(min_length=1)] | None
+    plan: Plan | None = None
 
 
 class NetworkInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,8 +136,12 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not self.window_hu[0] < self.window_hu[1]:
             raise ValueError(f"window_hu {list(self.window_hu)} must go from low to high")
-        if len({variant.file for variant in self.variants}) != len(self.variants):
-            raise ValueError("two variants share one file")
+        if len({(variant.file, variant.precision) for variant in self.variants}) != len(self.variants):
+            raise ValueError("two variants are the same file in the same precision")
+        hashes: dict[str, str] = {}
+        for variant in self.variants:
+            if hashes.setdefault(variant.file, variant.sha256) != variant.sha256:
+                raise ValueError(f"two variants give {variant.file} different sha256")
 
     @property
     def air(self) -> float:

@@ -48,15 +48,6 @@ def read_model_file(models: Path, variant: Variant) -> bytes:
     return content
 
 
-def choose_variant(stage: Stage, precisions: Sequence[str]) -> Variant:
-    """The first variant, in the manifest's order of preference, with one of ``precisions``."""
-    for variant in stage.variants:
-        if variant.precision in precisions:
-            return variant
-    offered = ", ".join(f"{variant.file} ({variant.precision})" for variant in stage.variants)
-    raise NetworkError(f"this runtime computes in {' or '.join(precisions)}, but the manifest offers only {offered}")
-
-
 def check_contract(
     file: str, stage: Stage, inputs: Mapping[str, Sequence[object]], outputs: Mapping[str, Sequence[object]]
 ) -> None:

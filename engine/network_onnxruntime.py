@@ -2,64 +2,121 @@
 
 from typing import Any, Literal
 
+import numpy as np
 import onnxruntime
 
 from engine.manifest import Precision, Stage
 from engine.network import NetworkError, Scores, Tile, check_contract
 
-PRECISIONS: tuple[Precision, ...] = ("float32",)
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _FATAL_ONLY = 4
-_CUDA_OPTIONS = {
-    # the arena takes what a tile needs, not the next power of two
-    "arena_extend_strategy": "kSameAsRequested",
-    # large workspaces buy little speed, and device memory is scored
-    "cudnn_conv_use_max_workspace": "0",
-    # trying out every algorithm takes longer than computing a case
-    "cudnn_conv_algo_search": "HEURISTIC",
-}
+_MB = 1 << 20
+
+
+def native_precisions(device: Literal["cpu", "cuda"]) -> tuple[Precision, ...]:
+    """What ``device`` is fast in: on the CPU, half precision is converted to single for every operator."""
+    return PRECISIONS if device == "cuda" else ("float32",)
 
 
 class OnnxRuntimeNetwork:
-    """One session; see ``engine.network.Network``."""
+    """One session with the memory of its input and output; see ``engine.network.Network``."""
 
-    def __init__(self, model: bytes, file: str, stage: Stage, device: Literal["cpu", "cuda"], threads: int) -> None:
-        """Load ``model``, the content of ``file``.
+    def __init__(
+        self,
+        model: bytes,
+        file: str,
+        stage: Stage,
+        device: Literal["cpu", "cuda"],
+        threads: int,
+        memory_limit_mb: int = 1024,
+    ) -> None:
+        """Load ``model``, the content of ``file``; on the GPU it allocates at most ``memory_limit_mb``.
 
         Raises ``NetworkError`` if it does not fit the stage, or would run on another device than ``device``.
         """
-        if device == "cuda":
-            _find_cuda()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _FATAL_ONLY
-        # without the arena a tile's memory goes back after the tile: a whole case peaks at half the memory
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
-        # threads that wait between tiles must not spin: the CPU time of a case is scored
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        provider = _PROVIDERS[device]
-        providers: list[Any] = [(provider, _CUDA_OPTIONS), _PROVIDERS["cpu"]] if device == "cuda" else [provider]
-        try:
-            session = onnxruntime.InferenceSession(model, options, providers=providers)
-        except Exception as error:  # its exceptions share no base class but this
-            raise NetworkError(f"ONNX Runtime cannot load {file}: {_first_line(error)}") from error
-        # it takes the CPU without a word when CUDA does not start
-        if provider not in session.get_providers():
-            raise NetworkError(
-                f"ONNX Runtime runs {file} on {', '.join(session.get_providers())} instead of {provider}: "
-                "CUDA did not start; check the driver, or use --device cpu"
-            )
+        session = _start(model, file, device, _options(device, threads), memory_limit_mb)
         check_contract(file, stage, _shapes(session.get_inputs()), _shapes(session.get_outputs()))
         self._session = session
-        self._input = stage.input.name
-        self._output = stage.output.name
+        self._name = stage.input.name
+        in_shape, out_shape = (1, 1, *stage.tile_zyx), (1, stage.output.classes, *stage.tile_zyx)
+        self._output = np.zeros(out_shape, dtype=np.float32)
+        # Both tensors stay where they are for all tiles: on the GPU, or in this array itself on the CPU.
+        self._on_gpu = device == "cuda"
+        self._device_input = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(in_shape, np.float32), device, 0)
+        self._device_output = onnxruntime.OrtValue.ortvalue_from_numpy(self._output, device, 0)
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_input(stage.input.name, self._device_input)
+        self._binding.bind_ortvalue_output(stage.output.name, self._device_output)
 
     def __call__(self, tile: Tile) -> Scores:
-        scores: Scores = self._session.run([self._output], {self._input: tile[None, None]})[0][0]
+        self._device_input.update_inplace(np.ascontiguousarray(tile[None, None]))
+        self._binding.synchronize_inputs()
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # its exceptions share no base class but this
+            raise NetworkError(f"ONNX Runtime failed: {_first_line(error)}{self._hint(error)}") from error
+        self._binding.synchronize_outputs()
+        scores: Scores = self._device_output.numpy()[0] if self._on_gpu else self._output[0]
         return scores
+
+    def _hint(self, error: Exception) -> str:
+        return "; raise --gpu-memory-mb" if self._on_gpu and "memory" in str(error).lower() else ""
+
+
+def _options(device: Literal["cpu", "cuda"], threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL_ONLY
+    # without the arena a tile's memory goes back after the tile: a whole case peaks at half the memory
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    # threads that wait between tiles must not spin: the CPU time of a case is scored
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if device == "cuda":
+        # loading fails, instead of a network whose operators run on the CPU without a word
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def _start(model: bytes, file: str, device: Literal["cpu", "cuda"], options: Any, memory_limit_mb: int) -> Any:
+    provider = _PROVIDERS[device]
+    settings: dict[str, str] = {}
+    if device == "cuda":
+        _find_cuda()
+        settings = _cuda_settings(memory_limit_mb)
+    try:
+        # enable_fallback: the Python layer would try again on the CPU by itself, also later when a tile fails
+        session = onnxruntime.InferenceSession(model, options, providers=[(provider, settings)], enable_fallback=0)
+    except Exception as error:  # its exceptions share no base class but this
+        if device == "cuda" and "CPU EP" in str(error):
+            raise NetworkError(_not_on_gpu(file)) from error
+        raise NetworkError(f"ONNX Runtime cannot load {file}: {_first_line(error)}") from error
+    if provider not in session.get_providers():
+        raise NetworkError(_not_on_gpu(file))
+    return session
+
+
+def _cuda_settings(memory_limit_mb: int) -> dict[str, str]:
+    return {
+        # of the arena; the CUDA context comes on top and is left out of what this process hands in
+        "gpu_mem_limit": str(memory_limit_mb * _MB),
+        # the arena takes what a tile needs, not the next power of two
+        "arena_extend_strategy": "kSameAsRequested",
+        # large workspaces buy little speed, and device memory is scored
+        "cudnn_conv_use_max_workspace": "0",
+        # trying out every algorithm takes longer than computing a case
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+
+
+def _not_on_gpu(file: str) -> str:
+    return (
+        f"ONNX Runtime would run {file} on the CPU instead of the GPU: CUDA did not start, or an operator has no CUDA "
+        "form; check the driver, or use --device cpu"
+    )
 
 
 def _find_cuda() -> None:

@@ -5,6 +5,7 @@ voxels should be. Here the stream is unpacked once, its length and checksum are 
 file has them.
 """
 
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 _HEADER_BYTES = 348
+_ITK_FIRST_BYTE = 352
 _CHUNK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _TYPES = {
@@ -73,6 +75,20 @@ def read_nifti_voxels(path: Path) -> NiftiVoxels | None:
         stream.fill(array.reshape(-1).view(np.uint8).data)
         stream.check_rest()
     return NiftiVoxels(array, header.slope, header.intercept)
+
+
+def ends_as_written(path: Path, voxel_bytes: int) -> bool:
+    """Whether a NIfTI-1 file that ITK has just written has its end, by its length alone and without unpacking it.
+
+    A gzip stream ends with the length of what it holds; in a stream that was cut short, anything else stands there.
+    """
+    with path.open("rb") as file:
+        packed = file.read(2) == _GZIP_MAGIC
+        length = file.seek(0, os.SEEK_END)
+        if packed and length > 4:
+            file.seek(-4, os.SEEK_END)
+            length = int.from_bytes(file.read(4), "little")
+    return length == (_ITK_FIRST_BYTE + voxel_bytes) % (1 << 32 if packed else 1 << 63)
 
 
 def _parse(head: bytes) -> _Header | None:

@@ -1,58 +1,102 @@
 """Which runtime computes on which device, and the two networks loaded into it while other work goes on."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from engine.cpus import available_cpus
-from engine.manifest import Manifest, Stage
+from engine.manifest import BackendName, DeviceName, Manifest, Precision, Stage, Variant
 from engine.marks import Step, recording, step
-from engine.network import Network, NetworkError, Scores, Tile, choose_variant, read_model_file
+from engine.network import Network, NetworkError, Scores, Tile, read_model_file
+from engine.variants import choose_variant
 
 Device = Literal["auto", "cpu", "cuda"]
-Backend = Literal["auto", "openvino", "onnxruntime"]
+Backend = Literal["auto", "openvino", "onnxruntime", "tensorrt"]
 
-_NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
+GPU_MEMORY_MB = 2048
+"""What FLARE22 lets a method use on the GPU before it counts."""
+
+# What CUDA itself takes of the device before anything is loaded; an allowance, it differs between GPUs and drivers.
+_CUDA_CONTEXT_MB = 512
+# Of the memory for networks. The fine one has the larger tile and seven times the classes.
+_COARSE_SHARE, _FINE_SHARE = 0.25, 0.75
+_SMALLEST_GPU_MEMORY_MB = 2 * _CUDA_CONTEXT_MB
+
+_NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
 _INSTALL = {"cpu": 'pip install "attention-dmfnet[cpu]"', "cuda": 'pip install "attention-dmfnet[cuda]"'}
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A backend on a device, and why this device where that was not asked for."""
+    """A backend on a device, and why this one where it was not asked for.
 
-    backend: Literal["openvino", "onnxruntime"]
-    device: Literal["cpu", "cuda"]
+    ``precision`` is the one that was asked for (None: the fastest that passed), ``computes`` what both networks are
+    computed in once that is known. ``gpu_memory_mb`` counts CUDA's own memory too.
+    """
+
+    backend: BackendName
+    device: DeviceName
     threads: int
     why: str = ""
+    precision: Precision | None = None
+    gpu_memory_mb: int = GPU_MEMORY_MB
+    computes: tuple[Precision, ...] = ()
 
     def __str__(self) -> str:
         place = "the GPU" if self.device == "cuda" else f"the CPU, {self.threads} thread{'s' * (self.threads > 1)}"
-        return f"{_NAMES[self.backend]} on {place}" + (f" ({self.why})" if self.why else "")
+        # in the order of the stages, and once if they agree
+        precisions = "".join(f", {precision}" for precision in dict.fromkeys(self.computes))
+        return f"{_NAMES[self.backend]} on {place}{precisions}" + (f" ({self.why})" if self.why else "")
 
 
-def choose_runtime(device: Device, backend: Backend, gpu_present: bool | None = None) -> Runtime:
-    """The runtime to try first. Raises ``NetworkError`` if what was asked for is not installed or not possible.
+def runtimes_to_try(
+    device: Device, backend: Backend, plans: str | None = None, gpu_present: bool | None = None
+) -> list[Runtime]:
+    """The runtimes that may serve, best first: more than one where the choice is left open and a GPU is involved.
 
-    ``gpu_present`` is looked up if None.
+    ``plans`` is the module that the manifest's TensorRT plans need, if there are any. ``gpu_present`` is looked up if
+    None. Raises ``NetworkError`` if what was asked for is not installed or not possible.
     """
+    _refuse_impossible(device, backend, plans)
     threads = available_cpus()
+    on_gpu: list[Runtime] = []
+    why = ""
+    if device == "cuda" or (device == "auto" and backend != "openvino"):
+        if device == "auto" and not (find_gpu() if gpu_present is None else gpu_present):
+            why = "no NVIDIA GPU found"
+        else:
+            on_gpu = [Runtime(name, "cuda", threads) for name in _gpu_backends(backend, plans)]
+            if not on_gpu and device == "auto":
+                why = "there is a GPU, but ONNX Runtime for it is not installed"
+    if device == "cuda" or backend == "tensorrt":
+        if not on_gpu:
+            advice = _INSTALL["cuda"] if device == "cuda" else "use another --backend"
+            raise NetworkError(f"{why or 'ONNX Runtime is not installed'}; {advice}")
+        return on_gpu
+    # a broken installation for the CPU does not matter while the GPU may serve
+    if on_gpu and not any(map(_installed, ("openvino", "onnxruntime"))):
+        return on_gpu
+    return [*on_gpu, Runtime(_cpu_backend(backend), "cpu", threads, why)]
+
+
+def _refuse_impossible(device: Device, backend: Backend, plans: str | None) -> None:
     if device == "cuda" and backend == "openvino":
         raise NetworkError("OpenVINO computes on the CPU here; use --backend onnxruntime with --device cuda")
-    if device == "cuda":
-        _require("onnxruntime", "cuda")
-        return Runtime("onnxruntime", "cuda", threads)
-    why = ""
-    if device == "auto" and backend != "openvino":
-        if not (find_gpu() if gpu_present is None else gpu_present):
-            why = "no NVIDIA GPU found"
-        elif not _installed("onnxruntime"):
-            why = "there is a GPU, but ONNX Runtime for it is not installed"
-        else:
-            return Runtime("onnxruntime", "cuda", threads)
-    return Runtime(_cpu_backend(backend), "cpu", threads, why)
+    if backend == "tensorrt" and device == "cpu":
+        raise NetworkError("TensorRT computes on the GPU; use another --backend with --device cpu")
+    if backend == "tensorrt" and plans is None:
+        raise NetworkError("there are no TensorRT plans among these models; make them with `python -m export tensorrt`")
+
+
+def _gpu_backends(backend: Backend, plans: str | None) -> list[BackendName]:
+    """Which of the backends that compute on the GPU may be tried, best first."""
+    # a plan whose runtime is not installed is tried as well: its refusal says what to install
+    tensorrt: list[BackendName] = ["tensorrt"] if plans is not None and backend in ("auto", "tensorrt") else []
+    onnxruntime: list[BackendName] = ["onnxruntime"] if backend != "tensorrt" and _installed("onnxruntime") else []
+    return [*tensorrt, *onnxruntime]
 
 
 def find_gpu(root: Path = Path("/")) -> bool:
@@ -61,20 +105,46 @@ def find_gpu(root: Path = Path("/")) -> bool:
     return any(devices.glob("nvidia[0-9]*")) or (devices / "dxg").exists()
 
 
-def load_network(models: Path, stage: Stage, runtime: Runtime) -> Network:
-    """Load a stage's network into ``runtime``. Raises ``NetworkError``."""
-    # imported here: an image needs only one of the two, and start-up waits for every import
+def choose_for(stage: Stage, runtime: Runtime) -> Variant:
+    """The variant of a stage that ``runtime`` would use on this machine. Raises ``NetworkError``."""
+    possible: Sequence[Precision]
+    native: Sequence[Precision]
+    # imported here: an image needs only one of them, and start-up waits for every import
     if runtime.backend == "openvino":
         from engine import network_openvino
 
-        variant = choose_variant(stage, network_openvino.PRECISIONS)
-        model = read_model_file(models, variant)
-        return network_openvino.OpenVinoNetwork(model, variant.file, stage, variant.precision, runtime.threads)
-    from engine import network_onnxruntime
+        possible, native = network_openvino.PRECISIONS, network_openvino.native_precisions()
+    elif runtime.backend == "onnxruntime":
+        from engine import network_onnxruntime
 
-    variant = choose_variant(stage, network_onnxruntime.PRECISIONS)
-    model = read_model_file(models, variant)
-    return network_onnxruntime.OnnxRuntimeNetwork(model, variant.file, stage, runtime.device, runtime.threads)
+        possible, native = network_onnxruntime.PRECISIONS, network_onnxruntime.native_precisions(runtime.device)
+    else:
+        from engine import network_tensorrt
+
+        possible = native = network_tensorrt.PRECISIONS
+    return choose_variant(stage, runtime.backend, runtime.device, possible, native, runtime.precision)
+
+
+def load_network(models: Path, stage: Stage, runtime: Runtime, gpu_share: float = 1.0) -> Network:
+    """Load a stage's network into ``runtime``, within ``gpu_share`` of its GPU memory. Raises ``NetworkError``."""
+    with step("import"):
+        variant = choose_for(stage, runtime)
+    with step("read"):
+        model = read_model_file(models, variant)
+    memory_mb = int((runtime.gpu_memory_mb - _CUDA_CONTEXT_MB) * gpu_share)
+    with step("compile"):
+        if runtime.backend == "openvino":
+            from engine.network_openvino import OpenVinoNetwork
+
+            return OpenVinoNetwork(model, variant.file, stage, variant.precision, runtime.threads)
+        if runtime.backend == "onnxruntime":
+            from engine.network_onnxruntime import OnnxRuntimeNetwork
+
+            return OnnxRuntimeNetwork(model, variant.file, stage, runtime.device, runtime.threads, memory_mb)
+        from engine.network_tensorrt import TensorRtNetwork
+
+        assert variant.plan is not None
+        return TensorRtNetwork(model, variant.file, stage, variant.plan, memory_mb)
 
 
 class LoadingNetwork:
@@ -84,7 +154,9 @@ class LoadingNetwork:
         self._network = network
 
     def __call__(self, tile: Tile) -> Scores:
-        return self._network.result()(tile)
+        network = self._network.result()
+        with step("network"):
+            return network(tile)
 
     def wait(self) -> None:
         """Return when the network is loaded. Raises ``NetworkError`` if it cannot be."""
@@ -101,20 +173,35 @@ class Networks:
     steps: list[Step]
 
 
-def start_loading(models: Path, manifest: Manifest, device: Device, backend: Backend) -> Networks:
+def start_loading(
+    models: Path,
+    manifest: Manifest,
+    device: Device,
+    backend: Backend,
+    precision: Precision | None = None,
+    gpu_memory_mb: int = GPU_MEMORY_MB,
+) -> Networks:
     """Load both networks on a thread of their own, the coarse one first, while the first scan is read.
 
-    With ``device`` "auto" a GPU that does not start is replaced by the CPU, and the runtime says why.
-    Raises ``NetworkError`` at once if no runtime fits; other errors come from the networks.
+    Where ``device`` or ``backend`` is "auto", a GPU or a plan that does not start is replaced by the next best
+    runtime, which says why. Raises ``NetworkError`` at once if no runtime fits; other errors come from the networks.
     """
-    first = choose_runtime(device, backend)
+    if gpu_memory_mb < _SMALLEST_GPU_MEMORY_MB:
+        raise NetworkError(
+            f"{gpu_memory_mb} MB of GPU memory are too few, CUDA itself takes about {_CUDA_CONTEXT_MB}; "
+            f"give --gpu-memory-mb {_SMALLEST_GPU_MEMORY_MB} or more"
+        )
+    candidates = [
+        replace(candidate, precision=precision, gpu_memory_mb=gpu_memory_mb)
+        for candidate in runtimes_to_try(device, backend, _module_of_plans(manifest))
+    ]
     steps: list[Step] = []
     runtime: Future[Runtime] = Future()
 
     def load_coarse() -> Network:
         with recording() as marks:
             try:
-                network, chosen = _load_first(models, manifest.coarse, first, device, backend)
+                network, chosen = _load_first(models, manifest, candidates)
             except BaseException as error:
                 runtime.set_exception(error)
                 raise
@@ -127,25 +214,36 @@ def start_loading(models: Path, manifest: Manifest, device: Device, backend: Bac
         with recording() as marks:
             try:
                 with step("load fine"):
-                    return load_network(models, manifest.fine, runtime.result())
+                    return load_network(models, manifest.fine, runtime.result(), _FINE_SHARE)
             finally:
                 steps.extend(marks)
 
     return Networks(*_in_order(load_coarse, load_fine), runtime, steps)
 
 
-def _load_first(
-    models: Path, stage: Stage, runtime: Runtime, device: Device, backend: Backend
-) -> tuple[Network, Runtime]:
-    try:
-        with step("load coarse"):
-            return load_network(models, stage, runtime), runtime
-    except NetworkError as error:
-        if not (device == "auto" and runtime.device == "cuda"):
-            raise
-        fallback = Runtime(_cpu_backend(backend), "cpu", runtime.threads, str(error))
-    with step("load coarse"):
-        return load_network(models, stage, fallback), fallback
+def _load_first(models: Path, manifest: Manifest, candidates: Sequence[Runtime]) -> tuple[Network, Runtime]:
+    """The coarse network in the first of the runtimes that takes both stages' variants and loads this one."""
+    why = ""
+    for candidate in candidates:
+        runtime = replace(candidate, why=why or candidate.why)
+        try:
+            with step("load coarse"):
+                network = load_network(models, manifest.coarse, runtime, _COARSE_SHARE)
+                chosen = [choose_for(stage, runtime).precision for stage in (manifest.coarse, manifest.fine)]
+            return network, replace(runtime, computes=tuple(chosen))
+        except NetworkError as error:
+            if candidate is candidates[-1]:
+                raise
+            why = f"{why}; {error}" if why else str(error)
+    raise AssertionError("there is always a candidate")
+
+
+def _module_of_plans(manifest: Manifest) -> str | None:
+    """The Python module that runs the manifest's plans, if both stages have one."""
+    modules = [
+        [v.plan.runtime for v in stage.variants if v.plan is not None] for stage in (manifest.coarse, manifest.fine)
+    ]
+    return modules[1][0] if all(modules) else None
 
 
 def _in_order(*loads: Callable[[], Network]) -> tuple[LoadingNetwork, LoadingNetwork]:
@@ -155,19 +253,16 @@ def _in_order(*loads: Callable[[], Network]) -> tuple[LoadingNetwork, LoadingNet
     return coarse, fine
 
 
-def _cpu_backend(backend: Backend) -> Literal["openvino", "onnxruntime"]:
+def _cpu_backend(backend: Backend) -> BackendName:
     if backend == "auto":
-        for candidate in ("openvino", "onnxruntime"):
+        candidates: tuple[BackendName, ...] = ("openvino", "onnxruntime")
+        for candidate in candidates:
             if _installed(candidate):
                 return candidate
         raise NetworkError(f"neither OpenVINO nor ONNX Runtime is installed; {_INSTALL['cpu']}")
-    _require(backend, "cpu")
-    return backend
-
-
-def _require(backend: Literal["openvino", "onnxruntime"], extra: str) -> None:
     if not _installed(backend):
-        raise NetworkError(f"{_NAMES[backend]} is not installed; {_INSTALL[extra]}")
+        raise NetworkError(f"{_NAMES[backend]} is not installed; {_INSTALL['cpu']}")
+    return backend
 
 
 def _installed(module: str) -> bool:

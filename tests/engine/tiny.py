@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
 from engine.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume
+from engine.manifest import Manifest, Plan, Stage, Variant, load_manifest
 from engine.organs import ORGANS
 
 WINDOW_HU = (-200.0, 600.0)
@@ -64,7 +66,8 @@ def nearest_class_onnx(centres: Sequence[float], tile_zyx: Index) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def stage_json(file: str, content: bytes, classes: int, spacing_zyx: Triple, tile_zyx: Index) -> dict[str, Any]:
@@ -115,3 +118,49 @@ def write_models(folder: Path, **settings: Any) -> Path:
     (folder / "fine.onnx").write_bytes(fine)
     (folder / "manifest.json").write_text(json.dumps(manifest_json(coarse, fine, **settings)))
     return folder
+
+
+def small_cnn_onnx(tile_zyx: Index, classes: int = 14) -> bytes:
+    """A network with what a real one has: padded and strided convolutions, ReLU, a trilinear upsampling."""
+    random = np.random.default_rng(0)
+    shapes = {"stem": (8, 1, 3, 3, 3), "mix": (8, 4, 3, 3, 3), "head": (classes, 8, 1, 1, 1)}
+    weights = {name: random.normal(size=shape).astype(np.float32) / 4 for name, shape in shapes.items()}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "stem"], ["half"], pads=[1] * 6, strides=[2] * 3),
+            helper.make_node("Relu", ["half"], ["positive"]),
+            helper.make_node("Conv", ["positive", "mix"], ["mixed"], pads=[2] * 6, dilations=[2] * 3, group=2),
+            helper.make_node("Conv", ["mixed", "head"], ["low"]),
+            helper.make_node("Resize", ["low", "", "scales"], ["scores"], mode="linear"),
+        ],
+        "small cnn",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, *tile_zyx])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, classes, *tile_zyx])],
+        [
+            *(helper.make_tensor(n, TensorProto.FLOAT, w.shape, w.ravel().tolist()) for n, w in weights.items()),
+            helper.make_tensor("scales", TensorProto.FLOAT, [5], [1.0, 1.0, 2.0, 2.0, 2.0]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def stage(file: str = "fine.onnx", content: bytes = b"", classes: int = 14, tile_zyx: Index = (8, 16, 16)) -> Stage:
+    """A stage of the manifest for ``content``."""
+    return msgspec.convert(stage_json(file, content, classes, (3.0, 2.0, 2.0), tile_zyx), Stage)
+
+
+def with_plans(models: Path) -> Manifest:
+    """The manifest of ``models`` with a TensorRT plan (of no meaning) for each stage, before its ONNX model."""
+    manifest = load_manifest(models)
+    stages = {}
+    for name in ("coarse", "fine"):
+        whole: Stage = getattr(manifest, name)
+        content = name.encode()
+        (models / f"{name}.plan").write_bytes(content)
+        origin = Plan("tensorrt", "11.4.0", "Quadro RTX 5000", "7.5", "none", whole.variants[0].sha256)
+        variant = Variant(f"{name}.plan", hashlib.sha256(content).hexdigest(), "float32", None, origin)
+        stages[name] = msgspec.structs.replace(whole, variants=(variant, *whole.variants))
+    return msgspec.structs.replace(manifest, **stages)

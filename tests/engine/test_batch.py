@@ -1,0 +1,174 @@
+import threading
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import batch
+from engine.batch import ReadAhead, predict
+from engine.geometry import Volume
+from engine.image_io import ImageError, read_volume, write_volume
+from engine.manifest import load_manifest
+from engine.network import NetworkError
+from engine.report import CaseReport
+from engine.runtime import start_loading
+from engine.segment import segment
+from tests.engine.tiny import block_phantom
+
+
+def _scans(folder: Path, names: Sequence[str]) -> list[Path]:
+    ct, _ = block_phantom()
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        if "bad" in name:
+            (folder / name).write_bytes(b"not a scan")
+        else:
+            write_volume(ct, folder / name)
+    return [folder / name for name in names]
+
+
+def _predict(cases: list[Path], outputs: Path, models: Path) -> list[CaseReport]:
+    outputs.mkdir(exist_ok=True)
+    manifest = load_manifest(models)
+    return list(predict(cases, outputs, manifest, start_loading(models, manifest, "cpu", "openvino")))
+
+
+def test_every_case_is_labelled_on_its_own_grid_and_reported(tmp_path: Path, models: Path) -> None:
+    ct, truth = block_phantom()
+    cases = _scans(tmp_path / "in", ["a_0000.nii.gz", "b.mha", "c.nrrd"])
+    reports = _predict(cases, tmp_path / "out", models)
+    assert [(report.case, report.status) for report in reports] == [("a", "done"), ("b", "done"), ("c", "done")]
+    for name in "abc":
+        labels = read_volume(tmp_path / "out" / f"{name}.nii.gz")
+        np.testing.assert_array_equal(labels.array, truth.array)
+        assert labels.geometry.matches(ct.geometry, tolerance_mm=1e-4)
+    assert {"read", "coarse", "crop", "fine", "restore", "components", "write", "total"} <= set(reports[0].seconds)
+    assert reports[0].volumes_ml["liver"] == pytest.approx(0.72)
+
+
+def test_a_case_that_fails_is_named_and_the_others_are_there(tmp_path: Path, models: Path) -> None:
+    cases = _scans(tmp_path / "in", ["a.nii.gz", "bad.nii.gz", "c.nii.gz"])
+    reports = _predict(cases, tmp_path / "out", models)
+    assert [report.status for report in reports] == ["done", "failed", "done"]
+    assert "bad.nii.gz" in (reports[1].error or "")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "c.nii.gz"]
+
+
+def test_an_unexpected_failure_is_one_cases_too(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cases = _scans(tmp_path / "in", ["a.nii.gz", "b.nii.gz"])
+
+    def fail_once(*arguments: object) -> object:
+        monkeypatch.setattr(batch, "segment", segment)
+        raise MemoryError("17 GB")
+
+    monkeypatch.setattr(batch, "segment", fail_once)
+    reports = _predict(cases, tmp_path / "out", models)
+    assert [report.status for report in reports] == ["failed", "done"]
+    assert reports[0].error == "MemoryError: 17 GB"
+    assert "Traceback" in caplog.text
+
+
+def test_a_network_that_cannot_be_used_stops_everything(tmp_path: Path, models: Path) -> None:
+    cases = _scans(tmp_path / "in", ["a.nii.gz"])
+    manifest = load_manifest(models)
+    networks = start_loading(tmp_path, manifest, "cpu", "openvino")  # no models there
+    with pytest.raises(NetworkError, match="not there"):
+        list(predict(cases, tmp_path, manifest, networks))
+
+
+def test_notes_from_reading_and_from_the_method_reach_the_report(tmp_path: Path, models: Path) -> None:
+    ct, _ = block_phantom()
+    hu = ct.array.astype(np.float32)
+    hu[0, 0, 0] = np.nan
+    hu[4:] = -1000
+    write_volume(Volume(hu, ct.geometry), tmp_path / "a.nii.gz")
+    report = _predict([tmp_path / "a.nii.gz"], tmp_path / "out", models)[0]
+    assert len(report.notes) == 2
+    assert "read as air" in report.notes[0]
+    assert "found no organs" in report.notes[1]
+
+
+def test_steps_are_told_with_the_case_they_belong_to(tmp_path: Path, models: Path) -> None:
+    cases = _scans(tmp_path / "in", ["a.nii.gz"])
+    manifest = load_manifest(models)
+    told: list[tuple[str, str]] = []
+    networks = start_loading(models, manifest, "cpu", "openvino")
+    list(predict(cases, tmp_path, manifest, networks, lambda case, what: told.append((case, what))))
+    assert told[0] == ("a", "wait")
+    assert told[-1] == ("a", "write")
+
+
+class FakeDisk:
+    """Scans that exist only while somebody holds them; counts how many exist at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.most_alive = 0
+        self.reading = threading.Semaphore(0)
+        self._alive: weakref.WeakSet[Volume] = weakref.WeakSet()
+        self._template = block_phantom()[0]
+        monkeypatch.setattr(batch, "read_volume", self._read)
+
+    def _read(self, path: Path, notes: list[str]) -> Volume:
+        if "bad" in path.name:
+            raise ImageError(f"cannot read {path}")
+        volume = _Tracked(self._template.array.copy(), self._template.geometry)
+        self._alive.add(volume)
+        self.most_alive = max(self.most_alive, len(self._alive))
+        self.reading.release()
+        return volume
+
+
+class _Tracked(Volume):
+    """A volume that can be watched."""
+
+
+def test_the_next_scan_is_read_while_this_one_is_held_and_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FakeDisk(monkeypatch)
+    with ReadAhead([Path(f"{number}.nii") for number in range(5)]) as ahead:
+        assert disk.reading.acquire(timeout=10)
+        for number in range(5):
+            scan = ahead.take()
+            assert scan.notes == ()
+            if number < 4:  # the next one is read while this one is held
+                assert disk.reading.acquire(timeout=10)
+            del scan
+    assert disk.most_alive == 2
+
+
+def test_a_whole_run_holds_at_most_two_scans(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FakeDisk(monkeypatch)
+    reports = _predict([tmp_path / f"{name}.nii" for name in ("a", "b", "bad", "d", "e")], tmp_path / "out", models)
+    assert [report.status for report in reports] == ["done", "done", "failed", "done", "done"]
+    assert disk.most_alive == 2
+
+
+def test_a_scan_that_cannot_be_read_fails_at_its_own_turn() -> None:
+    with ReadAhead([Path("nowhere_1.nii"), Path("nowhere_2.nii")]) as ahead:
+        with pytest.raises(ImageError, match="nowhere_1"):
+            ahead.take()
+        with pytest.raises(ImageError, match="nowhere_2"):
+            ahead.take()
+        with pytest.raises(IndexError):
+            ahead.take()
+
+
+def test_no_scan_is_read_before_the_one_ahead_of_it_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    gate: Future[None] = Future()
+
+    def read(path: Path, notes: list[str]) -> Volume:
+        begun.append(path.name)
+        gate.result(timeout=10)
+        return block_phantom()[0]
+
+    monkeypatch.setattr(batch, "read_volume", read)
+    with ReadAhead([Path("1"), Path("2"), Path("3")]) as ahead:
+        gate.set_result(None)
+        ahead.take()
+        ahead.take()
+        assert begun[:2] == ["1", "2"]

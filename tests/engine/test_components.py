@@ -1,0 +1,96 @@
+import numpy as np
+import numpy.typing as npt
+
+from engine.components import keep_components
+from engine.manifest import KeepAll, KeepLargest, KeepParts
+
+
+def _parts(*sizes: int, label: int = 1) -> npt.NDArray[np.uint8]:
+    """Rods of the given lengths in voxels, apart from each other, in one map."""
+    labels = np.zeros((3, 2 * len(sizes) + 1, max(sizes) + 2), dtype=np.uint8)
+    for row, size in enumerate(sizes):
+        labels[1, 2 * row + 1, 1 : 1 + size] = label
+    return labels
+
+
+def _sizes(labels: npt.NDArray[np.uint8]) -> list[int]:
+    return [int(n) for n in (labels[1] > 0).sum(axis=1) if n]
+
+
+def test_only_the_largest_part_stays() -> None:
+    labels = _parts(3, 10, 9)
+    assert keep_components(labels, {1: KeepLargest()}, voxel_volume_mm3=1000) == {1: 10}
+    assert _sizes(labels) == [10]
+
+
+def test_of_two_largest_parts_one_stays() -> None:
+    labels = _parts(5, 5)
+    keep_components(labels, {1: KeepLargest()}, voxel_volume_mm3=1)
+    assert _sizes(labels) == [5]
+
+
+def test_parts_below_a_tenth_of_the_largest_go_and_a_tenth_itself_stays() -> None:
+    labels = _parts(20, 2, 1)
+    assert keep_components(labels, {1: KeepParts(0.1)}, voxel_volume_mm3=1000) == {1: 22}
+    assert _sizes(labels) == [20, 2]
+
+
+def test_an_organ_that_may_be_in_pieces_stays_whole() -> None:
+    labels = _parts(20, 2, 1)
+    assert keep_components(labels, {1: KeepAll()}, voxel_volume_mm3=1000) == {1: 23}
+    assert _sizes(labels) == [20, 2, 1]
+
+
+def test_an_organ_smaller_than_its_minimum_goes_entirely() -> None:
+    for rule in (KeepAll(2.0), KeepLargest(2.0), KeepParts(0.1, 2.0)):
+        labels = _parts(19)
+        # 19 voxels of 0.1 mL are 1.9 mL
+        assert keep_components(labels, {1: rule}, voxel_volume_mm3=100) == {1: 0}
+        assert not labels.any()
+
+
+def test_an_organ_of_its_minimum_stays() -> None:
+    labels = _parts(20)
+    assert keep_components(labels, {1: KeepAll(2.0)}, voxel_volume_mm3=100) == {1: 2.0}
+    assert _sizes(labels) == [20]
+
+
+def test_the_minimum_counts_what_is_left() -> None:
+    labels = _parts(10, 9, 9)
+    assert keep_components(labels, {1: KeepLargest(11.0)}, voxel_volume_mm3=1000) == {1: 0}
+
+
+def test_voxels_that_touch_at_a_corner_are_one_part() -> None:
+    labels = np.zeros((3, 3, 3), dtype=np.uint8)
+    labels[0, 0, 0] = labels[1, 1, 1] = labels[2, 2, 2] = 7
+    assert keep_components(labels, {7: KeepLargest()}, voxel_volume_mm3=1000) == {7: 3}
+
+
+def test_each_organ_follows_its_own_rule_and_touches_no_other() -> None:
+    labels = np.concatenate([_parts(4, 2, label=1), _parts(4, 2, label=2), _parts(4, 2, label=3)])
+    volumes = keep_components(labels, {1: KeepLargest(), 2: KeepAll()}, voxel_volume_mm3=1000)
+    assert volumes == {1: 4, 2: 6}
+    assert [(labels == label).sum() for label in (1, 2, 3)] == [4, 6, 6]
+
+
+def test_a_small_part_inside_another_organs_box_goes_without_a_trace_in_that_organ() -> None:
+    labels = np.full((5, 5, 5), 2, dtype=np.uint8)
+    labels[0, 0, 0:2] = 1
+    labels[4, 4, 4] = 1
+    keep_components(labels, {1: KeepLargest(), 2: KeepLargest()}, voxel_volume_mm3=1)
+    assert labels[4, 4, 4] == 0
+    assert (labels == 2).sum() == 125 - 3
+
+
+def test_an_organ_that_was_not_found_has_no_volume() -> None:
+    assert keep_components(_parts(3), {1: KeepAll(), 13: KeepLargest()}, 1000) == {1: 3, 13: 0}
+    assert keep_components(np.zeros((2, 2, 2), np.uint8), {1: KeepParts(0.5)}, 1000) == {1: 0}
+
+
+def test_a_view_into_a_larger_map_is_changed_in_place() -> None:
+    whole = np.zeros((5, 9, 30), dtype=np.uint8)
+    part = _parts(8, 2)
+    view = whole[1:4, 2:7, 5:15]
+    view[:] = part
+    keep_components(view, {1: KeepLargest()}, voxel_volume_mm3=1)
+    assert whole.sum() == 8

@@ -1,0 +1,52 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCKED = ("torch", "onnx", "scipy", "monai", "numba")
+MODULES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "engine").rglob("*.py"))
+
+
+def _python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def blocked_imports() -> str:
+    """A program's beginning: from there on, whoever imports a blocked module fails."""
+    return f"import sys\nfor name in {BLOCKED}: sys.modules[name] = None\n"
+
+
+def test_every_module_of_the_engine_imports_without_training_and_export_libraries(blocked_imports: str) -> None:
+    modules = [module.removesuffix(".__init__") for module in MODULES]
+    assert "engine.segment" in modules
+    loads = "\n".join(f"import {module}" for module in modules)
+    result = _python(blocked_imports + loads)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_block_itself_works(blocked_imports: str) -> None:
+    for name in BLOCKED:
+        assert "ModuleNotFoundError" in _python(f"{blocked_imports}import {name}").stderr
+
+
+def test_a_whole_case_is_labelled_without_them(blocked_imports: str, models: Path, tmp_path: Path) -> None:
+    from engine.image_io import write_volume
+    from tests.engine.tiny import block_phantom
+
+    write_volume(block_phantom()[0], tmp_path / "a.nii.gz")
+    arguments = ["predict", str(tmp_path / "a.nii.gz"), str(tmp_path / "out"), "--models", str(models)]
+    result = _python(f"{blocked_imports}from engine.__main__ import main\nsys.exit(main({arguments}))")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "a.nii.gz").exists()
+
+
+def test_help_answers_without_loading_anything_heavy() -> None:
+    program = (
+        "import sys\nfrom engine.__main__ import main\n"
+        "try: main(['predict', '--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in ('numpy', 'SimpleITK', 'cc3d', 'openvino', 'onnxruntime') if m in sys.modules])"
+    )
+    assert _python(program).stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,232 @@
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from engine.__main__ import DONE, SOME_FAILED, UNUSABLE, main
+from engine.geometry import Volume
+from engine.image_io import read_volume, write_volume
+from tests.engine.tiny import block_phantom, write_models
+
+sitk: Any = SimpleITK
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """A folder with one phantom scan, ``a_0000.nii.gz``."""
+    (tmp_path / "in").mkdir()
+    write_volume(block_phantom()[0], tmp_path / "in" / "a_0000.nii.gz")
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def inputs(scan: Path) -> Path:
+    return scan
+
+
+def _predict(inputs: Path, outputs: Path, models: Path, *options: str) -> int:
+    return main(["predict", str(inputs), str(outputs), "--models", str(models), *options])
+
+
+def test_a_folder_of_scans_is_labelled(inputs: Path, tmp_path: Path, models: Path) -> None:
+    assert _predict(inputs, tmp_path / "out" / "deep", models) == DONE
+    np.testing.assert_array_equal(read_volume(tmp_path / "out" / "deep" / "a.nii.gz").array, block_phantom()[1].array)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_either_runtime_gives_the_same_labels(inputs: Path, tmp_path: Path, models: Path, backend: str) -> None:
+    assert _predict(inputs / "a_0000.nii.gz", tmp_path / "out", models, "--backend", backend) == DONE
+    np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.nii.gz").array, block_phantom()[1].array)
+
+
+def test_all_48_orientations_give_the_same_organs_at_the_same_place(tmp_path: Path, models: Path, inputs: Path) -> None:
+    """SimpleITK turns the scan and turns the labels back: its reading of directions is independent of ours."""
+    ct, truth = block_phantom()
+    original = sitk.ReadImage(str(inputs / "a_0000.nii.gz"))
+    (tmp_path / "turned").mkdir()
+    codes = [
+        "".join(directions)
+        for axes in itertools.permutations(("RL", "AP", "IS"))
+        for directions in itertools.product(*axes)
+    ]
+    assert len(codes) == 48
+    for code in codes:
+        sitk.WriteImage(sitk.DICOMOrient(original, code), str(tmp_path / "turned" / f"{code}.nii.gz"))
+    assert _predict(tmp_path / "turned", tmp_path / "out", models) == DONE
+    assert len(list((tmp_path / "out").iterdir())) == 48
+    for code in codes:
+        scan = sitk.ReadImage(str(tmp_path / "turned" / f"{code}.nii.gz"))
+        labels = sitk.ReadImage(str(tmp_path / "out" / f"{code}.nii.gz"))
+        assert labels.GetSize() == scan.GetSize()
+        assert labels.GetSpacing() == scan.GetSpacing()
+        assert labels.GetOrigin() == scan.GetOrigin()
+        assert labels.GetDirection() == scan.GetDirection()
+        assert labels.GetPixelID() == sitk.sitkUInt8
+        upright = sitk.DICOMOrient(labels, "LPS")
+        assert upright.GetOrigin() == pytest.approx(ct.geometry.origin_lps, abs=1e-4)
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(upright), truth.array, err_msg=code)
+
+
+def test_a_failed_case_gives_status_1_and_a_list_and_the_others_are_there(
+    inputs: Path, tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (inputs / "broken.nii.gz").write_bytes(b"not a scan")
+    write_volume(block_phantom()[0], inputs / "z.mha")
+    assert _predict(inputs, tmp_path / "out", models) == SOME_FAILED
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "z.nii.gz"]
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) == 3
+    assert "broken  FAILED" in out
+    assert "1 of 3 cases failed: broken" in err
+
+
+def test_json_is_one_object_per_case_and_nothing_else_on_standard_output(
+    inputs: Path, tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (inputs / "broken.nii.gz").write_bytes(b"not a scan")
+    assert _predict(inputs, tmp_path / "out", models, "--json") == SOME_FAILED
+    done, failed = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+    assert (done["case"], done["status"]) == ("a", "done")
+    assert done["volumes_ml"]["liver"] == pytest.approx(0.72)
+    assert (failed["case"], failed["status"]) == ("broken", "failed")
+
+
+def test_what_is_there_already_is_kept_and_said_unless_overwritten(
+    inputs: Path, tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.nii.gz").write_bytes(b"by hand")
+    assert _predict(inputs, tmp_path / "out", models) == DONE
+    assert (tmp_path / "out" / "a.nii.gz").read_bytes() == b"by hand"
+    assert "a  skipped" in capfd.readouterr().out
+    assert _predict(inputs, tmp_path / "out", models, "--overwrite") == DONE
+    assert read_volume(tmp_path / "out" / "a.nii.gz").array.any()
+
+
+def test_the_cpu_is_told_in_one_line_with_its_reason(
+    inputs: Path, tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.runtime.find_gpu", lambda: False)
+    _predict(inputs, tmp_path / "out", models)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("OpenVINO on the CPU")
+    assert lines[0].endswith("(no NVIDIA GPU found)")
+
+
+def _refused(capfd: pytest.CaptureFixture[str]) -> str:
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "models", "options", "complaint"),
+    [
+        ("nowhere", "out", "models", [], "no such file or folder"),
+        ("empty", "out", "models", [], "no scan in"),
+        ("file", "out", "models", [], "is not a scan"),
+        ("in", "file", "models", [], "cannot write to"),
+        ("in", "file/below", "models", [], "cannot write to"),
+        ("in", "/proc/nowhere", "models", [], "cannot write to"),
+        ("in", "out", "empty", [], "no manifest at"),
+        ("in", "out", "models", ["--device", "cuda", "--backend", "openvino"], "--backend onnxruntime"),
+    ],
+)
+@pytest.mark.usefixtures("scan")
+def test_unusable_arguments_give_status_2_and_one_sentence(
+    inputs: str,
+    outputs: str,
+    models: str,
+    options: list[str],
+    complaint: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    write_models(tmp_path / "models")
+    assert _predict(tmp_path / inputs, tmp_path / outputs, tmp_path / models, *options) == UNUSABLE
+    assert complaint in _refused(capfd)
+
+
+def test_a_swapped_network_gives_status_2_by_name(
+    inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    models = write_models(tmp_path / "models")
+    (models / "fine.onnx").write_bytes((models / "coarse.onnx").read_bytes())
+    assert _predict(inputs, tmp_path / "out", models) == UNUSABLE
+    assert "fine.onnx is not the file that the manifest was written for" in _refused(capfd)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_two_scans_of_one_name_give_status_2(
+    inputs: Path, tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_volume(block_phantom()[0], inputs / "a.mha")
+    assert _predict(inputs, tmp_path / "out", models) == UNUSABLE
+    err = _refused(capfd)
+    assert "a.mha" in err
+    assert "a_0000.nii.gz" in err
+
+
+def test_a_scan_is_never_replaced_by_its_labels(
+    tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_volume(block_phantom()[0], tmp_path / "a.nii.gz")
+    before = (tmp_path / "a.nii.gz").read_bytes()
+    assert _predict(tmp_path, tmp_path, models, "--overwrite") == UNUSABLE
+    assert "would replace the scan itself" in _refused(capfd)
+    assert (tmp_path / "a.nii.gz").read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [[], ["predict"], ["predict", "in", "out", "--device", "tpu"], ["guess"]])
+def test_a_command_line_that_makes_no_sense_gives_status_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_status:
+        main(arguments)
+    assert exit_status.value.code == 2
+
+
+def test_a_run_that_is_told_to_stop_leaves_only_whole_files(tmp_path: Path, models: Path) -> None:
+    (tmp_path / "in").mkdir()
+    ct, _ = block_phantom((60, 120, 140))
+    for number in range(60):
+        os.link(_large(ct, tmp_path), tmp_path / "in" / f"case{number:02}.nii.gz")
+    command = [sys.executable, "-m", "engine", "predict", str(tmp_path / "in"), str(tmp_path / "out")]
+    with subprocess.Popen(
+        [*command, "--models", str(models)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        run.stdout.readline()  # the first case is done, the others are not
+        run.send_signal(signal.SIGTERM)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Traceback" not in err
+    written = sorted((tmp_path / "out").iterdir())
+    assert 1 <= len(written) < 60
+    for path in written:
+        assert read_volume(path).geometry.shape_zyx == (60, 120, 140)
+
+
+def _large(ct: Volume, folder: Path) -> Path:
+    path = folder / "large.nii.gz"
+    if not path.exists():
+        write_volume(ct, path)
+    return path
+
+
+def test_help_names_the_options(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_status:
+        main(["predict", "--help"])
+    assert exit_status.value.code == 0
+    assert "--overwrite" in capfd.readouterr().out

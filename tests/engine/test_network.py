@@ -1,0 +1,160 @@
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from engine import network_onnxruntime, network_openvino
+from engine.manifest import Stage, Variant
+from engine.network import Network, NetworkError, check_contract, read_model_file
+from engine.network_onnxruntime import OnnxRuntimeNetwork
+from engine.network_openvino import OpenVinoNetwork
+from tests.engine.tiny import nearest_class_onnx, small_cnn_onnx, stage
+
+TILE = (8, 16, 16)
+FLOAT32_TOLERANCE = 1e-5
+"""Of the largest score: what the order of summing leaves between two float32 runtimes."""
+
+BACKENDS = pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+
+
+def _load(backend: str, content: bytes, of: Stage) -> Network:
+    if backend == "openvino":
+        return OpenVinoNetwork(content, "fine.onnx", of, "float32", threads=1)
+    return OnnxRuntimeNetwork(content, "fine.onnx", of, "cpu", threads=1)
+
+
+def _variant(content: bytes, precision: str = "float32", file: str = "fine.onnx") -> Variant:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return msgspec.convert({"file": file, "sha256": sha256, "precision": precision, "parity": None}, Variant)
+
+
+def test_a_model_file_is_read_when_it_is_the_one_of_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "fine.onnx").write_bytes(b"the weights")
+    assert read_model_file(tmp_path, _variant(b"the weights")) == b"the weights"
+
+
+@pytest.mark.parametrize("content", [b"other weights", b"the wei", b""])
+def test_refuses_a_model_file_that_was_swapped_or_cut_short_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "fine.onnx").write_bytes(content)
+    with pytest.raises(NetworkError, match=r"fine\.onnx is not the file that the manifest was written for"):
+        read_model_file(tmp_path, _variant(b"the weights"))
+
+
+def test_names_a_model_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match=r"fine\.onnx, which is not there"):
+        read_model_file(tmp_path, _variant(b"the weights"))
+
+
+@BACKENDS
+def test_a_network_scores_a_tile_class_by_class(backend: str) -> None:
+    network = _load(backend, nearest_class_onnx([0.0, 1.0, 5.0], TILE), stage(classes=3))
+    tile = np.zeros(TILE, dtype=np.float32)
+    tile[1, 2, 3], tile[4, 5, 6] = 0.9, 4.0
+    scores = network(tile)
+    assert scores.shape == (3, *TILE)
+    assert scores.dtype == np.float32
+    # 2 c x - c^2 for the classes' centres c
+    np.testing.assert_allclose(scores[:, 1, 2, 3], [0, 0.8, -16], rtol=1e-5)
+    np.testing.assert_allclose(scores[:, 4, 5, 6], [0, 7, 15], rtol=1e-5)
+
+
+def test_openvino_and_onnx_runtime_agree_in_float32() -> None:
+    content = small_cnn_onnx(TILE)
+    openvino, onnxruntime = (_load(backend, content, stage()) for backend in ("openvino", "onnxruntime"))
+    random = np.random.default_rng(1)
+    for _ in range(3):
+        tile = random.normal(size=TILE).astype(np.float32)
+        first, second = openvino(tile), onnxruntime(tile)
+        assert np.abs(first - second).max() <= FLOAT32_TOLERANCE * np.abs(second).max()
+
+
+@BACKENDS
+@pytest.mark.parametrize(
+    ("made_for", "said", "complaint"),
+    [
+        ((8, 16, 16), stage(classes=3, tile_zyx=(8, 16, 8)), r"'image' has the shape"),
+        ((8, 16, 16), stage(classes=4), r"'scores' has the shape"),
+    ],
+)
+def test_a_network_that_is_not_what_the_manifest_says_is_refused(
+    backend: str, made_for: tuple[int, int, int], said: Stage, complaint: str
+) -> None:
+    with pytest.raises(NetworkError, match=rf"fine\.onnx: {complaint}"):
+        _load(backend, nearest_class_onnx([0.0, 1.0, 5.0], made_for), said)
+
+
+@BACKENDS
+def test_what_is_no_network_is_refused_by_name(backend: str) -> None:
+    with pytest.raises(NetworkError, match=r"cannot load fine\.onnx"):
+        _load(backend, b"nothing of the kind", stage())
+
+
+def test_a_tensor_of_another_name_is_refused() -> None:
+    with pytest.raises(NetworkError, match="no tensor named 'scores', only logits"):
+        check_contract("fine.onnx", stage(), {"image": [1, 1, *TILE]}, {"logits": [1, 14, *TILE]})
+
+
+def test_sides_that_a_network_leaves_open_fit_anything() -> None:
+    check_contract("fine.onnx", stage(), {"image": [1, 1, "d", None, 16]}, {"scores": [None, 14, "d", "h", "w"]})
+
+
+def test_cuda_is_refused_where_onnx_runtime_was_built_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(NetworkError, match=r"built without CUDA.*attention-dmfnet\[cuda\]"):
+        OnnxRuntimeNetwork(nearest_class_onnx([0.0, 1.0], TILE), "fine.onnx", stage(classes=2), "cuda", threads=1)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_cuda_that_falls_back_to_the_cpu_in_silence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # as on a machine without a GPU: CUDA is among the available providers, and the session runs on the CPU
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: available)
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
+    with pytest.raises(NetworkError, match=r"fine\.onnx on the CPU instead of the GPU"):
+        OnnxRuntimeNetwork(nearest_class_onnx([0.0, 1.0], TILE), "fine.onnx", stage(classes=2), "cuda", threads=1)
+
+
+def test_cuda_gets_its_memory_limit_and_no_way_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
+    asked: dict[str, Any] = {}
+
+    def refuse(model: bytes, options: Any, **settings: Any) -> None:
+        asked.update(settings, options=options)
+        raise RuntimeError("enough seen")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
+    with pytest.raises(NetworkError, match=r"cannot load fine\.onnx: enough seen"):
+        OnnxRuntimeNetwork(b"", "fine.onnx", stage(), "cuda", threads=1, memory_limit_mb=100)
+    ((provider, settings),) = asked["providers"]
+    assert provider == "CUDAExecutionProvider"
+    assert settings["gpu_mem_limit"] == str(100 * 1024 * 1024)
+    assert settings["arena_extend_strategy"] == "kSameAsRequested"
+    assert asked["options"].get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
+    assert asked["enable_fallback"] == 0
+
+
+def test_scores_of_one_tile_are_overwritten_by_the_next_and_not_mixed_with_it() -> None:
+    network = _load("onnxruntime", nearest_class_onnx([0.0, 1.0], TILE), stage(classes=2))
+    first = network(np.full(TILE, 3.0, np.float32))
+    assert (first[1] == 5).all()  # 2 c x - c^2 with c = 1, x = 3
+    second = network(np.full(TILE, -1.0, np.float32))
+    assert np.shares_memory(first, second)
+    assert (second[1] == -3).all()
+
+
+def test_half_precision_is_computed_where_it_is_asked_for() -> None:
+    # left to itself OpenVINO takes bfloat16 for float16 where the CPU has only the former, and 1 / 512 is lost in it
+    content = nearest_class_onnx([0.0, 1.0], TILE)
+    network = OpenVinoNetwork(content, "half.onnx", stage(classes=2), "float16", threads=1)
+    tile = np.full(TILE, 1 + 1 / 512, np.float32)
+    assert network(tile)[1, 0, 0, 0] == pytest.approx(1 + 1 / 256, abs=1e-6)
+
+
+def test_every_cpu_computes_in_single_precision_and_half_is_native_to_the_gpu_alone() -> None:
+    assert "float32" in network_openvino.native_precisions()
+    assert network_onnxruntime.native_precisions("cpu") == ("float32",)
+    assert "float16" in network_onnxruntime.native_precisions("cuda")

@@ -1,0 +1,181 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import runtime
+from engine.manifest import load_manifest
+from engine.network import NetworkError
+from engine.runtime import Backend, Device, Runtime, choose_for, find_gpu, runtimes_to_try, start_loading
+from tests.engine.tiny import with_plans, write_models
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The runtimes that seem to be installed; change it at will."""
+    modules = {"openvino", "onnxruntime"}
+    monkeypatch.setattr(runtime, "_installed", lambda module: module in modules)
+    return modules
+
+
+def _try(device: Device, backend: Backend = "auto", gpu: bool = False, plans: str | None = None) -> list[Runtime]:
+    return runtimes_to_try(device, backend, plans, gpu_present=gpu)
+
+
+def _choose(device: Device, backend: Backend = "auto", gpu: bool = False) -> tuple[str, str]:
+    chosen = _try(device, backend, gpu)[0]
+    return chosen.backend, chosen.device
+
+
+def test_the_cpu_is_served_by_openvino_and_else_by_onnx_runtime(installed: set[str]) -> None:
+    assert _choose("cpu") == ("openvino", "cpu")
+    assert _choose("cpu", "onnxruntime") == ("onnxruntime", "cpu")
+    installed.remove("openvino")
+    assert _choose("cpu") == ("onnxruntime", "cpu")
+
+
+def test_auto_takes_the_gpu_if_there_is_one_and_the_cpu_if_there_is_none(installed: set[str]) -> None:
+    assert _choose("auto", gpu=True) == ("onnxruntime", "cuda")
+    assert _choose("auto", gpu=False) == ("openvino", "cpu")
+    assert _choose("auto", "openvino", gpu=True) == ("openvino", "cpu")
+
+
+def test_auto_says_why_it_takes_the_cpu(installed: set[str]) -> None:
+    assert _try("auto", gpu=False)[0].why == "no NVIDIA GPU found"
+    installed.remove("onnxruntime")
+    assert "not installed" in _try("auto", gpu=True)[0].why
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_what_to_install(installed: set[str]) -> None:
+    installed.clear()
+    with pytest.raises(NetworkError, match=r'neither .* pip install "attention-dmfnet\[cpu\]"'):
+        _try("cpu", "auto")
+    with pytest.raises(NetworkError, match=r'OpenVINO is not installed; pip install "attention-dmfnet\[cpu\]"'):
+        _try("cpu", "openvino")
+    with pytest.raises(NetworkError, match=r'ONNX Runtime is not installed; pip install "attention-dmfnet\[cuda\]"'):
+        _try("cuda", "auto")
+
+
+def test_plans_are_tried_first_on_a_gpu_and_onnx_runtime_then_the_cpu_after_them(installed: set[str]) -> None:
+    def order(device: Device, backend: Backend, plans: str | None) -> list[tuple[str, str]]:
+        return [(runtime.backend, runtime.device) for runtime in _try(device, backend, gpu=True, plans=plans)]
+
+    plan, gpu, cpu = ("tensorrt", "cuda"), ("onnxruntime", "cuda"), ("openvino", "cpu")
+    assert order("auto", "auto", "tensorrt") == [plan, gpu, cpu]
+    assert order("cuda", "auto", "tensorrt") == [plan, gpu]
+    assert order("auto", "auto", None) == [gpu, cpu]
+    # what was asked for is not replaced
+    assert order("auto", "tensorrt", "tensorrt") == [plan]
+    assert order("cuda", "onnxruntime", "tensorrt") == [gpu]
+
+
+def test_tensorrt_is_refused_without_a_gpu_without_plans_and_on_the_cpu(installed: set[str]) -> None:
+    with pytest.raises(NetworkError, match="no NVIDIA GPU found; use another --backend"):
+        _try("auto", "tensorrt", gpu=False, plans="tensorrt")
+    with pytest.raises(NetworkError, match="python -m export tensorrt"):
+        _try("auto", "tensorrt", gpu=True, plans=None)
+    with pytest.raises(NetworkError, match="TensorRT computes on the GPU"):
+        _try("cpu", "tensorrt", plans="tensorrt")
+
+
+def test_openvino_on_cuda_is_refused(installed: set[str]) -> None:
+    with pytest.raises(NetworkError, match="--backend onnxruntime"):
+        _try("cuda", "openvino")
+
+
+def test_a_gpu_is_found_by_its_device_file(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "nvidiactl").touch()  # the driver's, there without any GPU
+    assert not find_gpu(tmp_path)
+    (tmp_path / "dev" / "nvidia0").touch()
+    assert find_gpu(tmp_path)
+
+
+def test_the_runtime_is_told_in_one_line() -> None:
+    assert str(Runtime("openvino", "cpu", 2, "no NVIDIA GPU found")) == (
+        "OpenVINO on the CPU, 2 threads (no NVIDIA GPU found)"
+    )
+    assert str(Runtime("openvino", "cpu", 1)) == "OpenVINO on the CPU, 1 thread"
+    assert str(Runtime("onnxruntime", "cuda", 8)) == "ONNX Runtime on the GPU"
+    both = Runtime("openvino", "cpu", 1, "no NVIDIA GPU found", computes=("float32", "bfloat16"))
+    assert str(both) == "OpenVINO on the CPU, 1 thread, float32, bfloat16 (no NVIDIA GPU found)"
+    assert str(replace(both, computes=("float32", "float32"), why="")) == "OpenVINO on the CPU, 1 thread, float32"
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_both_networks_load_in_the_background_and_then_score(models: Path, backend: Backend) -> None:
+    networks = start_loading(models, load_manifest(models), "cpu", backend)
+    assert networks.coarse(np.zeros((16, 16, 16), np.float32)).shape == (2, 16, 16, 16)
+    assert networks.fine(np.zeros((8, 16, 16), np.float32)).shape == (14, 8, 16, 16)
+    assert networks.runtime.result().backend == backend
+    assert [step.name for step in networks.steps] == [
+        f"load {stage}{part}" for stage in ("coarse", "fine") for part in ("/import", "/read", "/compile", "")
+    ]
+
+
+def test_auto_replaces_a_gpu_that_does_not_start_by_the_cpu_and_says_why(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "find_gpu", lambda: True)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    networks = start_loading(models, load_manifest(models), "auto", "auto")
+    networks.fine.wait()
+    chosen = networks.runtime.result()
+    assert (chosen.backend, chosen.device) == ("openvino", "cpu")
+    assert "built without CUDA" in str(chosen)
+
+
+def test_cuda_that_was_asked_for_is_never_replaced(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    networks = start_loading(models, load_manifest(models), "cuda", "auto")
+    with pytest.raises(NetworkError, match="without CUDA"):
+        networks.coarse.wait()
+    with pytest.raises(NetworkError, match="without CUDA"):
+        networks.fine.wait()
+
+
+def test_a_swapped_fine_network_is_refused_when_it_is_wanted(tmp_path: Path) -> None:
+    write_models(tmp_path)
+    (tmp_path / "fine.onnx").write_bytes((tmp_path / "coarse.onnx").read_bytes())
+    networks = start_loading(tmp_path, load_manifest(tmp_path), "cpu", "openvino")
+    networks.coarse.wait()
+    with pytest.raises(NetworkError, match=r"fine\.onnx is not the file"):
+        networks.fine.wait()
+
+
+def test_the_precision_that_is_asked_for_is_used_and_told(models: Path) -> None:
+    manifest = load_manifest(models)
+    networks = start_loading(models, manifest, "cpu", "openvino", "float32")
+    assert networks.runtime.result().computes == ("float32", "float32")
+    with pytest.raises(NetworkError, match="no bfloat16 variant"):
+        start_loading(models, manifest, "cpu", "openvino", "bfloat16").runtime.result()
+
+
+def test_too_little_gpu_memory_is_refused_before_anything_is_loaded(models: Path) -> None:
+    with pytest.raises(NetworkError, match="--gpu-memory-mb 1024 or more"):
+        start_loading(models, load_manifest(models), "cpu", "openvino", None, 500)
+
+
+def test_a_plan_that_cannot_run_here_is_replaced_by_the_onnx_model_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = write_models(tmp_path)
+    # `/dev` shows a GPU, and its driver's library is missing: as in a container without NVIDIA's toolkit
+    monkeypatch.setattr(runtime, "find_gpu", lambda: True)
+    monkeypatch.setattr("engine.cuda_driver._LIBRARY", "libcuda-that-is-not-here.so")
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    manifest = with_plans(models)
+    networks = start_loading(models, manifest, "auto", "auto")
+    networks.fine.wait()
+    chosen = networks.runtime.result()
+    assert (chosen.backend, chosen.device) == ("openvino", "cpu")
+    assert "no NVIDIA driver here" in str(chosen)
+    assert "built without CUDA" in str(chosen)
+    with pytest.raises(NetworkError, match="no NVIDIA driver here"):
+        start_loading(models, manifest, "cuda", "tensorrt").coarse.wait()
+
+
+def test_on_the_cpu_plans_are_not_even_looked_at(tmp_path: Path) -> None:
+    manifest = with_plans(write_models(tmp_path))
+    assert choose_for(manifest.fine, Runtime("openvino", "cpu", 1)).file == "fine.onnx"

@@ -1,0 +1,34 @@
+import numpy as np
+
+from engine.geometry import CANONICAL_AXES_LPS, Geometry, Volume
+from engine.network import Scores, Tile
+from engine.stage import StageModel
+from tests.engine.tiny import WINDOW_HU, stage
+
+
+def test_a_scan_reaches_the_network_clipped_and_normalised_with_air_around_it() -> None:
+    seen: list[Tile] = []
+
+    def look(tile: Tile) -> Scores:
+        seen.append(tile.copy())
+        return np.zeros((14, *tile.shape), dtype=np.float32)
+
+    model = StageModel(stage(tile_zyx=(4, 4, 4)), look)
+    grid = Geometry((2, 2, 2), (3.0, 2.0, 2.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
+    scores = model.score(model.view(Volume(np.full((2, 2, 2), 30_000, np.int16), grid), grid))
+    assert scores.shape == (14, 2, 2, 2)
+    # a mean of 0 HU and a standard deviation of 100 HU
+    low, high = (hu / 100 for hu in WINDOW_HU)
+    expected = np.full((4, 4, 4), low, dtype=np.float32)
+    expected[1:3, 1:3, 1:3] = high
+    np.testing.assert_array_equal(seen, [expected])
+
+
+def test_a_view_lies_on_the_grid_that_was_asked_for() -> None:
+    model = StageModel(stage(), lambda tile: tile[None])
+    scan = Geometry((4, 6, 8), (3.0, 2.0, 2.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
+    grid = scan.with_spacing((4.0, 4.0, 4.0))
+    view = model.view(Volume(np.full(scan.shape_zyx, 50, np.int16), scan), grid)
+    assert view.geometry == grid
+    assert view.array.dtype == np.float32
+    np.testing.assert_allclose(view.array, 0.5)

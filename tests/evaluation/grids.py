@@ -1,0 +1,23 @@
+"""Small grids and label maps for the tests of this folder."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.geometry import CANONICAL_AXES_LPS, Geometry, Triple, Volume
+from engine.image_io import write_volume
+
+
+def labels_of(array: npt.ArrayLike, spacing_zyx: Triple = (1, 1, 1)) -> Volume:
+    """``array`` as labels on a canonical grid at the origin."""
+    labels = np.asarray(array, np.uint8)
+    z, y, x = labels.shape
+    return Volume(labels, Geometry((z, y, x), spacing_zyx, (0, 0, 0), CANONICAL_AXES_LPS))
+
+
+def write(volume: Volume, path: Path) -> Path:
+    """``volume`` as a file, in a folder made for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(volume, path)
+    return path
