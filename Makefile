@@ -28,7 +28,7 @@ check: $(VENV)/.dev  ## style, types, import layers, shell and Dockerfile lint
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/shellcheck -s sh predict.sh
-	$(BIN)/shellcheck .ci/run tests/container/run.sh
+	$(BIN)/shellcheck .ci/run tests/container/run.sh $(wildcard evaluation/peers/*.sh)
 
 format: $(VENV)/.dev  ## sort imports and lay out the code
 	$(BIN)/ruff check --fix-only .

@@ -59,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--rules", choices=("flare22", "plain"), default="flare22", help="plain: without its quirks")
     score.add_argument("--missing", choices=("error", "zero"), default="error", help="what a missing prediction is")
     score.add_argument("--organs", default=None, metavar="A,B", help="score these only (names, codes or labels)")
+    score.add_argument(
+        "--merge",
+        action="append",
+        default=[],
+        metavar="A=B",
+        help="count A as B, where the references draw both as one: --merge duodenum=stomach; may be repeated",
+    )
     score.add_argument("--plot", type=Path, default=None, metavar="PNG", help="a box plot (default: beside the CSV)")
     score.add_argument("--no-plot", action="store_true", help="draw no box plot")
     score.set_defaults(run=_score)
@@ -133,6 +140,7 @@ def _score(options: argparse.Namespace) -> int:
         rules=options.rules,
         missing=options.missing,
         organs=options.organs,
+        merge=options.merge,
         note=lambda line: print(line, file=sys.stderr),
     )
     plot = None if options.no_plot else options.plot or options.csv.with_suffix(".png")

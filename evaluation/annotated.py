@@ -1,6 +1,7 @@
 """Which organs are to be scored: those that were asked for, and that the reference's author has drawn."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,24 @@ def parse_organs(text: str) -> frozenset[int]:
     if not labels:
         raise ArgumentsError("--organs is empty; name at least one organ")
     return frozenset(labels)
+
+
+def parse_merges(texts: Sequence[str]) -> dict[int, int]:
+    """Label -> the label it counts as, from texts such as ``duodenum=stomach``: organs that a reference draws as one.
+
+    Raises ``ArgumentsError`` for anything else, for an organ merged twice, or merged into one that is merged itself.
+    """
+    merges: dict[int, int] = {}
+    for text in texts:
+        labels = [_label(word.strip()) for word in text.split("=")]
+        if len(labels) != 2 or labels[0] is None or labels[1] is None or labels[0] == labels[1]:
+            raise ArgumentsError(f"--merge: {text!r} is not of the form organ=other-organ, such as duodenum=stomach")
+        if labels[0] in merges:
+            raise ArgumentsError(f"--merge: {ORGANS[labels[0] - 1]} is merged twice; name each organ once")
+        merges[labels[0]] = labels[1]
+    if set(merges) & set(merges.values()):
+        raise ArgumentsError("--merge: an organ is merged into one that is merged itself; name the last one for both")
+    return merges
 
 
 def annotated_labels(reference: Path) -> frozenset[int]:

@@ -1,15 +1,16 @@
 """DSC and NSD of a folder of predictions against a folder of references."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.cases import InputError, case_name, list_cases
 from engine.geometry import Volume
 from engine.image_io import read_volume
-from evaluation.annotated import annotated_labels, parse_organs
+from evaluation.annotated import annotated_labels, parse_merges, parse_organs
 from evaluation.errors import EvaluationError
 from evaluation.flare22 import FLARE22, LABELS, PLAIN, OrganScore, Rules, score_organ
 from evaluation.same_grid import require_same_grid
@@ -31,17 +32,21 @@ def score_folders(
     rules: str = "flare22",
     missing: str = "error",
     organs: str | None = None,
+    merge: Sequence[str] = (),
     note: Callable[[str], None] = lambda line: None,
 ) -> list[CaseScore]:
     """Score each reference's prediction, matched by case name (or by nothing, if both are single files).
 
     ``rules`` is ``flare22`` or ``plain``. ``missing`` says what a reference without a prediction is: an ``error``, or
     ``zero`` for every organ that would have been scored, as for a container that failed. ``organs`` is a list for
-    ``parse_organs``; sidecars narrow it further. Predictions that have no reference are told to ``note``.
+    ``parse_organs``; sidecars narrow it further. ``merge`` is for ``parse_merges``: organs that the references draw as
+    one are scored as one, by the second's name. Predictions that have no reference are told to ``note``.
 
     Raises ``EvaluationError``, with the files' names, for missing predictions, and for grids that differ.
     """
     wanted = frozenset(LABELS) if organs is None else parse_organs(organs)
+    merges = parse_merges(merge)
+    wanted -= merges.keys()
     pairs = _pairs(predictions, references, missing, note)
     absent = [reference for reference, prediction in pairs if prediction is None]
     if absent and missing == "error":
@@ -57,7 +62,7 @@ def score_folders(
             note(f"{reference.name}: no prediction, scored 0")
             organ_scores = dict.fromkeys(labels, OrganScore(0.0, 0.0))
         else:
-            organ_scores = _score_pair(prediction, reference, labels, RULES[rules])
+            organ_scores = _score_pair(prediction, reference, labels, merges, RULES[rules])
         scores.append(CaseScore(reference.name, organ_scores))
     return scores
 
@@ -81,11 +86,21 @@ def _pairs(
     return pairs
 
 
-def _score_pair(prediction: Path, reference: Path, labels: list[int], rules: Rules) -> dict[int, OrganScore]:
+def _score_pair(
+    prediction: Path, reference: Path, labels: list[int], merges: dict[int, int], rules: Rules
+) -> dict[int, OrganScore]:
     predicted, labelled = _read_labels(prediction), _read_labels(reference)
     require_same_grid(predicted, str(prediction), labelled, str(reference))
     spacing_zyx = labelled.geometry.spacing_zyx
-    return {label: score_organ(predicted.array, labelled.array, label, spacing_zyx, rules) for label in labels}
+    ours, theirs = (_merged(volume.array, merges) for volume in (predicted, labelled))
+    return {label: score_organ(ours, theirs, label, spacing_zyx, rules) for label in labels}
+
+
+def _merged(labels: npt.NDArray[np.integer], merges: dict[int, int]) -> npt.NDArray[np.integer]:
+    merged = labels.copy() if merges else labels
+    for label, into in merges.items():
+        merged[labels == label] = into
+    return merged
 
 
 def _read_labels(path: Path) -> Volume:

@@ -35,8 +35,10 @@ make_base() {
   done >"$WORK/sources"
   while read -r option; do options+=(--aptopt="$option"); done < <(apt-config dump | grep '^Acquire::Check-')
   codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-  mmdebstrap --variant=apt --include=ca-certificates,python3,python3-venv "${options[@]}" \
-    "$codename" "$WORK/base.tar" <"$WORK/sources"
+  # without documentation, like the slim images that this one stands in for
+  mmdebstrap --variant=apt --include=ca-certificates,python3,python3-venv --dpkgopt=force-unsafe-io \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' "${options[@]}" "$codename" "$WORK/base.tar" <"$WORK/sources"
 }
 
 start_engine() {

@@ -174,3 +174,28 @@ def test_a_sidecar_that_cannot_be_understood_is_refused_by_name(folders: tuple[P
     (folders[1] / "A.json").write_text(content)
     with pytest.raises(EvaluationError, match=r"A\.json"):
         score_folders(*folders)
+
+
+def test_organs_that_a_reference_draws_as_one_are_scored_as_one(tmp_path: Path) -> None:
+    stomach, duodenum = 11, 12
+    drawn_as_one = three_organs().array.copy()
+    drawn_as_one[drawn_as_one == SPLEEN] = stomach
+    told_apart = drawn_as_one.copy()
+    told_apart[3][told_apart[3] == stomach] = duodenum
+    write(labels_of(drawn_as_one, (2, 1, 1)), tmp_path / "references" / "A.nii.gz")
+    write(labels_of(told_apart, (2, 1, 1)), tmp_path / "predictions" / "A.nii.gz")
+    folders = tmp_path / "predictions", tmp_path / "references"
+    # half of the stomach is missing: 2 * 4 / (4 + 8)
+    assert dsc(score_folders(*folders), stomach) == [pytest.approx(2 / 3)]
+    merged = score_folders(*folders, merge=["duodenum=stomach"])
+    assert dsc(merged, stomach) == [1]
+    assert duodenum not in merged[0].organs
+
+
+@pytest.mark.parametrize(
+    "merge",
+    [["duodenum"], ["duodenum=duodenum"], ["heart=liver"], ["12=11", "12=1"], ["12=11", "11=1"], ["1=2=3"]],
+)
+def test_a_merge_that_means_nothing_is_refused(folders: tuple[Path, Path], merge: list[str]) -> None:
+    with pytest.raises(ArgumentsError, match="--merge"):
+        score_folders(*folders, merge=merge)
