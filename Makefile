@@ -8,7 +8,7 @@ CT ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format container-test clean
+.PHONY: help setup demo test check format container-test bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -27,7 +27,7 @@ check: $(VENV)/.dev  ## style, types, import layers, shell and Dockerfile lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/shellcheck -s sh predict.sh
+	$(BIN)/shellcheck -s sh predict.sh evaluation/peers/install.sh
 	$(BIN)/shellcheck .ci/run tests/container/run.sh $(wildcard evaluation/peers/*.sh)
 
 format: $(VENV)/.dev  ## sort imports and lay out the code
@@ -36,6 +36,17 @@ format: $(VENV)/.dev  ## sort imports and lay out the code
 
 container-test:  ## build the image and run the organisers' command in it
 	bash tests/container/run.sh
+
+PEERS := .cache/peers-venv
+RUNS ?= 3
+
+bench: $(VENV)/.dev $(PEERS)/.ready  ## ours and the peers in turns: make bench [CT=path] [RUNS=3]
+	$(BIN)/python -m evaluation bench $(if $(CT),"$(CT)") --runs $(RUNS) --peers-python $(PEERS)/bin/python --to bench_output
+
+# The peers live in an environment of their own: what they need must not decide what we need.
+$(PEERS)/.ready: evaluation/peers/requirements.txt evaluation/peers/install.sh
+	PYTHON=$(PYTHON) sh evaluation/peers/install.sh $(PEERS)
+	@touch $@
 
 clean:  ## remove what these commands made
 	rm -rf $(VENV) demo_output build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,12 +1,17 @@
 """Networks on the CPU through OpenVINO."""
 
 import functools
+import sys
 from typing import Any
-
-import openvino
 
 from engine.manifest import Precision, Stage
 from engine.network import NetworkError, Scores, Tile, check_contract
+
+# OpenVINO imports its model converter on its own account, which forks this process to send a note about its use over
+# the network and writes to the home folder. The engine needs neither; where a module is None, Python skips it.
+sys.modules.setdefault("openvino.tools", None)  # type: ignore[arg-type]
+
+import openvino  # noqa: E402
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16", "int8")
 """What can be computed, whether or not the CPU has instructions for it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 FAILED = 1
 UNUSABLE = 2
+INTERRUPTED = 130
 
 PEERS_PYTHON = Path(".cache/peers-venv/bin/python")
 
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (EvaluationError, GeometryError, ImageError, OSError) as error:
         print(f"evaluation: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        print("\nevaluation: interrupted", file=sys.stderr)
+        return INTERRUPTED
     return status
 
 

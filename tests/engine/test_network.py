@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +160,10 @@ def test_every_cpu_computes_in_single_precision_and_half_is_native_to_the_gpu_al
     assert "float32" in network_openvino.native_precisions()
     assert network_onnxruntime.native_precisions("cpu") == ("float32",)
     assert "float16" in network_onnxruntime.native_precisions("cuda")
+
+
+def test_openvino_sends_no_notes_about_its_use() -> None:
+    """Its model converter, imported for no reason of ours, would fork this process and call home."""
+    code = "import sys, engine.network_openvino; print([name for name in sys.modules if 'telemetry' in name])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
