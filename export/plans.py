@@ -1,0 +1,77 @@
+"""A folder of models with TensorRT plans added: the ONNX models stay in it, as what to fall back on."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from engine.manifest import Stage, Variant
+from export.errors import ExportError
+from export.release import Release, sha256
+from export.tensorrt_plan import BuildOptions, BuiltPlan, build_plan
+
+if TYPE_CHECKING:
+    from engine.manifest import Precision
+
+_log = logging.getLogger(__name__)
+
+RuntimeModule = Literal["tensorrt", "tensorrt_rtx"]
+_INSTALL = {"tensorrt": 'pip install "attention-dmfnet[tensorrt]"', "tensorrt_rtx": "pip install tensorrt-rtx-cu13"}
+
+
+def import_tensorrt(name: RuntimeModule) -> Any:
+    """The module ``name``. Raises ``ExportError`` if it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ExportError(f"{name} is not installed ({error}); {_INSTALL[name]}") from error
+
+
+def add_plans(
+    release: Release,
+    tensorrt: Any,
+    precisions: Sequence[Precision],
+    options: BuildOptions,
+    report: Callable[[str, BuiltPlan], None],
+) -> Release:
+    """The release with a plan for each of its ONNX models in ``precisions``; plans that it had are replaced.
+
+    ``report`` hears of each plan's file when it is built. Raises ``ExportError`` if TensorRT refuses a model.
+    """
+    files = dict(release.files)
+    coarse, fine = (
+        _stage_with_plans(stage, files, tensorrt, precisions, options, report)
+        for stage in (release.manifest.coarse, release.manifest.fine)
+    )
+    named = {variant.file for stage in (coarse, fine) for variant in stage.variants}
+    manifest = msgspec.structs.replace(release.manifest, coarse=coarse, fine=fine)
+    return Release(manifest, {name: content for name, content in files.items() if name in named})
+
+
+def _stage_with_plans(
+    stage: Stage,
+    files: dict[str, bytes],
+    tensorrt: Any,
+    precisions: Sequence[Precision],
+    options: BuildOptions,
+    report: Callable[[str, BuiltPlan], None],
+) -> Stage:
+    models = [variant for variant in stage.variants if variant.plan is None]
+    # a plan is as precise as its ONNX model; bfloat16 is OpenVINO's reading of the float32 one
+    wanted = [model for model in models if model.precision in precisions and model.precision != "bfloat16"]
+    if not wanted:
+        raise ExportError(f"none of {', '.join(model.file for model in models)} is {' or '.join(precisions)}")
+    plans = []
+    for model in wanted:
+        file = f"{Path(model.file).stem}.plan"
+        _log.info("building %s", file)
+        built = build_plan(files[model.file], model.file, model.sha256, stage, tensorrt, options)
+        files[file] = built.content
+        report(file, built)
+        plans.append(Variant(file, sha256(built.content), model.precision, None, built.origin))
+    return msgspec.structs.replace(stage, variants=(*plans, *models))

@@ -1,0 +1,104 @@
+"""Models, hashes, manifest and card appear together or not at all.
+
+Everything is written to a folder beside the one that it is for and read back through the engine's own door; only
+then do the two change places.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from engine.manifest import MANIFEST_NAME, Manifest, ManifestError, load_manifest
+from engine.network import NetworkError, read_model_file
+from export.errors import ExportError
+from export.release import Release
+
+CARD_NAME = "MODEL_CARD.md"
+
+
+def publish(release: Release, folder: Path, card: Path | None = None) -> None:
+    """Replace ``folder`` by the release, with a copy of ``card`` in it if there is one.
+
+    Whatever goes wrong, ``folder`` is afterwards either what it was or the whole release. Raises ``ExportError`` if
+    ``folder`` holds something else than models, or if the engine would not accept the release.
+    """
+    folder = folder.resolve()
+    _refuse_foreign(folder)
+    card_text = None if card is None else _read_card(card)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # beside it, not in the system's temporary folder: renaming works within one file system only
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise ExportError(f"cannot write beside {folder}: {error.strerror}") from error
+    try:
+        new = beside / "new"
+        new.mkdir()
+        for name, content in release.files.items():
+            (new / name).write_bytes(content)
+        if card_text is not None:
+            (new / CARD_NAME).write_bytes(card_text)
+        (new / MANIFEST_NAME).write_bytes(manifest_json(release.manifest))
+        _check_as_the_engine_does(new, release)
+        _swap(new, folder, beside / "old")
+    except OSError as error:
+        raise ExportError(f"cannot publish to {folder}: {error}; it is as it was") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def read_release(folder: Path) -> Release:
+    """A published folder, its files verified. Raises what the engine does: ``ManifestError``, ``NetworkError``."""
+    manifest = load_manifest(folder)
+    variants = (*manifest.coarse.variants, *manifest.fine.variants)
+    return Release(manifest, {variant.file: read_model_file(folder, variant) for variant in variants})
+
+
+def manifest_json(manifest: Manifest) -> bytes:
+    """As it is stored: indented, in the order of the schema's fields, with a newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ExportError(f"{folder} is a file; name a folder for the models")
+    if any(folder.iterdir()) and not (folder / MANIFEST_NAME).exists():
+        raise ExportError(f"{folder} holds other files than models and would be replaced; name another folder")
+
+
+def _read_card(card: Path) -> bytes:
+    try:
+        return card.read_bytes()
+    except OSError as error:
+        raise ExportError(f"cannot read the model card {card}: {error.strerror}") from error
+
+
+def _check_as_the_engine_does(folder: Path, release: Release) -> None:
+    try:
+        found = read_release(folder)
+    except (ManifestError, NetworkError) as error:
+        raise ExportError(f"the engine would not accept this release: {error}") from error
+    if found.files != release.files:
+        odd = ", ".join(sorted(set(release.files) - set(found.files)))
+        raise ExportError(f"the manifest does not name {odd}; every file needs its place in it")
+
+
+def _swap(new: Path, folder: Path, old: Path) -> None:
+    """``folder`` becomes ``new``; what it was is at ``old`` afterwards. On an error it is put back."""
+    if not folder.exists():
+        new.rename(folder)
+        return
+    try:
+        os.rename(folder, old)
+        os.rename(new, folder)
+    except BaseException:  # an interrupted publication must not lose the old release either
+        if old.exists() and not folder.exists():
+            os.rename(old, folder)
+        raise

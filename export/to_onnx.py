@@ -1,0 +1,91 @@
+"""A trained network as an ONNX file of a fixed tile shape: the same bytes for the same weights, wherever it is made.
+
+Fixed shapes are the fast path of every runtime. Preparing the scan and returning to its grid stay outside of the
+graph: they depend on the scan's size, and the engine does them slice by slice without a tensor of all classes.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from export.errors import ExportError
+from export.tidy import tidy
+from training.network import TILE_MULTIPLE, AttentionDMFNet, run_groups_densely
+
+if TYPE_CHECKING:
+    from engine.geometry import Index
+
+INPUT, OUTPUT = "image", "scores"
+OPSET = 20
+"""The newest that OpenVINO, ONNX Runtime and TensorRT all read."""
+
+HalfOrFull = Literal["float32", "float16"]
+
+
+class HalfInside(nn.Module):
+    """The halved network between two casts: single precision goes in and comes out, half is all there is inside."""
+
+    def __init__(self, network: AttentionDMFNet) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).half()
+
+    def forward(self, image: Tensor) -> Tensor:
+        scores: Tensor = self.network(image.half())
+        return scores.float()
+
+
+def to_onnx(
+    network: AttentionDMFNet, tile_zyx: Index, precision: HalfOrFull, metadata: Mapping[str, str]
+) -> onnx.ModelProto:
+    """The network for tiles (1, 1, z, y, x) of ``tile_zyx`` voxels, with ``metadata`` inside.
+
+    ``precision`` is that of the weights and of all that is computed; what goes in and comes out is float32 either
+    way. Raises ``ExportError`` if the tile does not suit the network or the ONNX checker objects.
+    """
+    if any(size < 1 or size % TILE_MULTIPLE for size in tile_zyx):
+        raise ExportError(f"tiles of {tile_zyx} voxels do not fit: each side must be a multiple of {TILE_MULTIPLE}")
+    network = copy.deepcopy(network)
+    run_groups_densely(network, False)
+    wrapped: nn.Module = HalfInside(network) if precision == "float16" else network
+    # on the outermost module: BatchNorm must use its stored statistics
+    wrapped.eval()
+    with _without_known_warnings():
+        program = torch.onnx.export(
+            wrapped,
+            (torch.zeros(1, 1, *tile_zyx),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+    assert program is not None
+    model = tidy(program.model_proto, {**metadata, "precision": precision})
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"the ONNX checker refuses the exported network: {error}") from error
+    return model
+
+
+@contextmanager
+def _without_known_warnings() -> Iterator[None]:
+    """Silence the exporter about a deprecation inside torch and the operators of a package that is not used here."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*LeafSpec.*", category=FutureWarning)
+            yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,121 @@
+"""Claims about the ablation: every arm and seed is run once, on the same budget, and the table is right."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from evaluation.flare22 import OrganScore
+from tests.training.bodies import body
+from tests.training.spheres import Spheres, cases, recipe
+from training import ablation
+from training.ablation import ORACLE, STUDENTS, TEACHER, write_ablation
+from training.ablation_scenarios import PaintedScenario, PseudoSource
+from training.ablation_table import table
+from training.bodies import HELD_OUT
+from training.checkpoint import read_run_recipe
+from training.fit import Machine
+from training.recipe import Recipe
+from training.source import Source, SourceError
+from training.validation import ValidationCase
+
+CPU = Machine("cpu", threads=1)
+
+
+class SpheresScenario:
+    """Every arm sees the same balls."""
+
+    def teacher(self, recipe: Recipe) -> Source:
+        return Spheres()
+
+    def student(self, recipe: Recipe, teacher: Path) -> Source:
+        assert (teacher / "weights.safetensors").exists()
+        return Spheres()
+
+    def oracle(self, recipe: Recipe) -> Source | None:
+        return Spheres()
+
+    def validation(self, recipe: Recipe) -> Sequence[ValidationCase]:
+        return cases(1)
+
+    def description(self) -> list[str]:
+        return ["balls"]
+
+    def notes(self, recipe: Recipe, teacher: Path) -> list[str]:
+        return []
+
+
+def test_every_arm_is_trained_with_every_seed_and_its_own_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = write_ablation(SpheresScenario(), recipe(epochs=1, steps_per_epoch=1), [1, 2], tmp_path, CPU)
+    runs = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert len(runs) == (1 + len(STUDENTS) + 1) * 2
+    losses = {type(read_run_recipe(tmp_path / name).loss.pseudo).__name__ for name in runs if "student" in name}
+    assert losses == {"PlainCE", "GeneralisedCE", "SymmetricCE", "BetaCE"}
+    assert read_run_recipe(tmp_path / "teacher-2").run.seed == 2
+    for column in (TEACHER, ORACLE, *STUDENTS):
+        assert f"| {column} |" in text
+    assert (tmp_path / "ablation.md").read_text() == text
+
+    def never(*args: object, **options: object) -> None:
+        raise AssertionError("a finished run was repeated")
+
+    monkeypatch.setattr(ablation, "fit", never)
+    assert write_ablation(SpheresScenario(), recipe(epochs=1, steps_per_epoch=1), [1, 2], tmp_path, CPU) == text
+
+
+def test_the_table_averages_over_cases_then_seeds() -> None:
+    def scores(*dsc: float) -> dict[str, dict[int, OrganScore]]:
+        return {f"case-{i}": {1: OrganScore(value, value / 2)} for i, value in enumerate(dsc)}
+
+    text = table({"a": [scores(0.8, 0.6), scores(0.9, 0.9)], "b": [scores(0.5), scores(0.5)]}, recipe(), [1, 2], [])
+    # means of the seeds 0.7 and 0.9: 0.8, standard deviation 0.1 * sqrt(2)
+    assert "| liver | 0.800 ± 0.141 | 0.500 ± 0.000 |" in text
+    assert "| liver | 0.400 ± 0.071 | 0.250 ± 0.000 |" in text
+
+
+@pytest.fixture
+def bodies(tmp_path: Path) -> Path:
+    names = [f"word_00{number}_{template}" for number in (14, 16, 20) for template in (0, 1)]
+    for name in [*names, f"{HELD_OUT[0]}_0", "ts_example_0"]:
+        made = body()
+        np.savez_compressed(tmp_path / f"{name}.npz", tissues=made.tissues, hu=made.hu)
+    return tmp_path
+
+
+def painted_recipe() -> Recipe:
+    small = recipe(epochs=1, steps_per_epoch=1)
+    return replace(small, network=replace(small.network, classes=14))
+
+
+def test_labelled_unlabelled_and_scored_anatomies_are_others(bodies: Path) -> None:
+    scenario = PaintedScenario(bodies, labelled=1, unlabelled=3, cases=2)
+    assert scenario.description() == [
+        "labelled: 1 anatomies, painted anew for every sample in the portal phase",
+        "unlabelled: 3 scans of 2 anatomies, plain or arterial",
+        "scored: 2 scans of 1 anatomies, plain or arterial",
+    ]
+
+
+def test_at_least_one_anatomy_stays_unlabelled(bodies: Path) -> None:
+    with pytest.raises(SourceError, match="must leave some of the 3 anatomies"):
+        PaintedScenario(bodies, labelled=3, unlabelled=3, cases=2)
+
+
+def test_students_see_the_teachers_labels_and_the_oracle_the_true_ones(bodies: Path, tmp_path: Path) -> None:
+    scenario = PaintedScenario(bodies, labelled=1, unlabelled=2, cases=1)
+    text = write_ablation(scenario, painted_recipe(), [1], tmp_path / "ablation", CPU)
+    assert "pseudo labels of the teacher with seed 1: DSC 0." in text
+    how = painted_recipe()
+    student, oracle = scenario.student(how, tmp_path / "ablation" / "teacher-1"), scenario.oracle(how)
+    assert isinstance(student, PseudoSource)
+    assert oracle is not None
+    drawn = [student.sample(np.random.default_rng(seed)) for seed in range(20)]
+    assert {sample.is_pseudo for sample in drawn} == {True, False}
+    assert not any(oracle.sample(np.random.default_rng(seed)).is_pseudo for seed in range(20))
+    # the same seed draws the same scan, with another's labels
+    pseudo = next(seed for seed, sample in enumerate(drawn) if sample.is_pseudo)
+    true = oracle.sample(np.random.default_rng(pseudo))
+    np.testing.assert_array_equal(drawn[pseudo].image, true.image)
+    assert (drawn[pseudo].labels != true.labels).any()

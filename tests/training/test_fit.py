@@ -1,0 +1,275 @@
+"""Claims about the training loop: it learns, can be stopped and resumed at any moment, and keeps what is good."""
+
+import errno
+import json
+import os
+import pickle
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from tests.training.spheres import Spheres, cases, paint, recipe
+from training.batches import batches
+from training.checkpoint import CheckpointError, load_trained
+from training.errors import TrainingError
+from training.fit import Machine, fit
+from training.journal import read_log
+from training.optimiser import Averaged, learning_rate
+from training.recipe import Schedule
+from training.source import Hu, Labels, Sample
+from training.stop import TrainingStoppedError
+from training.validation import ValidationCase, predict
+
+CPU = Machine("cpu", threads=1)
+
+
+class SpheresUntil(Spheres):
+    """Ends in ``act`` when its nth sample is drawn."""
+
+    def __init__(self, count: int, act: Any) -> None:
+        self.left, self.act = count, act
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        self.left -= 1
+        if self.left == 0:
+            self.act()
+        return super().sample(rng)
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def rows_without_times(run: Path) -> list[dict[str, object]]:
+    return [{key: value for key, value in row.items() if key != "minutes"} for row in read_log(run / "log.jsonl")]
+
+
+def checkpoint_tensors(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoint.safetensors")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 20 epochs, some seconds."""
+    run = tmp_path_factory.mktemp("runs") / "trained"
+    fit(recipe(epochs=20, snapshots_at=(0.5,)), run, Spheres(), cases(2), CPU)
+    return run
+
+
+def test_a_network_learns_to_find_bright_and_grey_balls(trained: Path) -> None:
+    final = read_log(trained / "log.jsonl")[-1]
+    assert final["final"] is True
+    assert float(str(final["mean_dsc"])) > 0.7
+
+
+def test_the_exported_weights_are_the_ones_that_were_scored(trained: Path) -> None:
+    loaded = load_trained(trained)
+    image, labels = paint(np.random.default_rng((99, 0)))
+    predicted = predict(loaded.network, loaded.recipe, image, torch.device("cpu"))
+    dice = 2 * ((predicted == 1) & (labels == 1)).sum() / ((predicted == 1).sum() + (labels == 1).sum())
+    assert dice > 0.7
+    assert not loaded.network.training
+
+
+def test_a_log_has_one_row_an_epoch_and_the_scores_by_organ(trained: Path) -> None:
+    rows = read_log(trained / "log.jsonl")
+    assert [row["epoch"] for row in rows if "epoch" in row] == list(range(1, 21))
+    assert rows[-1].keys() >= {"mean_dsc", "mean_nsd", "dsc", "nsd", "cases"}
+    assert list((trained / "tensorboard").glob("events*"))
+
+
+def test_a_snapshot_can_be_loaded_like_a_finished_run(trained: Path) -> None:
+    half_way = load_trained(trained / "snapshot-50")
+    assert half_way.recipe == load_trained(trained).recipe
+    assert not torch.equal(half_way.network.head.weight, load_trained(trained).network.head.weight)
+
+
+def test_no_file_of_a_run_is_pickled(trained: Path) -> None:
+    for path in trained.rglob("*.*"):
+        if path.is_file() and "tensorboard" not in path.parts:
+            with pytest.raises((pickle.UnpicklingError, ValueError, EOFError, KeyError, IndexError)):
+                pickle.loads(path.read_bytes())
+    assert {path.suffix for path in trained.iterdir() if path.is_file()} == {".toml", ".safetensors", ".jsonl", ".json"}
+
+
+@pytest.mark.parametrize("stop", [terminate, interrupt])
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_a_stopped_run_resumes_to_the_very_numbers_of_an_uninterrupted_one(
+    tmp_path: Path, stop: Any, optimiser: str
+) -> None:
+    how = recipe(optimiser, epochs=3)
+    fit(how, tmp_path / "whole", Spheres(), cases(1), CPU)
+    with pytest.raises(TrainingStoppedError, match="stopped at step 6, 50% of the budget"):
+        # sample 11 and 12 make up step 6, in the middle of the second epoch
+        fit(how, tmp_path / "parts", SpheresUntil(11, stop), cases(1), CPU)
+    fit(how, tmp_path / "parts", Spheres(), cases(1), CPU, resume=True)
+    assert rows_without_times(tmp_path / "parts") == rows_without_times(tmp_path / "whole")
+    whole, parts = checkpoint_tensors(tmp_path / "whole"), checkpoint_tensors(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+    weights = "weights.safetensors"
+    assert (tmp_path / "parts" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+
+
+class StoppedWhileScored(Spheres):
+    """Its validation cases end in SIGTERM when they are read for the first time."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def cases(self) -> list[ValidationCase]:
+        def read() -> tuple[Hu, Labels]:
+            self.calls += 1
+            if self.calls == 1:
+                terminate()
+            return paint(np.random.default_rng((99, 0)))
+
+        return [ValidationCase(f"case-{number}", frozenset({1, 2}), read) for number in range(2)]
+
+
+def test_a_run_that_is_stopped_while_cases_are_scored_scores_them_when_it_is_resumed(tmp_path: Path) -> None:
+    how = recipe(epochs=3, validate_every_epochs=1)
+    source = StoppedWhileScored()
+    with pytest.raises(TrainingStoppedError, match="stopped while cases were being scored"):
+        fit(how, tmp_path / "parts", source, source.cases(), CPU)
+    fit(how, tmp_path / "parts", source, source.cases(), CPU, resume=True)
+    scored = [row["step"] for row in read_log(tmp_path / "parts" / "log.jsonl") if "cases" in row]
+    assert scored == [4, 8, 12]
+    steps = [row["step"] for row in read_log(tmp_path / "parts" / "log.jsonl") if "epoch" in row]
+    assert steps == [4, 8, 12]
+
+
+def test_the_stop_is_told_with_the_signals_number(tmp_path: Path) -> None:
+    with pytest.raises(TrainingStoppedError) as stopped:
+        fit(recipe(), tmp_path, SpheresUntil(3, terminate), machine=CPU)
+    assert stopped.value.signal_number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+class NoNumber(Spheres):
+    """From its ninth sample on, scans without a number in them."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        self.drawn += 1
+        sample = super().sample(rng)
+        if self.drawn > 8:
+            sample.image[:] = np.nan
+        return sample
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    how = recipe(checkpoint_every_s=1e-9)  # after every step
+    with pytest.raises(TrainingError, match=r"loss became nan at step 5; .* still good; try a lower learning rate"):
+        fit(how, tmp_path, NoNumber(), machine=CPU)
+    assert all(
+        bool(value.isfinite().all()) for value in checkpoint_tensors(tmp_path).values() if value.is_floating_point()
+    )
+    fit(how, tmp_path, Spheres(), machine=CPU, resume=True)
+    assert load_trained(tmp_path).network.head.weight.isfinite().all()
+
+
+def test_a_full_disk_stops_the_run_with_a_sentence_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        nonlocal written
+        written += 1
+        if written > 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingError, match=r"the disk of .* is full .* go on with --resume"):
+        fit(recipe(checkpoint_every_s=1e-9), tmp_path, Spheres(), machine=CPU)
+    monkeypatch.undo()
+    assert not list(tmp_path.glob("*.part"))
+    fit(recipe(), tmp_path, Spheres(), machine=CPU, resume=True)
+    assert load_trained(tmp_path)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(trained: Path) -> None:
+    with pytest.raises(TrainingError, match="holds a run already; add --resume"):
+        fit(recipe(), trained, Spheres(), machine=CPU)
+
+
+def test_a_run_is_not_resumed_on_other_data(trained: Path) -> None:
+    class Others(Spheres):
+        fingerprint = {"spheres": "2"}  # noqa: RUF012 - never changed
+
+    with pytest.raises(CheckpointError, match=r"was trained on other data \(spheres differ\)"):
+        fit(recipe(epochs=20), trained, Others(), machine=CPU, resume=True)
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"no header")
+    with pytest.raises(CheckpointError, match="damaged"):
+        fit(recipe(), tmp_path, Spheres(), machine=CPU, resume=True)
+
+
+def test_an_unfinished_run_cannot_be_exported(tmp_path: Path) -> None:
+    with pytest.raises(TrainingStoppedError):
+        fit(recipe(), tmp_path, SpheresUntil(3, terminate), machine=CPU)
+    with pytest.raises(CheckpointError, match="the run is not finished: go on with --resume"):
+        load_trained(tmp_path)
+
+
+def test_a_checkpoint_says_how_far_the_run_had_come_and_on_which_data(trained: Path) -> None:
+    with safe_open(trained / "checkpoint.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["progress"])["step"] == 80
+    assert json.loads(metadata["data"]) == {"spheres": "1"}
+
+
+def test_a_run_may_begin_with_the_weights_of_another(tmp_path: Path, trained: Path) -> None:
+    fit(recipe(epochs=1), tmp_path, Spheres(), machine=CPU, start_from=trained / "weights.safetensors")
+    first = float(str(read_log(tmp_path / "log.jsonl")[0]["loss"]))
+    assert first < float(str(read_log(trained / "log.jsonl")[0]["loss"])) / 2
+
+
+def test_samples_do_not_depend_on_who_draws_them() -> None:
+    here = recipe()
+    elsewhere = replace(here, sampling=replace(here.sampling, workers=2))
+    one, other = (batches(Spheres(), how, first=4, rank=0, processes=1) for how in (here, elsewhere))
+    for _ in range(3):
+        torch.testing.assert_close(next(one).images, next(other).images, rtol=0, atol=0)
+
+
+def test_the_rate_is_halved_every_so_many_epochs() -> None:
+    how = replace(recipe(steps_per_epoch=10, epochs=8), schedule=Schedule("halving", halve_every_epochs=2))
+    rates = [learning_rate(how, step, 0.0) / how.optimiser.learning_rate for step in (0, 19, 20, 39, 40, 60)]
+    assert rates == [1, 1, 0.5, 0.5, 0.25, 0.125]
+
+
+def test_the_cosine_warms_up_and_falls_to_zero_with_the_budget() -> None:
+    how = recipe()  # two steps of warm-up, peak 0.01
+    assert learning_rate(how, 0, 0.0) == pytest.approx(0.005)
+    assert learning_rate(how, 5, 0.5) == pytest.approx(0.005)
+    assert learning_rate(how, 7, 1.0) == pytest.approx(0)
+
+
+def test_the_average_follows_the_weights_and_none_at_all_is_a_copy() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(network.weight)
+    slow, none = Averaged(network, 0.9), Averaged(network, 0.0)
+    torch.nn.init.ones_(network.weight)
+    slow.follow(network, step=10**6)
+    none.follow(network, step=10**6)
+    assert next(slow.network.parameters()).item() == pytest.approx(0.1)
+    assert next(none.network.parameters()).item() == 1

@@ -1,0 +1,70 @@
+"""Claims about the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.bodies import body
+from training.__main__ import main
+from training.checkpoint import load_trained
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ["network.stem=8", "network.width=16", "network.groups=4", "grid.tile_zyx=[32, 32, 32]", "run.minutes=0",
+        "run.epochs=1", "run.steps_per_epoch=2", "sampling.workers=0", "schedule.recalibrate_samples=2",
+        "run.validation_cases=1"]  # fmt: skip
+
+
+def sets(changes: list[str]) -> list[str]:
+    return [word for change in changes for word in ("--set", change)]
+
+
+@pytest.fixture
+def bodies(tmp_path: Path) -> Path:
+    folder = tmp_path / "bodies"
+    folder.mkdir()
+    for name in ("word_0014_0", "word_0034_0"):
+        np.savez_compressed(folder / f"{name}.npz", tissues=body().tissues, hu=body().hu)
+    return folder
+
+
+@pytest.mark.parametrize("stage", ["fine", "coarse"])
+def test_a_stage_is_trained_from_bodies_resumed_and_described(bodies: Path, tmp_path: Path, stage: str) -> None:
+    run = tmp_path / "run"
+    fit = ["fit", "--bodies", str(bodies), "--to", str(run), "--accelerator", "cpu", "--threads", "1"]
+    assert main([*fit, "--recipe", f"painted-{stage}", *sets(TINY)]) == 0
+    assert load_trained(run).recipe.stage == stage
+    assert main([*fit, "--resume", "--set", "run.epochs=2"]) == 0
+    assert len((run / "log.jsonl").read_text().splitlines()) == 4  # two epochs, scored after each run
+    assert main(["card", str(run)]) == 0
+    assert "4 steps in all" in (run / "card.md").read_text()
+
+
+def test_what_cannot_be_done_is_one_sentence_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--recipe", "small", "--stage", "fine", "--to", str(tmp_path / "run")]) == 1
+    assert capsys.readouterr().err == "python -m training fit: sampling.painted_share 0 needs --data\n"
+
+
+def test_a_resumed_run_keeps_its_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--resume", "--to", str(tmp_path), "--set", "optimiser.learning_rate=1"]) == 1
+    assert "only its budget may change" in capsys.readouterr().err
+
+
+def test_help_needs_no_library() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['numpy'] = None; import training.__main__ as m; m.main(['-h'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for command in ("prepare", "synthesize", "fit", "pseudo-label", "ablation", "card"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("command", ["prepare", "synthesize", "fit", "pseudo-label", "ablation", "card"])
+def test_each_command_tells_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    assert done.value.code == 0
+    assert f"usage: python -m training {command}" in capsys.readouterr().out

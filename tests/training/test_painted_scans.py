@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import numpy as np
+
+from engine.image_io import read_volume
+from tests.training.bodies import body
+from training.bodies import HELD_OUT
+from training.painted_scans import WHOLE_SCAN, write_painted_scans
+
+
+def save_body(folder: Path, name: str) -> None:
+    folder.mkdir(exist_ok=True)
+    np.savez_compressed(folder / f"{name}.npz", tissues=body().tissues, hu=body().hu)
+
+
+def test_only_held_out_anatomy_is_painted_and_labels_lie_on_the_scans_grid(tmp_path: Path) -> None:
+    save_body(tmp_path / "bodies", "word_0014_0")
+    save_body(tmp_path / "bodies", f"{HELD_OUT[0]}_0")
+    assert write_painted_scans(tmp_path / "bodies", tmp_path / "scans", seed=3) == [f"{HELD_OUT[0]}_0"]
+    scan = read_volume(tmp_path / "scans" / "images" / f"{HELD_OUT[0]}_0_0000.nii.gz")
+    labels = read_volume(tmp_path / "scans" / "labels" / f"{HELD_OUT[0]}_0.nii.gz")
+    assert scan.array.dtype == np.int16
+    assert scan.geometry.shape_zyx == WHOLE_SCAN.shape_zyx
+    assert labels.geometry.matches(scan.geometry)
+    assert {1, 3, 4, 5} <= set(np.unique(labels.array))
+    # what is painted is what is labelled: the liver is brighter than the fat around it
+    assert np.median(scan.array[labels.array == 1]) > -50

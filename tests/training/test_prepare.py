@@ -1,0 +1,281 @@
+"""``python -m training prepare`` as a person types it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.geometry import Volume
+from engine.image_io import read_volume, write_labels, write_volume
+from tests.training.small_patients import (
+    add_labelled,
+    make_patient,
+    organ_hu,
+    write_flare22,
+    write_nnunet,
+    write_recipe_for_patients,
+)
+from training.__main__ import main
+from training.dataset import open_dataset
+from training.fingerprint import read_fingerprint
+from training.splits import read_splits
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    return write_recipe_for_patients(tmp_path / "recipe.toml")
+
+
+def prepare(*arguments: object) -> int:
+    return main(["prepare", "--workers", "1", *map(str, arguments)])
+
+
+def times_of(dataset: Path) -> dict[str, int]:
+    return {str(path.relative_to(dataset)): path.stat().st_mtime_ns for path in dataset.rglob("case.json")}
+
+
+def test_raw_folders_become_a_data_set_for_both_stages(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=3, unlabelled=1)
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 0
+    coarse, fine = (open_dataset(tmp_path / "data", stage) for stage in ("coarse", "fine"))
+    assert [case.name for case in coarse.cases] == [case.name for case in fine.cases]
+    assert coarse.grid.spacing_zyx == (12.0, 10.0, 10.0)
+    assert fine.grid.window_hu == (-200.0, 500.0)
+    assert [entry.name for entry in fine.unlabelled] == ["Case_00001"]
+    training, validation = fine.split(0)
+    assert (len(training), len(validation)) == (2, 1)
+
+
+def test_scans_in_any_orientation_become_the_same_case(tmp_path: Path, recipe: Path) -> None:
+    orientations = (
+        ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
+        ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0)),
+    )
+    cases = []
+    for number, axes in enumerate(orientations):
+        add_labelled(tmp_path / f"raw{number}", "a", *make_patient(5, axes_lps=axes))
+        assert prepare(tmp_path / f"raw{number}", "--to", tmp_path / f"{number}", "--recipe", recipe) == 0
+        cases.append(open_dataset(tmp_path / f"{number}", "fine").cases[0].read())
+    for first, second in zip(*cases, strict=True):
+        assert first.geometry.matches(second.geometry)
+        np.testing.assert_allclose(first.array, second.array, rtol=0, atol=1)
+
+
+def test_the_fingerprint_tells_what_is_in_the_data(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2, unlabelled=1)
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 0
+    fingerprint = read_fingerprint(tmp_path / "data")
+    assert (fingerprint.scans, fingerprint.labelled) == (3, 2)
+    assert fingerprint.spacing_zyx[0].median == 6.0
+    assert fingerprint.extent_mm_zyx[2].most == 260.0
+    liver = fingerprint.organs["liver"]
+    assert liver.cases == 2
+    assert liver.volume_ml.median == pytest.approx(268.8)
+    # to the upper edge of a bin of 5 HU
+    assert organ_hu(1) <= liver.hu[1] <= organ_hu(1) + 10
+    told = capsys.readouterr().out
+    assert "3 scans, 2 of them labelled" in told
+    assert "[fine.grid]" in told
+
+
+def test_a_second_run_prepares_nothing_again(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2)
+    arguments = (raw, "--to", tmp_path / "data", "--recipe", recipe)
+    assert prepare(*arguments) == 0
+    first, index = times_of(tmp_path / "data"), (tmp_path / "data" / "dataset.json").read_bytes()
+    assert prepare(*arguments) == 0
+    assert times_of(tmp_path / "data") == first
+    assert (tmp_path / "data" / "dataset.json").read_bytes() == index
+
+
+def test_only_what_has_changed_is_prepared_again(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2)
+    arguments = (raw, "--to", tmp_path / "data", "--recipe", recipe)
+    assert prepare(*arguments) == 0
+    first = times_of(tmp_path / "data")
+    path = raw / "FLARE22_LabeledCase50" / "labels" / "FLARE22_Tr_0002.nii.gz"
+    labels = read_volume(path)
+    write_labels(Volume(np.where(labels.array == 9, 0, labels.array), labels.geometry), path)
+    assert prepare(*arguments) == 0
+    second = times_of(tmp_path / "data")
+    assert {name for name in first if first[name] != second[name]} == {
+        f"{stage}/FLARE22_Tr_0002/case.json" for stage in ("coarse", "fine")
+    }
+    assert 9 not in open_dataset(tmp_path / "data", "fine").cases[1].class_locations
+
+
+def test_another_grid_is_prepared_anew_for_its_stage_alone(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=1)
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 0
+    first = times_of(tmp_path / "data")
+    recipe.write_text(recipe.read_text().replace("spacing_zyx = [12.0, ", "spacing_zyx = [9.0, "))
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 0
+    second = times_of(tmp_path / "data")
+    assert {name for name in first if first[name] != second[name]} == {"coarse/FLARE22_Tr_0001/case.json"}
+
+
+def test_a_case_that_is_gone_leaves_the_data_set(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2)
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 0
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe, "--leave-out", "FLARE22_Tr_0001") == 0
+    assert [case.name for case in open_dataset(tmp_path / "data", "fine").cases] == ["FLARE22_Tr_0002"]
+    assert [path.name for path in (tmp_path / "data" / "fine").iterdir()] == ["FLARE22_Tr_0002"]
+
+
+def test_bad_data_are_told_all_at_once_and_nothing_is_prepared(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=3)
+    folder = raw / "FLARE22_LabeledCase50"
+    (folder / "images" / "FLARE22_Tr_0001_0000.nii.gz").write_bytes(b"")
+    (folder / "labels" / "FLARE22_Tr_0002.nii.gz").unlink()
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 1
+    told = capsys.readouterr().err
+    assert "images/FLARE22_Tr_0001_0000.nii.gz: " in told
+    assert "images/FLARE22_Tr_0002_0000.nii.gz: has no label map" in told
+    assert "2 problems in 2 files; nothing was prepared" in told
+    assert not (tmp_path / "data" / "dataset.json").exists()
+    assert not (tmp_path / "data" / "fine").exists()
+
+
+def test_bad_cases_can_be_left_out(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=3)
+    folder = raw / "FLARE22_LabeledCase50"
+    (folder / "images" / "FLARE22_Tr_0001_0000.nii.gz").write_bytes(b"")
+    (folder / "labels" / "FLARE22_Tr_0002.nii.gz").unlink()
+    out = ("--leave-out", "FLARE22_Tr_0001", "FLARE22_Tr_0002")
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe, *out) == 0
+    assert [case.name for case in open_dataset(tmp_path / "data", "fine").cases] == ["FLARE22_Tr_0003"]
+
+
+def test_a_case_to_leave_out_must_exist(tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=1)
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe, "--leave-out", "FLARE22_Tr_0009") == 1
+    assert "--leave-out names FLARE22_Tr_0009, but there is no such case" in capsys.readouterr().err
+
+
+def test_check_only_caches_nothing(tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=1)
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe, "--check-only") == 0
+    assert "1 scans, 1 of them labelled" in capsys.readouterr().out
+    assert not (tmp_path / "data" / "dataset.json").exists()
+
+
+def test_without_a_single_label_there_is_no_data_set(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=0, unlabelled=2)
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 1
+    assert "none of the scans is labelled" in capsys.readouterr().err
+
+
+def test_a_case_without_all_large_organs_trains_the_fine_stage_only(tmp_path: Path, recipe: Path) -> None:
+    raw = write_nnunet(tmp_path / "raw", {"liver": 1, "spleen": 2, "left kidney": 3})
+    whole = write_flare22(tmp_path / "whole", labelled=0)
+    add_labelled(whole, "all", *make_patient(7))
+    assert prepare(raw, whole, "--to", tmp_path / "data", "--recipe", recipe) == 0
+    assert [case.name for case in open_dataset(tmp_path / "data", "coarse").cases] == ["all"]
+    partial = open_dataset(tmp_path / "data", "fine").cases[0]
+    assert partial.annotated == {1, 3, 13}
+    assert set(partial.class_locations) == {1, 3, 13}
+    # what was not drawn may be anywhere
+    assert partial.geometry.extent_mm_zyx == pytest.approx((180.0, 210.0, 260.0), abs=6.0)
+
+
+def test_the_students_data_set_holds_out_whom_the_teachers_did(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=4)
+    assert prepare(raw, "--to", tmp_path / "first", "--recipe", recipe, "--seed", 3) == 0
+    shutil.move(tmp_path / "first" / "splits.json", tmp_path / "splits.json")
+    assert prepare(raw, "--to", tmp_path / "second", "--recipe", recipe, "--splits", tmp_path / "splits.json") == 0
+    assert read_splits(tmp_path / "second" / "splits.json") == read_splits(tmp_path / "splits.json")
+
+
+def test_two_cases_of_one_patient_are_held_out_together(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=4)
+    (raw / "patients.csv").write_text("case,patient\nFLARE22_Tr_0001,anna\nFLARE22_Tr_0004,anna\n")
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 0
+    dataset = open_dataset(tmp_path / "data", "fine")
+    held_out = [{case.name for case in dataset.split(fold)[1]} for fold in range(dataset.splits.folds)]
+    assert {"FLARE22_Tr_0001", "FLARE22_Tr_0004"} in held_out
+
+
+def write_pseudo(folder: Path, *decisions: dict[str, object]) -> Path:
+    """Pseudo labels as a teacher leaves them, of the unlabelled patients."""
+    (folder / "labels").mkdir(parents=True)
+    rows = []
+    for number, decision in enumerate(decisions, start=1):
+        name = f"Case_{number:05d}"
+        write_labels(make_patient(100 + number)[1], folder / "labels" / f"{name}.nii.gz")
+        rows.append({"name": name, "kept": True, "weight": 0.9, "dropped": {}, "why": ""} | decision)
+    (folder / "pseudo.json").write_text(json.dumps({"format": 1, "teachers": ["t"], "cases": rows}))
+    return folder
+
+
+def test_selected_pseudo_labels_join_the_training(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2, unlabelled=3)
+    everything = list(range(1, 14))
+    pseudo = write_pseudo(
+        tmp_path / "pseudo",
+        {"annotated": everything},
+        {"annotated": [1, 3], "weight": 0.7},
+        {"annotated": [], "kept": False},
+    )
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe, "--pseudo", pseudo) == 0
+    fine, coarse = (open_dataset(tmp_path / "data", stage) for stage in ("fine", "coarse"))
+    taught = {case.name: case for case in fine.cases if case.is_pseudo}
+    assert {name: case.weight for name, case in taught.items()} == {"Case_00001": 0.9, "Case_00002": 0.7}
+    # organs that the teacher was not sure of are not in the labels
+    assert set(taught["Case_00002"].class_locations) == taught["Case_00002"].annotated == {1, 3}
+    assert [case.name for case in coarse.cases if case.is_pseudo] == ["Case_00001"]
+    assert [entry.name for entry in fine.unlabelled] == ["Case_00003"]
+    for fold in range(fine.splits.folds):
+        training, validation = fine.split(fold)
+        assert not any(case.is_pseudo for case in validation)
+        assert set(taught) <= {case.name for case in training}
+
+
+def test_pseudo_labels_do_not_change_the_fingerprint_of_the_organs(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2, unlabelled=1)
+    pseudo = write_pseudo(tmp_path / "pseudo", {"annotated": [1, 2]})
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe, "--pseudo", pseudo) == 0
+    assert read_fingerprint(tmp_path / "data").organs["liver"].cases == 2
+
+
+def test_pseudo_labels_without_their_scan_are_a_problem(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2, unlabelled=1)
+    pseudo = write_pseudo(tmp_path / "pseudo", {"annotated": [1]}, {"annotated": [1]})
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe, "--pseudo", pseudo) == 1
+    assert "labels/Case_00002.nii.gz: belongs to none of the unlabelled scans" in capsys.readouterr().err
+
+
+def test_a_student_without_a_single_selected_case_is_refused(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2, unlabelled=1)
+    pseudo = write_pseudo(tmp_path / "pseudo", {"annotated": [], "kept": False})
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe, "--pseudo", pseudo) == 1
+    assert "no case in" in capsys.readouterr().err
+
+
+def test_a_scan_that_cannot_be_told_from_a_labelled_one_is_not_pseudo_labelled(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2, unlabelled=1)
+    scan = raw / "FLARE22_UnlabeledCase1-1000" / "Case_00001_0000.nii.gz"
+    write_volume(make_patient(1)[0], scan)
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 1
+
+
+def test_more_processes_make_the_same_data_set(tmp_path: Path, recipe: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2)
+    assert prepare(raw, "--to", tmp_path / "one", "--recipe", recipe) == 0
+    assert prepare(raw, "--to", tmp_path / "two", "--recipe", recipe, "--workers", 2) == 0
+    one, two = (open_dataset(tmp_path / name, "fine") for name in ("one", "two"))
+    assert one.fingerprint == two.fingerprint
+    for first, second in zip(one.cases, two.cases, strict=True):
+        np.testing.assert_array_equal(first.read()[0].array, second.read()[0].array)
+        np.testing.assert_array_equal(first.read()[1].array, second.read()[1].array)

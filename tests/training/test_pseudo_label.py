@@ -1,0 +1,194 @@
+"""``python -m training pseudo-label`` as a person types it, with teachers that are real networks in the engine."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+import training.pseudo_label
+from engine.__main__ import main as engine_main
+from engine.geometry import Volume
+from engine.image_io import read_volume
+from engine.manifest import Manifest
+from engine.organs import ORGANS
+from engine.segment import Segmentation, segment
+from engine.stage import StageModel
+from evaluation.dice import dice_by_organ
+from tests.training.small_patients import make_patient, write_flare22, write_recipe_for_patients, write_teacher
+from training.__main__ import main
+from training.dataset import open_dataset
+from training.pseudo_folder import LabelledCase, read_pseudo
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_teacher(tmp_path_factory.mktemp("teachers") / "sees")
+
+
+@pytest.fixture(scope="module")
+def doubter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Takes the aorta (5) for something else."""
+    return write_teacher(tmp_path_factory.mktemp("teachers") / "blind", blind_to=5)
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return write_flare22(tmp_path / "raw", labelled=2, unlabelled=2)
+
+
+def scans(raw: Path) -> Path:
+    return raw / "FLARE22_UnlabeledCase1-1000"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, raw: Path) -> Path:
+    """Its fingerprint knows how large these patients' organs are."""
+    recipe = write_recipe_for_patients(tmp_path / "recipe.toml")
+    folder = tmp_path / "data"
+    assert main(["prepare", str(raw), "--to", str(folder), "--recipe", str(recipe), "--workers", "1"]) == 0
+    return folder
+
+
+def label(raw: Path, to: Path, dataset: Path, *models: Path, extra: tuple[str, ...] = ()) -> int:
+    arguments = ["pseudo-label", str(scans(raw)), "--to", str(to), "--data", str(dataset), "--device", "cpu"]
+    return main([*arguments, *extra, "--models", *map(str, models)])
+
+
+def read_case(folder: Path, name: str) -> LabelledCase:
+    return msgspec.json.decode((folder / "cases" / f"{name}.json").read_bytes(), type=LabelledCase)
+
+
+def test_labels_are_those_that_the_engine_predicts(tmp_path: Path, raw: Path, dataset: Path, teacher: Path) -> None:
+    assert label(raw, tmp_path / "pseudo", dataset, teacher) == 0
+    assert engine_main(["predict", str(scans(raw)), str(tmp_path / "predicted"), "--models", str(teacher)]) == 0
+    for name in ("Case_00001", "Case_00002"):
+        pseudo, predicted = (read_volume(tmp_path / each / f"{name}.nii.gz") for each in ("pseudo/labels", "predicted"))
+        assert pseudo.geometry.matches(predicted.geometry)
+        np.testing.assert_array_equal(pseudo.array, predicted.array)
+
+
+def test_a_good_teachers_organs_are_kept(tmp_path: Path, raw: Path, dataset: Path, teacher: Path) -> None:
+    assert label(raw, tmp_path / "pseudo", dataset, teacher) == 0
+    for decision in read_pseudo(tmp_path / "pseudo").cases:
+        assert decision.kept
+        assert decision.annotated == tuple(range(1, 14))
+    true = make_patient(101)[1]
+    pseudo = read_volume(tmp_path / "pseudo" / "labels" / "Case_00001.nii.gz")
+    assert min(dice_by_organ(pseudo.array, true.array).values()) > 0.85
+    about = read_case(tmp_path / "pseudo", "Case_00001")
+    assert set(about.organs) == set(ORGANS)
+    assert about.organs["liver"].volume_ml == pytest.approx(268.8, rel=0.1)
+    assert about.organs["liver"].mean_probability > 0.99
+    assert about.organs["liver"].agreement is None
+
+
+def test_an_organ_on_which_teachers_disagree_is_dropped_and_reported(
+    tmp_path: Path, raw: Path, dataset: Path, teacher: Path, doubter: Path
+) -> None:
+    assert label(raw, tmp_path / "pseudo", dataset, teacher, doubter) == 0
+    index = read_pseudo(tmp_path / "pseudo")
+    assert len(index.teachers) == 2
+    for decision in index.cases:
+        assert decision.kept
+        assert 5 not in decision.annotated
+        assert "teachers agree by" in decision.dropped["aorta"]
+    report = (tmp_path / "pseudo" / "report.md").read_text()
+    assert "2 of 2 cases are kept" in report
+    assert "- aorta: teachers agree by" in report
+    assert "![Case_00001](pictures/Case_00001.png)" in report
+    assert (tmp_path / "pseudo" / "pictures" / "Case_00001.png").stat().st_size > 10_000
+
+
+def test_a_second_run_labels_nothing_again_but_selects_anew(
+    tmp_path: Path, raw: Path, dataset: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert label(raw, tmp_path / "pseudo", dataset, teacher) == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "pseudo").glob("labels/*")}
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a scan was labelled again")
+
+    monkeypatch.setattr(training.pseudo_label, "segment", refuse)
+    strict = tmp_path / "strict.toml"
+    strict.write_text("[min_probability]\nliver = 1.0\n")
+    assert label(raw, tmp_path / "pseudo", dataset, teacher, extra=("--selection", str(strict))) == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "pseudo").glob("labels/*")} == before
+    assert all("liver" in decision.dropped for decision in read_pseudo(tmp_path / "pseudo").cases)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    tmp_path: Path, raw: Path, dataset: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def stop_at_the_second(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Segmentation:
+        calls.append(ct)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return segment(ct, coarse, fine, manifest)
+
+    monkeypatch.setattr(training.pseudo_label, "segment", stop_at_the_second)
+    assert label(raw, tmp_path / "pseudo", dataset, teacher) == 130
+    assert [path.name for path in (tmp_path / "pseudo" / "labels").iterdir()] == ["Case_00001.nii.gz"]
+    assert not (tmp_path / "pseudo" / "pseudo.json").exists()
+    assert label(raw, tmp_path / "pseudo", dataset, teacher) == 0
+    # the first run's two, and the second run's one
+    assert len(calls) == 3
+    assert len(read_pseudo(tmp_path / "pseudo").cases) == 2
+
+
+def test_another_teacher_labels_everything_again(
+    tmp_path: Path, raw: Path, dataset: Path, teacher: Path, doubter: Path
+) -> None:
+    assert label(raw, tmp_path / "pseudo", dataset, teacher) == 0
+    first = read_case(tmp_path / "pseudo", "Case_00001")
+    assert label(raw, tmp_path / "pseudo", dataset, doubter) == 0
+    second = read_case(tmp_path / "pseudo", "Case_00001")
+    assert first.teachers != second.teachers
+    assert "aorta" not in second.organs
+
+
+def test_a_scan_that_cannot_be_read_does_not_stop_the_others(
+    tmp_path: Path, raw: Path, dataset: Path, teacher: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = scans(raw) / "Case_00001_0000.nii.gz"
+    bad.write_bytes(bad.read_bytes()[:500])
+    assert label(raw, tmp_path / "pseudo", dataset, teacher) == 1
+    assert [decision.name for decision in read_pseudo(tmp_path / "pseudo").cases] == ["Case_00002"]
+    assert "1 scans could not be labelled: Case_00001" in capsys.readouterr().err
+    assert "Case_00001: cannot read" in (tmp_path / "pseudo" / "report.md").read_text()
+
+
+def test_refuses_models_that_are_not_there(
+    tmp_path: Path, raw: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert label(raw, tmp_path / "pseudo", dataset, tmp_path / "nowhere") == 1
+    assert "no manifest at" in capsys.readouterr().err
+
+
+def test_refuses_models_with_other_numbers(
+    tmp_path: Path, raw: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = write_teacher(tmp_path / "models")
+    manifest = json.loads((models / "manifest.json").read_text())
+    manifest["labels"] |= {"liver": 3, "spleen": 1}
+    (models / "manifest.json").write_text(json.dumps(manifest))
+    assert label(raw, tmp_path / "pseudo", dataset, models) == 1
+    assert "number their organs unlike FLARE22" in capsys.readouterr().err
+
+
+def test_what_was_selected_can_be_prepared_for_a_student(
+    tmp_path: Path, raw: Path, dataset: Path, teacher: Path, doubter: Path
+) -> None:
+    pseudo = tmp_path / "pseudo"
+    assert label(raw, pseudo, dataset, teacher, doubter) == 0
+    recipe = tmp_path / "recipe.toml"
+    arguments = ["prepare", str(raw), "--to", str(tmp_path / "student"), "--recipe", str(recipe), "--workers", "1"]
+    assert main([*arguments, "--pseudo", str(pseudo), "--splits", str(dataset / "splits.json")]) == 0
+    taught = [case for case in open_dataset(tmp_path / "student", "fine").cases if case.is_pseudo]
+    assert [case.name for case in taught] == ["Case_00001", "Case_00002"]
+    for case in taught:
+        assert case.annotated == set(range(1, 14)) - {5}
+        assert 5 not in case.class_locations

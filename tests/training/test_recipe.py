@@ -1,0 +1,103 @@
+"""Claims about recipes: what they say, what is refused, and that the paper's protocol stands in one."""
+
+from pathlib import Path
+
+import pytest
+
+from training.errors import TrainingError
+from training.recipe import RECIPES, SGD, BetaCE, RecipeError, load_recipe, parse_recipe, write_recipe
+
+BOTH = ("flare22", "small", "gpu-quarter-hour")
+
+
+def test_flare22_is_the_papers_protocol() -> None:
+    recipe = load_recipe("flare22", "fine")
+    assert recipe.grid.tile_zyx == (80, 192, 160)
+    assert (recipe.run.batch, recipe.run.epochs) == (2, 1000)
+    assert recipe.optimiser == SGD(learning_rate=0.01, momentum=0.99, nesterov=True)
+    assert (recipe.schedule.shape, recipe.schedule.halve_every_epochs) == ("halving", 200)
+    assert (recipe.network.stem, recipe.network.width, recipe.network.groups) == (32, 128, 16)
+    assert recipe.loss.class_weights == ()
+    assert recipe.loss.dice_weight == 1
+    assert recipe.run.ema == 0
+
+
+def test_every_recipe_is_valid_and_survives_writing() -> None:
+    recipes = [load_recipe(name, stage) for name in BOTH for stage in ("coarse", "fine")]
+    recipes += [load_recipe(name) for name in ("painted-coarse", "painted-fine")]
+    assert {path.stem for path in RECIPES.glob("*.toml")} == {*BOTH, "painted-coarse", "painted-fine"}
+    for recipe in recipes:
+        assert parse_recipe(write_recipe(recipe), "a run") == recipe
+        assert recipe.network.classes == {"coarse": 2, "fine": 14}[recipe.stage]
+
+
+def test_no_recipe_can_ask_for_flips() -> None:
+    with pytest.raises(RecipeError, match="unknown field `flip_probability`"):
+        load_recipe("small", "fine", ["augmentation.flip_probability=0.5"])
+
+
+def test_what_stands_below_a_stage_is_laid_over_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    text = (RECIPES / "small.toml").read_text()
+    path.write_text(text.replace("[coarse.run]", "[coarse.run]\nseed = 7"))
+    assert load_recipe(path, "coarse").run.seed == 7
+    assert load_recipe(path, "fine").run.seed == 1
+
+
+def test_changes_are_laid_over_the_file() -> None:
+    changes = ["run.minutes=5", "grid.tile_zyx=[32, 32, 48]", 'loss.pseudo={name="beta", beta=0.9}']
+    recipe = load_recipe("small", "fine", changes)
+    assert recipe.run.minutes == 5
+    assert recipe.grid.tile_zyx == (32, 32, 48)
+    assert recipe.loss.pseudo == BetaCE(0.9)
+
+
+def test_an_optimiser_of_another_name_replaces_the_whole_section() -> None:
+    recipe = load_recipe("small", "fine", ['optimiser={name="sgd", learning_rate=0.1}'])
+    assert recipe.optimiser == SGD(learning_rate=0.1)
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    ("run.minuts=5", "unknown field `minuts`"),
+    ("run.batch=0", ">= 1"),
+    ("run.batch=2.5", "Expected `int`"),
+    ("run.epochs=3", "one budget: either epochs or minutes"),
+    ("grid.tile_zyx=[64, 96, 100]", "multiples of 16"),
+    ("grid.spacing_zyx=[3, 2.5]", "length 3"),
+    ("grid.spacing_zyx=[3, 2.5, 0]", "> 0"),
+    ("intensity.window_hu=[300, -200]", "from low to high"),
+    ("intensity.mean_hu=nan", "must be finite"),
+    ("network.width=100", "multiple of groups 16"),
+    ("loss.class_weights=[1, 2]", "2 loss.class_weights do not fit 14 classes"),
+    ('loss.pseudo={name="alpha"}', "Invalid value 'alpha'"),
+    ("optimiser.momentum=0.9", "unknown field `momentum`"),
+    ('schedule.shape="halving"', "halve_every_epochs"),
+    ("augmentation.gamma=[2, 1]", "from low to high"),
+    ("sampling.organ_share=1.2", "<= 1"),
+    ("run.minutes", "write section.key=value"),
+])  # fmt: skip
+def test_what_makes_no_sense_is_refused_with_its_place(change: str, sentence: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        load_recipe("small", "fine", [change])
+    assert sentence in str(refused.value)
+
+
+def test_a_coarse_network_with_organs_apart_is_refused() -> None:
+    with pytest.raises(RecipeError, match="coarse stage has 2 classes"):
+        load_recipe("small", "coarse", ["network.classes=14"])
+
+
+def test_a_recipe_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(RecipeError, match="name one of flare22, gpu-quarter-hour, painted-coarse"):
+        load_recipe("papers")
+
+
+def test_the_stage_must_be_known_and_right() -> None:
+    with pytest.raises(RecipeError, match="serves both stages; add --stage"):
+        load_recipe("small")
+    with pytest.raises(RecipeError, match="is a recipe for the stage 'fine', not 'coarse'"):
+        load_recipe("painted-fine", "coarse")
+
+
+def test_a_recipe_error_is_a_training_error() -> None:
+    assert issubclass(RecipeError, TrainingError)

@@ -1,0 +1,1 @@
+"""Networks, losses, data and the loops that turn scans into checkpoints."""

@@ -1,0 +1,59 @@
+"""``python -m training``: prepare data, train, label with a teacher, paint, compare, and describe a run.
+
+Exit status: 0 done, 1 failed or refused, 2 for a command line that cannot be used, 130 or 143 when stopped by Ctrl-C or
+SIGTERM (a checkpoint is written first).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+DONE, FAILED = 0, 1
+_SIGNALLED = 128
+
+_COMMANDS = {
+    "prepare": ("training.prepare", "prepare", "check folders of scans and make a data set of them"),
+    "synthesize": ("training.synthesize", "synthesize", "complete anatomy maps to bodies that CT is painted from"),
+    "fit": ("training.fit_command", "fit_command", "train a stage by a recipe"),
+    "pseudo-label": ("training.pseudo_label", "pseudo_label", "label unlabelled scans with trained teachers"),
+    "ablation": ("training.ablation", "ablation", "teacher only against students with each robust loss"),
+    "card": ("training.card", "card", "the paper's protocol table for a run"),
+}
+"""By command: the module that knows its arguments and its function, imported when it is asked for, and its help."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(arguments[0] if arguments else "").parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    from training.errors import TrainingError
+
+    try:
+        status: int = options.call(options)
+    except TrainingError as error:
+        print(f"python -m training {arguments[0]}: {error}", file=sys.stderr)
+        return _SIGNALLED + getattr(error, "signal_number", FAILED - _SIGNALLED)
+    except KeyboardInterrupt:
+        return _SIGNALLED + 2
+    return status
+
+
+def _parser(chosen: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description="From scans to trained networks.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (module, function, text) in _COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name == chosen:  # the others' libraries are not needed
+            implementation = importlib.import_module(module)
+            implementation.add_arguments(command)
+            command.set_defaults(call=getattr(implementation, function))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""What a run was trained on: recorded when it starts, for the protocol table."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+import torch
+
+ENVIRONMENT = "environment.json"
+
+_PACKAGES = ("torch", "lightning-fabric", "monai", "numpy", "SimpleITK")
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """``gpu_watts`` is the boards' power limit, all together; None where there is none or it cannot be asked."""
+
+    system: str
+    python: str
+    packages: dict[str, str]
+    cpu: str
+    threads: int
+    ram_gib: float
+    gpus: tuple[str, ...]
+    cuda: str | None
+    gpu_watts: float | None
+    processes: int
+
+
+def describe(processes: int) -> Environment:
+    """This machine, of which each of ``processes`` uses torch's number of threads."""
+    gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    return Environment(
+        system=f"{platform.system()} {platform.release()}",
+        python=sys.version.split()[0],
+        packages={name: _version(name) for name in _PACKAGES},
+        cpu=_cpu(),
+        threads=torch.get_num_threads(),
+        ram_gib=_ram_gib(),
+        gpus=gpus,
+        cuda=torch.version.cuda if gpus else None,
+        gpu_watts=_gpu_watts() if gpus else None,
+        processes=processes,
+    )
+
+
+def read_environment(run: Path) -> Environment | None:
+    """What the run recorded; None for a run that did not."""
+    path = run / ENVIRONMENT
+    return msgspec.json.decode(path.read_bytes(), type=Environment) if path.exists() else None
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} logical cores" if names else platform.machine()
+
+
+def _ram_gib() -> float:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0.0
+    kib = next((line.split()[1] for line in lines if line.startswith("MemTotal")), "0")
+    return round(int(kib) / 2**20, 1)
+
+
+def _gpu_watts() -> float | None:
+    try:
+        import pynvml
+    except ImportError:  # it comes with the extra `evaluation`
+        return None
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(torch.cuda.device_count())]
+        return float(sum(pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) for handle in handles) / 1000)
+    except pynvml.NVMLError:
+        return None
