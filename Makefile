@@ -8,7 +8,7 @@ CT ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format container-test bench clean
+.PHONY: help setup demo test check format container-test export bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,13 @@ format: $(VENV)/.dev  ## sort imports and lay out the code
 
 container-test:  ## build the image and run the organisers' command in it
 	bash tests/container/run.sh
+
+CHECKPOINTS := checkpoints/coarse checkpoints/fine
+REAL_SCANS ?= ../shared/data/ct
+
+export: $(VENV)/.dev  ## rebuild models/ from the committed checkpoints, with parity on real scans (REAL_SCANS=folder)
+	$(BIN)/python -m export onnx $(CHECKPOINTS) --to models --card checkpoints/MODEL_CARD.md --measured checkpoints/measured.json
+	$(BIN)/python -m export parity models $(REAL_SCANS) --runs $(CHECKPOINTS) --table docs/parity.md
 
 PEERS := .cache/peers-venv
 RUNS ?= 3

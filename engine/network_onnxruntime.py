@@ -1,5 +1,6 @@
 """Networks through ONNX Runtime, on the CPU or an NVIDIA GPU."""
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -36,11 +37,12 @@ class OnnxRuntimeNetwork:
 
         Raises ``NetworkError`` if it does not fit the stage, or would run on another device than ``device``.
         """
-        session = _start(model, file, device, _options(device, threads), memory_limit_mb)
+        in_shape, out_shape = (1, 1, *stage.tile_zyx), (1, stage.output.classes, *stage.tile_zyx)
+        # input and output lie on the GPU outside of the arena
+        tensors_mb = -(-4 * (math.prod(in_shape) + math.prod(out_shape)) // _MB)
+        session = _start(model, file, device, _options(device, threads), max(1, memory_limit_mb - tensors_mb))
         check_contract(file, stage, _shapes(session.get_inputs()), _shapes(session.get_outputs()))
         self._session = session
-        self._name = stage.input.name
-        in_shape, out_shape = (1, 1, *stage.tile_zyx), (1, stage.output.classes, *stage.tile_zyx)
         self._output = np.zeros(out_shape, dtype=np.float32)
         # Both tensors stay where they are for all tiles: on the GPU, or in this array itself on the CPU.
         self._on_gpu = device == "cuda"
@@ -81,12 +83,12 @@ def _options(device: Literal["cpu", "cuda"], threads: int) -> Any:
     return options
 
 
-def _start(model: bytes, file: str, device: Literal["cpu", "cuda"], options: Any, memory_limit_mb: int) -> Any:
+def _start(model: bytes, file: str, device: Literal["cpu", "cuda"], options: Any, arena_mb: int) -> Any:
     provider = _PROVIDERS[device]
     settings: dict[str, str] = {}
     if device == "cuda":
         _find_cuda()
-        settings = _cuda_settings(memory_limit_mb)
+        settings = _cuda_settings(arena_mb)
     try:
         # enable_fallback: the Python layer would try again on the CPU by itself, also later when a tile fails
         session = onnxruntime.InferenceSession(model, options, providers=[(provider, settings)], enable_fallback=0)
@@ -99,10 +101,10 @@ def _start(model: bytes, file: str, device: Literal["cpu", "cuda"], options: Any
     return session
 
 
-def _cuda_settings(memory_limit_mb: int) -> dict[str, str]:
+def _cuda_settings(arena_mb: int) -> dict[str, str]:
     return {
-        # of the arena; the CUDA context comes on top and is left out of what this process hands in
-        "gpu_mem_limit": str(memory_limit_mb * _MB),
+        # CUDA's own memory comes on top
+        "gpu_mem_limit": str(arena_mb * _MB),
         # the arena takes what a tile needs, not the next power of two
         "arena_extend_strategy": "kSameAsRequested",
         # large workspaces buy little speed, and device memory is scored

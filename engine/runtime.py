@@ -113,7 +113,8 @@ def choose_for(stage: Stage, runtime: Runtime) -> Variant:
     if runtime.backend == "openvino":
         from engine import network_openvino
 
-        possible, native = network_openvino.PRECISIONS, network_openvino.native_precisions()
+        # what it cannot, it would compute in float32 under the other name
+        possible = native = network_openvino.native_precisions()
     elif runtime.backend == "onnxruntime":
         from engine import network_onnxruntime
 

@@ -46,11 +46,11 @@ def _complaint(
     stage: Stage, readable: Collection[Variant], possible: Collection[Precision], wanted: Precision | None
 ) -> str:
     if wanted is not None and not possible:
-        return f"this runtime does not compute in {wanted}; choose another --precision or --backend"
+        return f"this runtime does not compute in {wanted} on this machine; choose another --precision or --backend"
     offered = ", ".join(f"{variant.file} ({variant.precision})" for variant in readable or stage.variants)
     if wanted is not None:
         return f"the manifest has no {wanted} variant for this runtime, only {offered}; choose another --precision"
     return (
-        f"this runtime computes in {' or '.join(possible)}, but the manifest offers only {offered}, "
+        f"this runtime computes in {' or '.join(possible)} here, but the manifest offers only {offered}, "
         "none of them full precision or tested there; run `python -m export parity`, or choose with --precision"
     )
