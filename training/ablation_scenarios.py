@@ -215,7 +215,7 @@ def _painted(bodies: Sequence[Body], recipe: Recipe, phases: dict[str, float]) -
     mm_z, mm_y, mm_x = (mm / scale for mm in grid.spacing_zyx)
     jitter, cut = sampling.painted_jitter_mm_zyx, sampling.painted_cut_probability
     painter = Painter(bodies, Canvas((z, y, x), (mm_z, mm_y, mm_x), jitter, cut), 0.0, phases)
-    return PaintedSource(painter, scale, recipe.stage == "coarse", [body.name for body in bodies])
+    return PaintedSource(painter, scale, recipe.stage == "coarse")
 
 
 def _anatomy(body: Body) -> str:

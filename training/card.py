@@ -114,7 +114,8 @@ def _schedule(recipe: Recipe) -> str:
 
 def _loss(recipe: Recipe) -> str:
     how = recipe.loss
-    robust = json.dumps(msgspec.to_builtins(how.pseudo)).replace('"', "").strip("{}")
+    settings: dict[str, object] = msgspec.to_builtins(how.pseudo)
+    robust = ", ".join([str(settings.pop("name")), *(f"{name} {value}" for name, value in settings.items())])
     weights = ", weighted by class" if how.class_weights else ""
     return f"Dice + cross-entropy{weights}; on pseudo labels: {robust}, times {how.pseudo_weight:g}"
 

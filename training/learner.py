@@ -7,7 +7,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -182,8 +182,7 @@ class Learner:
 
 
 def _channels_last(batch: Batch) -> Batch:
-    images = batch.images.to(memory_format=torch.channels_last_3d)
-    return Batch(images, batch.labels, batch.annotated, batch.is_pseudo, batch.weights)
+    return replace(batch, images=batch.images.to(memory_format=torch.channels_last_3d))
 
 
 def _good_checkpoint(run: Path) -> str:

@@ -6,6 +6,7 @@ order, and again after a stop.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,14 +61,17 @@ class Source(Protocol):
 class PaintedSource:
     """Scans painted from completed bodies; every organ is annotated."""
 
-    def __init__(self, painter: Painter, average: int, coarse: bool, names: Sequence[str]) -> None:
+    def __init__(self, painter: Painter, average: int, coarse: bool) -> None:
         self._painter, self._average, self._coarse = painter, average, coarse
-        self._names = sorted(names)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> dict[str, str]:
-        """The bodies' names, hashed."""
-        return {"bodies": hashlib.sha256("\n".join(self._names).encode()).hexdigest()}
+        """A hash of the bodies' names and tissues."""
+        digest = hashlib.sha256()
+        for body in self._painter.bodies:
+            digest.update(body.name.encode())
+            digest.update(body.tissues.tobytes())
+        return {"bodies": digest.hexdigest()}
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """See :class:`Source`."""
@@ -102,8 +106,7 @@ def open_bodies(folder: Path, recipe: Recipe, held_out: bool = False) -> Painted
         sampling.painted_jitter_mm_zyx,
         sampling.painted_cut_probability,
     )
-    names = [body.name for body in bodies]
-    return PaintedSource(Painter(bodies, canvas), sampling.painted_average, recipe.stage == "coarse", names)
+    return PaintedSource(Painter(bodies, canvas), sampling.painted_average, recipe.stage == "coarse")
 
 
 class DatasetSource:

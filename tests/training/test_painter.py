@@ -37,7 +37,7 @@ def test_a_seed_decides_every_voxel(painter: Painter) -> None:
 def test_what_is_painted_brighter_than_fat_is_what_is_labelled(painter: Painter) -> None:
     for seed in range(6):
         image, labels = sample(painter, seed)
-        # smooth away the noise; the body is fat (below -80) and organs (above 0), lesions and vessels in the fat are small
+        # without noise, the body is fat (below -80) and organs (above 0); lesions and vessels in the fat are small
         organ = ndimage.gaussian_filter(image, 1.0) > -40
         agreed = 2 * (organ & (labels > 0)).sum() / (organ.sum() + (labels > 0).sum())
         assert agreed > 0.8, seed
