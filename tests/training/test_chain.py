@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LARGE = ("liver", "right kidney", "spleen", "left kidney")
 FLOOR = 0.5
-"""DSC over the large organs of a patient whom nobody has seen. From 0.68 to 0.84 was reached: networks as small as these
-follow the order of sums, which differs between machines. Untrained ones reach nothing."""
+"""DSC over the large organs of a patient whom nobody has seen. From 0.68 to 0.84 was reached: networks as small as
+these follow the order of sums, which differs between machines. Untrained ones reach nothing."""
 
 RECIPE = """
 [network]
