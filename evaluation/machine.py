@@ -18,7 +18,7 @@ def describe_machine(gpu: Gpu | None = None, root: Path = Path("/")) -> str:
         f"{_cpu_model(root)}, {cpus} CPU{'s' * (cpus > 1)}",
         f"{psutil.virtual_memory().total / _GIB_BYTES:.0f} GiB RAM",
         gpu.name if gpu is not None else "no GPU",
-        f"{platform.system()} {platform.release()}",
+        platform.system(),
         f"Python {platform.python_version()}",
     ]
     return ", ".join(parts)
