@@ -195,7 +195,8 @@ def _inner_layers(tissues: TissueMap, spacing_zyx: tuple[float, float, float]) -
         mask = np.isin(tissues, (organ, inner))
         if mask.any():
             box = ndimage.find_objects(mask.astype(np.uint8))[0]
-            depth = ndimage.distance_transform_edt(mask[box], spacing_zyx)
+            # a rim around the box: where the organ ends at the box's side, its surface is there too
+            depth = ndimage.distance_transform_edt(np.pad(mask[box], 1), spacing_zyx)[1:-1, 1:-1, 1:-1]
             part = tissues[box]
             part[mask[box]] = organ
             part[depth > wall_mm] = inner

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.training.bodies import anatomy
-from training.completion import BODY_SPACING_ZYX, Body, as_volume, complete
+from training.completion import BODY_SPACING_ZYX, Body, _inner_layers, as_volume, complete
 from training.tissue import Tissue, label_of_tissue
 
 
@@ -53,6 +53,16 @@ def test_kidneys_have_a_cortex_and_the_stomach_a_wall(completed: Body) -> None:
     ):
         assert (completed.tissues == wall).any()
         assert (completed.tissues == inner).any()
+
+
+def test_the_flat_end_of_a_kidney_has_a_cortex_too() -> None:
+    tissues = np.zeros((30, 30, 30), np.uint8)
+    tissues[5:25, 5:25, 5:25] = Tissue.RIGHT_KIDNEY
+    layers = _inner_layers(tissues, (1.0, 1.0, 1.0))
+    # 7 mm of cortex from every side leave 6 of 20
+    inside = np.argwhere(layers == Tissue.RIGHT_MEDULLA)
+    assert inside.min(0).tolist() == [12, 12, 12]
+    assert inside.max(0).tolist() == [17, 17, 17]
 
 
 def test_a_body_can_be_looked_at(completed: Body) -> None:
