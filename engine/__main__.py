@@ -14,7 +14,6 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from engine.cases import InputError, case_name, list_cases, output_path
-from engine.cpus import available_cpus
 from engine.marks import TRACE_VARIABLE, TraceError, step, tracing
 from engine.progress import Progress
 
@@ -33,8 +32,9 @@ DEFAULT_MODELS = Path(__file__).resolve().parent.parent / "models"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    # NumPy reads this when it is imported, and would start a thread for every CPU of the host
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", str(available_cpus()))
+    # NumPy reads this when it is imported. The matrices of resampling are small: a second thread gains nothing on a
+    # quiet machine and waits in a busy loop on one that is not (docs/performance.md).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         with tracing(os.environ.get(TRACE_VARIABLE)):
