@@ -22,12 +22,15 @@ class GroupedConv3d(nn.Conv3d):
     """A grouped convolution that can run as a dense one with block-diagonal weights: the same function and gradient.
 
     On CPUs the backward pass of convolutions with a few channels a group is many times slower than the dense one
-    (docs/decisions/0002-network.md), so training there sets :attr:`dense`; exports keep the groups.
+    (docs/decisions/0002-network.md), so training there sets :attr:`dense`; exports keep the groups. A dense 1x1x1
+    convolution becomes a matrix product: with one thread torch has only a slow way of its own for it.
     """
 
     dense = False
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.dense and self.groups == 1 and self.kernel_size == (1, 1, 1):
+            return F.linear(input.movedim(1, -1), self.weight.flatten(1)).movedim(-1, 1)
         if not self.dense or self.groups == 1:
             return super().forward(input)
         return F.conv3d(input, self._block_diagonal(), None, self.stride, self.padding, self.dilation)
@@ -46,7 +49,8 @@ def run_groups_densely(network: nn.Module, dense: bool, at_most_channels: int = 
     """Switch the grouped convolutions of up to ``at_most_channels`` inputs to block-diagonal dense ones, or back."""
     for module in network.modules():
         if isinstance(module, GroupedConv3d):
-            module.dense = dense and module.in_channels <= at_most_channels
+            few = module.groups == 1 or module.in_channels <= at_most_channels
+            module.dense = dense and few
 
 
 class PreActivationConv3d(nn.Sequential):
