@@ -14,7 +14,7 @@ from engine.image_io import read_volume
 from engine.resample import resample_linear
 from training.bodies import HELD_OUT, build, load
 from training.errors import TrainingError
-from training.painted_scans import write_painted_scans
+from training.painted_scans import FIELDS, write_painted_scans
 from training.painter import FINE_CANVAS, Painter
 from training.pictures import Rgb, column_of, fullest_slice, row_of, slice_with_labels
 from training.source import Hu, Labels
@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scans", metavar="DIR", type=Path, help="whole scans painted from the held-out bodies, with labels"
     )
+    parser.add_argument(
+        "--field", choices=FIELDS, default="abdomen", help="of view of these scans; default: the whole abdomen"
+    )
     parser.add_argument("--rows", type=int, default=8, help="rows of the contact sheet; default: 8")
     parser.add_argument("--seed", type=int, default=1, help="of the contact sheet and the scans; default: 1")
 
@@ -48,7 +51,7 @@ def synthesize(options: argparse.Namespace) -> int:
         draw_sheet(options.to, options.data / "ct", options.sheet, options.rows, options.seed)
         _log.info("%s", options.sheet)
     if options.scans is not None:
-        write_painted_scans(options.to, options.scans, options.seed)
+        write_painted_scans(options.to, options.scans, options.seed, options.field)
     return 0
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from engine.image_io import read_volume
 from tests.training.bodies import body
 from training.bodies import HELD_OUT
-from training.painted_scans import WHOLE_SCAN, write_painted_scans
+from training.painted_scans import FIELDS, WHOLE_SCAN, write_painted_scans
 
 
 def save_body(folder: Path, name: str) -> None:
@@ -25,3 +25,19 @@ def test_only_held_out_anatomy_is_painted_and_labels_lie_on_the_scans_grid(tmp_p
     assert {1, 3, 4, 5} <= set(np.unique(labels.array))
     # what is painted is what is labelled: the liver is brighter than the fat around it
     assert np.median(scan.array[labels.array == 1]) > -50
+
+
+def test_a_chest_or_a_pelvis_shows_no_organ_of_the_middle_of_the_abdomen(tmp_path: Path) -> None:
+    tall = body().tissues
+    # ten slices of fat below the liver and above it are too few to stay clear of
+    tissues = np.concatenate([np.repeat(tall[:1], 60, 0), tall, np.repeat(tall[-1:], 60, 0)])
+    (tmp_path / "bodies").mkdir()
+    np.savez_compressed(
+        tmp_path / "bodies" / f"{HELD_OUT[0]}_0.npz", tissues=tissues, hu=np.zeros(tissues.shape, np.int16)
+    )
+    for field in FIELDS[1:]:
+        (name,) = write_painted_scans(tmp_path / "bodies", tmp_path / "scans", 3, field)
+        labels = read_volume(tmp_path / "scans" / "labels" / f"{name}.nii.gz").array
+        scan = read_volume(tmp_path / "scans" / "images" / f"{name}_0000.nii.gz").array
+        assert (scan > -150).mean() > 0.05
+        assert not np.isin(labels, (3, 4)).any()

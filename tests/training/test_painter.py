@@ -10,6 +10,8 @@ from tests.training.bodies import BOXES, body, real_body
 from training.bodies import HELD_OUT, load
 from training.completion import Body
 from training.painter import PADDING_HU, Canvas, Painter, coarsen
+from training.pathology import HEALTHY
+from training.scan_setup import PLAIN_SETUP
 from training.tissue import PHASES, TISSUES, Tissue, label_of_tissue, paint_hu
 
 CANVAS = Canvas((40, 48, 64), (3.0, 2.5, 2.5), (0.0, 0.0, 0.0), 0.0)
@@ -20,7 +22,7 @@ HU_OF_ORGAN = {1: (-20, 135), 3: (38, 150), 4: (25, 130), 5: (32, 380)}
 
 @pytest.fixture(scope="module")
 def painter() -> Painter:
-    return Painter([body()], CANVAS)
+    return Painter([body()], CANVAS, pathology=HEALTHY, setup=PLAIN_SETUP)
 
 
 def sample(painter: Painter, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +78,7 @@ def test_organs_keep_their_sides(painter: Painter) -> None:
 
 
 def test_above_and_below_the_end_of_the_scan_there_is_padding_and_no_label() -> None:
-    cut = Painter([body()], Canvas(CANVAS.shape_zyx, CANVAS.spacing_zyx, (0.0, 0.0, 0.0), 1.0))
+    cut = Painter([body()], Canvas(CANVAS.shape_zyx, CANVAS.spacing_zyx, (0.0, 0.0, 0.0), 1.0), setup=PLAIN_SETUP)
     image, labels = sample(cut, 0)
     padding = (image == PADDING_HU).all((1, 2))
     assert padding[0] or padding[-1]
@@ -85,7 +87,7 @@ def test_above_and_below_the_end_of_the_scan_there_is_padding_and_no_label() -> 
 
 
 def test_a_real_scan_keeps_its_own_hu() -> None:
-    painter = Painter([real_body()], CANVAS, real_probability=1.0)
+    painter = Painter([real_body()], CANVAS, real_probability=1.0, setup=PLAIN_SETUP)
     image, labels = sample(painter, 0)
     liver = ndimage.binary_erosion(labels == 1, iterations=2)
     spleen = ndimage.binary_erosion(labels == 3, iterations=2)
@@ -94,13 +96,13 @@ def test_a_real_scan_keeps_its_own_hu() -> None:
 
 
 def test_beyond_a_real_scan_the_body_is_painted() -> None:
-    painter = Painter([real_body()], CANVAS, real_probability=1.0)
+    painter = Painter([real_body()], CANVAS, real_probability=1.0, setup=PLAIN_SETUP)
     image, labels = sample(painter, 0)
     beside = ndimage.gaussian_filter(image, 1.0)[:, :2].mean((1, 2))
     assert beside.max() < -900
-    # fat above the real scan's end, where inside of it everything but the liver is 500
+    # fat above the real scan's end is as bright as in it
     above = image[-6:][(labels[-6:] == 0) & (image[-6:] > -500)]
-    assert np.median(above) == pytest.approx(-100, abs=30)
+    assert np.median(above) == pytest.approx(500, abs=30)
 
 
 def test_averaging_blocks_by_hand() -> None:
