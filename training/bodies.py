@@ -42,7 +42,7 @@ def _build_one(job: _Job) -> Path:
     if not path.exists():
         seed = sum(map(ord, target.name)) + variant
         whole = read_icrp(data / "anatomy", ("am", "af")[seed % 2], arms=seed % 5 == 0)
-        body = complete(target, abdomen, whole, prefer_abdomen=variant == 0)
+        body = complete(target, abdomen, whole, np.random.default_rng(seed), prefer_abdomen=variant == 0)
         part = path.with_suffix(".part.npz")
         np.savez_compressed(part, tissues=body.tissues, hu=body.hu)
         part.rename(path)

@@ -16,6 +16,7 @@ from scipy.interpolate import RBFInterpolator
 
 from engine.geometry import Geometry, Volume
 from training.anatomy import Anatomy, TissueMap
+from training.great_vessels import redraw_great_vessels
 from training.tissue import Tissue
 
 BODY_SPACING_ZYX = (3.0, 2.0, 2.0)
@@ -120,7 +121,9 @@ def _warped_grid(target: Anatomy, template: Anatomy, grid: Geometry, step: int =
     return np.stack([ndimage.map_coordinates(mm[..., axis], where, order=1) for axis in range(3)]).astype(np.float32)
 
 
-def complete(target: Anatomy, abdomen: Anatomy, whole: Anatomy, prefer_abdomen: bool = True) -> Body:
+def complete(
+    target: Anatomy, abdomen: Anatomy, whole: Anatomy, rng: np.random.Generator, prefer_abdomen: bool = True
+) -> Body:
     """The target's organs in a complete body.
 
     ``abdomen`` is a template with aorta and vena cava, ``whole`` one from head to foot. With ``prefer_abdomen`` the
@@ -152,6 +155,8 @@ def complete(target: Anatomy, abdomen: Anatomy, whole: Anatomy, prefer_abdomen: 
         vessels = inside & np.isin(near, (Tissue.AORTA, Tissue.VENA_CAVA))
         tissues[vessels] = near[vessels]
     tissues[own > 0] = own[own > 0]
+    if not vessels_drawn:
+        redraw_great_vessels(tissues, grid.spacing_zyx, rng)
     _grow_body(tissues, grid.spacing_zyx)
     return Body(target.name, _inner_layers(tissues, grid.spacing_zyx), hu)
 

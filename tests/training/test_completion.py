@@ -13,7 +13,8 @@ def completed(request: pytest.FixtureRequest) -> Body:
     """Organs 10 % smaller than the templates', completed from either."""
     target = anatomy("target", whole=False, vessels=False, scale=0.9)
     abdomen = anatomy("abdomen", whole=True, vessels=True)
-    return complete(target, abdomen, anatomy("whole", whole=True, vessels=False), prefer_abdomen=request.param)
+    whole = anatomy("whole", whole=True, vessels=False)
+    return complete(target, abdomen, whole, np.random.default_rng(3), prefer_abdomen=request.param)
 
 
 def volume_ml(body: Body, label: int) -> float:
