@@ -175,4 +175,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Every file is complete. To take networks, threads and libraries down in order takes a fifth of a second.
+    os._exit(status)

@@ -110,17 +110,23 @@ class NetworkInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NetworkOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The tensor that comes out: (1, classes, z, y, x), scores before softmax; class 0 is the background."""
+    """The tensor that comes out: (1, classes, z, y, x), scores before softmax; class 0 is the background.
+
+    ``stride`` voxels of the input along each axis share one score vector, which belongs to their middle.
+    """
 
     name: Name
     classes: Annotated[int, msgspec.Meta(ge=2, le=255)]
+    stride: Voxels = 1
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A network and how a scan is brought before it.
 
     The scan is resampled to ``spacing_zyx`` mm while it is clipped to ``window_hu``, normalised by ``mean_hu`` and
-    ``std_hu``, and cut into tiles of ``tile_zyx`` voxels that overlap by at least ``overlap`` of a tile.
+    ``std_hu``, and cut into tiles of ``tile_zyx`` voxels that overlap by at least ``overlap`` of a tile. With
+    ``tile_multiple`` the networks take tiles of any sides that are multiples of it: then the tiles are fitted to what
+    is to be covered, and ``tile_zyx`` is the least that is shown where the scan has it.
     """
 
     variants: Annotated[tuple[Variant, ...], msgspec.Meta(min_length=1)]
@@ -132,8 +138,16 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window_hu: tuple[float, float]
     mean_hu: float
     std_hu: Positive
+    tile_multiple: Voxels | None = None
 
     def __post_init__(self) -> None:
+        if any(side % self.output.stride for side in (*self.tile_zyx, self.tile_multiple or 0)):
+            raise ValueError(f"tiles must be multiples of the scores' stride, {self.output.stride}")
+        if self.tile_multiple is not None:
+            if any(side % self.tile_multiple for side in self.tile_zyx):
+                raise ValueError(f"tile_zyx {list(self.tile_zyx)} must be multiples of {self.tile_multiple}")
+            if any(variant.plan is not None for variant in self.variants):
+                raise ValueError("a plan holds for tile_zyx alone, so tile_multiple must be null")
         if not self.window_hu[0] < self.window_hu[1]:
             raise ValueError(f"window_hu {list(self.window_hu)} must go from low to high")
         if len({(variant.file, variant.precision) for variant in self.variants}) != len(self.variants):
@@ -142,6 +156,13 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for variant in self.variants:
             if hashes.setdefault(variant.file, variant.sha256) != variant.sha256:
                 raise ValueError(f"two variants give {variant.file} different sha256")
+
+    @property
+    def scores_tile_zyx(self) -> tuple[int, int, int]:
+        """The size of the scores of a tile of ``tile_zyx``."""
+        z, y, x = self.tile_zyx
+        stride = self.output.stride
+        return (z // stride, y // stride, x // stride)
 
     @property
     def air(self) -> float:

@@ -3,18 +3,19 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.geometry import Index
 from engine.manifest import Stage, Variant
 
 Tile = npt.NDArray[np.float32]
-"""(z, y, x) normalised intensities, C-contiguous, of exactly the stage's ``tile_zyx``."""
+"""(z, y, x) normalised intensities, C-contiguous, of the stage's ``tile_zyx`` or fitted by its ``tile_multiple``."""
 
 Scores = npt.NDArray[np.float32]
-"""(class, z, y, x) class scores before softmax."""
+"""(class, z, y, x) class scores before softmax; with the stage's output stride, of fewer voxels than the tile."""
 
 
 class NetworkError(Exception):
@@ -25,6 +26,13 @@ class Network(Protocol):
     """A network ready to run. The scores are valid until its next call, which may overwrite them."""
 
     def __call__(self, tile: Tile) -> Scores: ...
+
+
+@runtime_checkable
+class FittedNetwork(Network, Protocol):
+    """A network that can get ready for tiles of one shape before the first of them comes."""
+
+    def fit(self, tile_zyx: Index) -> None: ...
 
 
 def read_model_file(models: Path, variant: Variant) -> bytes:
@@ -53,10 +61,12 @@ def check_contract(
 ) -> None:
     """Compare a loaded network's tensors, given as name -> shape, with what the manifest says.
 
-    Sides that are not whole numbers are left open by the network and fit anything. Raises ``NetworkError``.
+    Sides that the network leaves open fit anything; those of fitted tiles have to be.
+    Raises ``NetworkError``.
     """
-    expected_in = (1, 1, *stage.tile_zyx)
-    expected_out = (1, stage.output.classes, *stage.tile_zyx)
+    fixed = stage.tile_multiple is None
+    expected_in = (1, 1, *(stage.tile_zyx if fixed else "zyx"))
+    expected_out = (1, stage.output.classes, *(stage.scores_tile_zyx if fixed else "zyx"))
     for found, name, expected in (
         (inputs, stage.input.name, expected_in),
         (outputs, stage.output.name, expected_out),
@@ -64,7 +74,9 @@ def check_contract(
         shape = found.get(name)
         if shape is None:
             raise NetworkError(f"{file} has no tensor named {name!r}, only {', '.join(found)}; export it again")
-        if len(shape) != 5 or any(isinstance(n, int) and n != m for n, m in zip(shape, expected, strict=True)):
+        # an open side is a name, nothing, or -1
+        wrong = (isinstance(n, int) and n >= 0 and n != m for n, m in zip(shape, expected, strict=False))
+        if len(shape) != 5 or any(wrong):
             raise NetworkError(
                 f"{file}: {name!r} has the shape {tuple(shape)}, the manifest says {expected}; export it again"
             )

@@ -6,8 +6,10 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime
 
+from engine.geometry import Index
 from engine.manifest import Precision, Stage
 from engine.network import NetworkError, Scores, Tile, check_contract
+from engine.tiles import MOST_VOXELS
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
 
@@ -22,7 +24,7 @@ def native_precisions(device: Literal["cpu", "cuda"]) -> tuple[Precision, ...]:
 
 
 class OnnxRuntimeNetwork:
-    """One session with the memory of its input and output; see ``engine.network.Network``."""
+    """One session with the memory of its input and output; see ``engine.network.FittedNetwork``."""
 
     def __init__(
         self,
@@ -37,22 +39,36 @@ class OnnxRuntimeNetwork:
 
         Raises ``NetworkError`` if it does not fit the stage, or would run on another device than ``device``.
         """
-        in_shape, out_shape = (1, 1, *stage.tile_zyx), (1, stage.output.classes, *stage.tile_zyx)
+        largest = stage.tile_zyx if stage.tile_multiple is None else (1, 1, max(MOST_VOXELS, math.prod(stage.tile_zyx)))
         # input and output lie on the GPU outside of the arena
-        tensors_mb = -(-4 * (math.prod(in_shape) + math.prod(out_shape)) // _MB)
+        tensors_mb = -(-4 * (1 + stage.output.classes) * math.prod(largest) // _MB)
         session = _start(model, file, device, _options(device, threads), max(1, memory_limit_mb - tensors_mb))
         check_contract(file, stage, _shapes(session.get_inputs()), _shapes(session.get_outputs()))
         self._session = session
-        self._output = np.zeros(out_shape, dtype=np.float32)
-        # Both tensors stay where they are for all tiles: on the GPU, or in this array itself on the CPU.
+        self._stage = stage
+        self._device = device
         self._on_gpu = device == "cuda"
-        self._device_input = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(in_shape, np.float32), device, 0)
-        self._device_output = onnxruntime.OrtValue.ortvalue_from_numpy(self._output, device, 0)
-        self._binding = session.io_binding()
-        self._binding.bind_ortvalue_input(stage.input.name, self._device_input)
-        self._binding.bind_ortvalue_output(stage.output.name, self._device_output)
+        self._tile_zyx: Index | None = None
+        self.fit(stage.tile_zyx)
+
+    def fit(self, tile_zyx: Index) -> None:
+        """Allocate input and output for tiles of ``tile_zyx``: they stay where they are for all of them."""
+        if tile_zyx == self._tile_zyx:
+            return
+        output = self._stage.output
+        in_shape, out_shape = (1, 1, *tile_zyx), (1, output.classes, *(side // output.stride for side in tile_zyx))
+        self._output = np.zeros(out_shape, dtype=np.float32)
+        # on the GPU, or in this array itself on the CPU
+        self._device_input = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(in_shape, np.float32), self._device, 0)
+        self._device_output = onnxruntime.OrtValue.ortvalue_from_numpy(self._output, self._device, 0)
+        self._binding = self._session.io_binding()
+        self._binding.bind_ortvalue_input(self._stage.input.name, self._device_input)
+        self._binding.bind_ortvalue_output(self._stage.output.name, self._device_output)
+        self._tile_zyx = tile_zyx
 
     def __call__(self, tile: Tile) -> Scores:
+        z, y, x = tile.shape
+        self.fit((z, y, x))
         self._device_input.update_inplace(np.ascontiguousarray(tile[None, None]))
         self._binding.synchronize_inputs()
         try:

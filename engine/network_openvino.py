@@ -4,7 +4,9 @@ import functools
 import sys
 from typing import Any
 
+from engine.geometry import Index
 from engine.manifest import Precision, Stage
+from engine.marks import step
 from engine.network import NetworkError, Scores, Tile, check_contract
 
 # OpenVINO imports its model converter on its own account, which forks this process to send a note about its use over
@@ -12,6 +14,7 @@ from engine.network import NetworkError, Scores, Tile, check_contract
 sys.modules.setdefault("openvino.tools", None)  # type: ignore[arg-type]
 
 import openvino  # noqa: E402
+from openvino._offline_transformations import apply_moc_transformations  # noqa: E402
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16", "int8")
 """What can be computed, whether or not the CPU has instructions for it."""
@@ -34,35 +37,63 @@ def _core() -> Any:
 
 
 class OpenVinoNetwork:
-    """One compiled network; see ``engine.network.Network``."""
+    """One compiled network; see ``engine.network.FittedNetwork``."""
 
     def __init__(self, model: bytes, file: str, stage: Stage, precision: Precision, threads: int) -> None:
-        """Compile ``model``, the content of ``file``. Raises ``NetworkError`` if it does not fit the stage."""
-        core = _core()
-        try:
-            network = core.read_model(model)
-            compiled = core.compile_model(
-                network,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": _hint(precision),
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": 1,
-                    # pinned threads of two processes on one machine would share the same few cores
-                    "ENABLE_CPU_PINNING": False,
-                },
-            )
-        except RuntimeError as error:
-            raise NetworkError(f"OpenVINO cannot load {file}: {str(error).strip().splitlines()[-1]}") from error
-        check_contract(file, stage, _shapes(compiled.inputs), _shapes(compiled.outputs))
-        self._request = compiled.create_infer_request()
+        """Load ``model``, the content of ``file``; compile it if all tiles have one shape.
+
+        Raises ``NetworkError`` if it does not fit the stage.
+        """
+        self._file = file
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": _hint(precision),
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            # pinned threads of two processes on one machine would share the same few cores
+            "ENABLE_CPU_PINNING": False,
+        }
         self._input: str = stage.input.name
         self._output: str = stage.output.name
+        self._tile_zyx: Index | None = None
+        self._request: Any = None
+        try:
+            self._model = _core().read_model(model)
+        except RuntimeError as error:
+            raise self._refusal(error) from error
+        check_contract(file, stage, _shapes(self._model.inputs), _shapes(self._model.outputs))
+        if stage.tile_multiple is None:
+            self._compile(stage.tile_zyx)
+            del self._model
+        else:
+            # A third of compiling, and it needs no shape: done while the scan is read.
+            apply_moc_transformations(self._model, cf=True)
+
+    def fit(self, tile_zyx: Index) -> None:
+        """Compile for tiles of ``tile_zyx``. An open shape takes more time and memory (docs/performance.md)."""
+        if tile_zyx != self._tile_zyx:
+            with step("compile"):
+                self._compile(tile_zyx)
 
     def __call__(self, tile: Tile) -> Scores:
+        z, y, x = tile.shape
+        self.fit((z, y, x))
         self._request.infer({self._input: tile[None, None]}, share_inputs=True)
         scores: Scores = self._request.get_tensor(self._output).data[0]
         return scores
+
+    def _compile(self, tile_zyx: Index) -> None:
+        # the one before goes first: two at a time would be twice the memory
+        self._request = None
+        self._tile_zyx = None
+        try:
+            self._model.reshape([1, 1, *tile_zyx])
+            self._request = _core().compile_model(self._model, "CPU", self._settings).create_infer_request()
+        except RuntimeError as error:
+            raise self._refusal(error) from error
+        self._tile_zyx = tile_zyx
+
+    def _refusal(self, error: RuntimeError) -> NetworkError:
+        return NetworkError(f"OpenVINO cannot load {self._file}: {str(error).strip().splitlines()[-1]}")
 
 
 def _shapes(ports: Any) -> dict[str, list[object]]:

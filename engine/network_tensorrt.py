@@ -52,7 +52,7 @@ class TensorRtNetwork:
         _check_version(file, origin, self._runtime_module)
         self._engine = self._deserialise(plan, file)
         _check_tensors(self._engine, self._runtime_module, file, stage)
-        in_shape, out_shape = (1, 1, *stage.tile_zyx), (1, stage.output.classes, *stage.tile_zyx)
+        in_shape, out_shape = (1, 1, *stage.tile_zyx), (1, stage.output.classes, *stage.scores_tile_zyx)
         activations = int(self._engine.device_memory_size_v2)
         sizes = (len(plan), activations, 4 * int(np.prod(in_shape)), 4 * int(np.prod(out_shape)))
         _check_memory(file, sizes, memory_limit_mb)

@@ -5,6 +5,7 @@ voxels should be. Here the stream is unpacked once, its length and checksum are 
 file has them.
 """
 
+import importlib
 import os
 import struct
 import zlib
@@ -14,6 +15,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+try:
+    # Intel's ISA-L: unpacks in less than half of zlib's time
+    _deflate: Any = importlib.import_module("isal.isal_zlib")
+except ImportError:
+    _deflate = zlib
 
 _HEADER_BYTES = 348
 _ITK_FIRST_BYTE = 352
@@ -132,7 +139,7 @@ class _Gunzip:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._unpacker = _deflate.decompressobj(zlib.MAX_WBITS | 16)
 
     def fill(self, buffer: memoryview) -> None:
         filled = 0
@@ -159,11 +166,11 @@ class _Gunzip:
                 packed = packed.lstrip(b"\0") or self._file.read(_CHUNK_BYTES).lstrip(b"\0")
                 if not packed:
                     return b""
-                self._unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                self._unpacker = _deflate.decompressobj(zlib.MAX_WBITS | 16)
             packed = packed or self._file.read(_CHUNK_BYTES)
             try:
-                piece = self._unpacker.decompress(packed, at_most)
-            except zlib.error as error:
+                piece: bytes = self._unpacker.decompress(packed, at_most)
+            except _deflate.error as error:
                 raise DamagedFileError(
                     "the file is damaged: it does not unpack or does not match its checksum"
                 ) from error

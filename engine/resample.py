@@ -13,6 +13,8 @@ Weights = npt.NDArray[np.float32]
 """(target voxel, source voxel) along one axis; every row sums to 1."""
 
 _SAME_DIRECTION_TOLERANCE = 1e-4
+# Most of a weight matrix is zeros: bands of 8 and of 16 targets took 0.4 of the time of whole matrices, of 32 0.6.
+_TARGETS_A_BAND = 16
 
 
 def resample_linear(volume: Volume, geometry: Geometry, clip_hu: tuple[float, float] | None = None) -> Volume:
@@ -84,16 +86,30 @@ def _resample_planes(
     """The source (plane, row, column) on the target's planes, rows and columns, plane by plane."""
     rows, columns = _used(inner_rows), _used(inner_columns)
     planes = _used(outer)
-    row_weights = inner_rows[:, rows]
+    bands = _bands(inner_rows[:, rows])
     column_weights = np.ascontiguousarray(inner_columns[:, columns].T)
+    values = np.empty((rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
+    between = np.empty((len(inner_rows), values.shape[1]), dtype=np.float32)
     halfway = np.empty((planes.stop - planes.start, len(inner_rows), len(inner_columns)), dtype=np.float32)
     for index, plane in enumerate(source[planes]):
-        values = plane[rows, columns].astype(np.float32)
+        values[...] = plane[rows, columns]
         if clip_hu is not None:
             np.clip(values, np.float32(clip_hu[0]), np.float32(clip_hu[1]), out=values)
-        np.matmul(row_weights @ values, column_weights, out=halfway[index])
-    flat = outer[:, planes] @ halfway.reshape(len(halfway), -1)
-    return flat.reshape(len(outer), len(inner_rows), len(inner_columns))
+        for target, used, weights in bands:
+            np.matmul(weights, values[used], out=between[target])
+        np.matmul(between, column_weights, out=halfway[index])
+    result = np.empty((len(outer), *halfway.shape[1:]), dtype=np.float32)
+    for target, used, weights in _bands(outer[:, planes]):
+        flat = weights @ halfway[used].reshape(weights.shape[1], -1)
+        result[target] = flat.reshape(-1, *halfway.shape[1:])
+    return result
+
+
+def _bands(weights: Weights) -> list[tuple[slice, slice, Weights]]:
+    """The weights in blocks of target voxels, each with the few source voxels that count there."""
+    starts = range(0, len(weights), _TARGETS_A_BAND)
+    blocks = [(slice(start, start + _TARGETS_A_BAND), weights[start : start + _TARGETS_A_BAND]) for start in starts]
+    return [(target, _used(block), np.ascontiguousarray(block[:, _used(block)])) for target, block in blocks]
 
 
 def _used(weights: Weights) -> slice:

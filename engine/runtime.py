@@ -10,7 +10,7 @@ from typing import Literal
 from engine.cpus import available_cpus
 from engine.manifest import BackendName, DeviceName, Manifest, Precision, Stage, Variant
 from engine.marks import Step, recording, step
-from engine.network import Network, NetworkError, Scores, Tile, read_model_file
+from engine.network import FittedNetwork, Network, NetworkError, Scores, Tile, read_model_file
 from engine.variants import choose_variant
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -156,6 +156,9 @@ class LoadingNetwork:
 
     def __call__(self, tile: Tile) -> Scores:
         network = self._network.result()
+        if isinstance(network, FittedNetwork):
+            z, y, x = tile.shape
+            network.fit((z, y, x))
         with step("network"):
             return network(tile)
 

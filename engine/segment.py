@@ -9,7 +9,7 @@ from engine.geometry import Triple, Volume, canonicalise
 from engine.manifest import Manifest
 from engine.marks import step
 from engine.restore import restore_labels
-from engine.roi import Roi, find_roi, working_grid
+from engine.roi import Roi, find_roi
 from engine.stage import StageModel
 
 
@@ -32,13 +32,13 @@ def segment(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest
     with step("coarse"):
         roi = locate(scan, coarse, manifest.roi_margin_mm)
     with step("crop"):
-        grid = working_grid(roi.box, scan.geometry, fine.stage.spacing_zyx, fine.stage.tile_zyx)
+        grid = fine.grid(roi.box, scan.geometry)
         view = fine.view(scan, grid)
     with step("fine"):
         scores = fine.score(view)
     roi_geometry = scan.geometry.crop(roi.box)
     with step("restore"):
-        part = restore_labels(scores, grid, roi_geometry)
+        part = restore_labels(scores, fine.score_grid(grid), roi_geometry)
     with step("components"):
         by_label = {manifest.labels[organ]: rule for organ, rule in manifest.components.items()}
         volumes_ml = keep_components(part, by_label, scan.geometry.voxel_volume_mm3)
@@ -53,4 +53,4 @@ def locate(scan: Volume, coarse: StageModel, roi_margin_mm: Triple) -> Roi:
     """The ROI of a canonical ``scan``: where the coarse stage sees organs, any of them."""
     view = coarse.view(scan, scan.geometry.with_spacing(coarse.stage.spacing_zyx))
     background, organs = coarse.score(view)
-    return find_roi(organs > background, view.geometry, scan.geometry, roi_margin_mm)
+    return find_roi(organs > background, coarse.score_grid(view.geometry), scan.geometry, roi_margin_mm)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from engine.geometry import Geometry, Volume
+from engine.geometry import Box, Geometry, Index, Volume
 from engine.intensity import normalise
 from engine.manifest import Stage
 from engine.network import Network, Scores
 from engine.resample import resample_linear
-from engine.tiles import score_in_tiles
+from engine.roi import working_grid
+from engine.tiles import fitted_tile, score_in_tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,18 @@ class StageModel:
     stage: Stage
     network: Network
 
+    def grid(self, box: Box, scan: Geometry) -> Geometry:
+        """The grid on which the network looks at ``box`` of a canonical ``scan``: ``working_grid`` for the tile."""
+        bare = working_grid(box, scan, self.stage.spacing_zyx, (1, 1, 1))
+        return working_grid(box, scan, self.stage.spacing_zyx, self.tile_zyx(bare.shape_zyx))
+
+    def tile_zyx(self, shape_zyx: Index) -> Index:
+        """The tile for a view of ``shape_zyx`` voxels."""
+        stage = self.stage
+        if stage.tile_multiple is None:
+            return stage.tile_zyx
+        return fitted_tile(shape_zyx, stage.tile_zyx, stage.tile_multiple, stage.overlap)
+
     def view(self, scan: Volume, grid: Geometry) -> Volume:
         """``scan`` as the network sees it on ``grid``: resampled and normalised, float32."""
         resampled = resample_linear(scan, grid, self.stage.window_hu)
@@ -24,8 +37,15 @@ class StageModel:
         return Volume(normal, grid)
 
     def score(self, view: Volume) -> Scores:
-        """Class scores for every voxel of a ``view``, valid until the network is called again."""
-        stage = self.stage
-        return score_in_tiles(
-            view.array, self.network, stage.output.classes, stage.tile_zyx, stage.overlap, outside=stage.air
-        )
+        """Class scores for a ``view``, on ``score_grid``; valid until the network is called again."""
+        stage, tile_zyx = self.stage, self.tile_zyx(view.geometry.shape_zyx)
+        classes, stride = stage.output.classes, stage.output.stride
+        return score_in_tiles(view.array, self.network, classes, tile_zyx, stage.overlap, stage.air, stride)
+
+    def score_grid(self, grid: Geometry) -> Geometry:
+        """Where the scores of a view on ``grid`` lie; the last along an axis may stand out beyond it."""
+        stride = self.stage.output.stride
+        z, y, x = (-(-size // stride) for size in grid.shape_zyx)
+        dz, dy, dx = (mm * stride for mm in grid.spacing_zyx)
+        first = (stride - 1) / 2
+        return Geometry((z, y, x), (dz, dy, dx), grid.point_lps((first, first, first)), grid.axes_lps)

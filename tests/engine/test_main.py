@@ -218,6 +218,22 @@ def test_a_run_that_is_told_to_stop_leaves_only_whole_files(tmp_path: Path, mode
         assert read_volume(path).geometry.shape_zyx == (60, 120, 140)
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_process_that_leaves_at_once_has_written_and_said_everything(
+    inputs: Path, tmp_path: Path, models: Path, broken: bool
+) -> None:
+    if broken:
+        (inputs / "broken.nii.gz").write_bytes(b"not a scan")
+    command = [sys.executable, "-m", "engine", "predict", str(inputs), str(tmp_path / "out"), "--models", str(models)]
+    run = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == (SOME_FAILED if broken else DONE)
+    assert [json.loads(line)["case"] for line in run.stdout.splitlines()] == ["a", "broken"][: 1 + broken]
+    assert ("1 of 2 cases failed: broken" in run.stderr.splitlines()) == broken
+    # nothing else: no file half done
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
+    np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.nii.gz").array, block_phantom()[1].array)
+
+
 def _large(ct: Volume, folder: Path) -> Path:
     path = folder / "large.nii.gz"
     if not path.exists():

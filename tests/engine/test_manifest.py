@@ -64,6 +64,19 @@ def _variant(digit: str = "a", precision: str = "float32") -> dict[str, Any]:
     return {"file": "fine.onnx", "sha256": digit * 64, "precision": precision, "parity": None}
 
 
+def _plan_for_fitted_tiles(content: dict[str, Any]) -> None:
+    plan = {
+        "runtime": "tensorrt",
+        "version": "11.4.0",
+        "gpu": "Quadro RTX 5000",
+        "compute_capability": "7.5",
+        "compatibility": "none",
+        "onnx_sha256": "a" * 64,
+    }
+    content["fine"]["variants"].append({**_variant("b"), "file": "fine.plan", "plan": plan})
+    content["fine"]["tile_multiple"] = 8
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -89,6 +102,9 @@ def _variant(digit: str = "a", precision: str = "float32") -> dict[str, Any]:
         (_change("fine", "variants", "0", "plan", to={"runtime": "tensorrt"}), r"at `\$.fine.variants\[0\].plan`"),
         (_change("fine", "variants", to=[_variant(), _variant()]), "the same file in the same precision"),
         (_change("fine", "variants", to=[_variant(), _variant("b", "bfloat16")]), r"give fine\.onnx different sha256"),
+        (_change("fine", "tile_multiple", to=16), "must be multiples of 16"),
+        (_change("fine", "output", "stride", to=3), "multiples of the scores' stride, 3"),
+        (_plan_for_fitted_tiles, "a plan holds for tile_zyx alone"),
         (_change("fine", "output", "classes", to=13), "do not make 13 classes"),
         (_change("coarse", "output", "classes", to=3), "2 classes"),
         (_change("labels", "liver", to=2), "without gaps"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engine import network_onnxruntime, network_openvino
+from engine.geometry import Index
 from engine.manifest import Stage, Variant
 from engine.network import Network, NetworkError, check_contract, read_model_file
 from engine.network_onnxruntime import OnnxRuntimeNetwork
@@ -168,3 +169,20 @@ def test_openvino_sends_no_notes_about_its_use() -> None:
     code = "import sys, engine.network_openvino; print([name for name in sys.modules if 'telemetry' in name])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@BACKENDS
+def test_of_fitted_tiles_every_shape_is_scored_as_by_a_network_of_that_shape(backend: str) -> None:
+    fitted = _load(backend, small_cnn_onnx("zyx"), msgspec.structs.replace(stage(tile_zyx=TILE), tile_multiple=8))
+    random = np.random.default_rng(2)
+    shapes: list[Index] = [TILE, (16, 16, 24), TILE]
+    for shape in shapes:
+        tile = random.normal(size=shape).astype(np.float32)
+        alone = _load(backend, small_cnn_onnx(shape), stage(tile_zyx=shape))
+        np.testing.assert_allclose(fitted(tile), alone(tile), rtol=0, atol=1e-4)
+
+
+@BACKENDS
+def test_a_network_of_one_shape_is_refused_where_tiles_are_fitted(backend: str) -> None:
+    with pytest.raises(NetworkError, match=r"'image' has the shape \(1, 1, 8, 16, 16\)"):
+        _load(backend, small_cnn_onnx(TILE), msgspec.structs.replace(stage(tile_zyx=TILE), tile_multiple=8))

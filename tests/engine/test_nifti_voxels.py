@@ -13,6 +13,12 @@ NOISE = np.random.default_rng(0).integers(-1000, 1000, (30, 40, 50)).astype(np.i
 GAP_BYTES = 4
 
 
+@pytest.fixture(autouse=True, params=["zlib", "isal.isal_zlib"])
+def unpacker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to unpack refuse the same files."""
+    monkeypatch.setattr("engine.nifti_voxels._deflate", pytest.importorskip(request.param))
+
+
 def _nifti(array: npt.NDArray[Any], code: int, order: str = "<", dims: tuple[int, ...] | None = None) -> bytes:
     """A NIfTI-1 file as nifti1.h lays it out."""
     sizes = dims or array.shape[::-1]

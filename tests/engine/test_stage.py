@@ -1,6 +1,7 @@
+import msgspec
 import numpy as np
 
-from engine.geometry import CANONICAL_AXES_LPS, Geometry, Volume
+from engine.geometry import CANONICAL_AXES_LPS, Box, Geometry, Volume
 from engine.network import Scores, Tile
 from engine.stage import StageModel
 from tests.engine.tiny import WINDOW_HU, stage
@@ -32,3 +33,26 @@ def test_a_view_lies_on_the_grid_that_was_asked_for() -> None:
     assert view.geometry == grid
     assert view.array.dtype == np.float32
     np.testing.assert_allclose(view.array, 0.5)
+
+
+def test_the_grid_of_a_fitted_stage_is_its_tile_with_the_surroundings_that_the_scan_has() -> None:
+    fitted = StageModel(msgspec.structs.replace(stage(tile_zyx=(8, 16, 16)), tile_multiple=8), lambda tile: tile[None])
+    scan = Geometry((40, 60, 80), (3.0, 2.0, 2.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
+    grid = fitted.grid(Box((5, 5, 10), (14, 25, 60)), scan)
+    # 9 x 20 x 50 voxels of 3 x 2 x 2 mm
+    assert fitted.tile_zyx((9, 20, 50)) == grid.shape_zyx == (16, 24, 56)
+    assert fitted.tile_zyx(grid.shape_zyx) == grid.shape_zyx
+
+
+def test_strided_scores_belong_to_the_middle_of_their_voxels() -> None:
+    whole = stage()
+    strided = StageModel(
+        msgspec.structs.replace(whole, output=msgspec.structs.replace(whole.output, stride=2)), lambda tile: tile[None]
+    )
+    grid = Geometry((4, 6, 7), (3.0, 2.0, 2.0), (10.0, 20.0, 30.0), CANONICAL_AXES_LPS)
+    scores = strided.score_grid(grid)
+    assert scores.shape_zyx == (2, 3, 4)
+    assert scores.spacing_zyx == (6.0, 4.0, 4.0)
+    # half a voxel along x, y and z
+    assert scores.origin_lps == (11.0, 21.0, 31.5)
+    assert StageModel(whole, lambda tile: tile[None]).score_grid(grid) == grid

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.geometry import Index
 from engine.network import Scores, Tile
-from engine.tiles import score_in_tiles, tile_starts, tile_weights
+from engine.tiles import MOST_VOXELS, fitted_tile, score_in_tiles, tile_starts, tile_weights
 
 sizes = st.integers(1, 200)
 tile_sides = st.integers(2, 64)
@@ -125,3 +125,66 @@ def test_the_network_runs_once_per_tile(shape: Index, tiles: int) -> None:
     network = TwiceAndItself()
     score_in_tiles(np.zeros(shape, dtype=np.float32), network, 2, (4, 4, 4), 0.25, outside=0)
     assert len(network.tiles) == tiles
+
+
+def test_a_tile_grows_where_one_is_less_work_than_two() -> None:
+    # two tiles of 128 for 138 voxels would compute 256
+    assert fitted_tile((58, 93, 138), (64, 96, 128), 16, 0.25) == (64, 96, 144)
+
+
+def test_a_tile_never_shrinks_below_what_the_network_was_trained_on() -> None:
+    assert fitted_tile((20, 30, 40), (64, 96, 128), 16, 0.25) == (64, 96, 128)
+
+
+def test_what_is_too_large_for_one_tile_takes_the_least_work_that_fits() -> None:
+    shape = (1000, 100, 120)
+    tile = fitted_tile(shape, (64, 96, 128), 16, 0.25)
+    assert tile[1:] == (112, 128)
+    assert np.prod(tile) <= MOST_VOXELS
+
+    def work(side: int) -> int:
+        return len(tile_starts(1000, side, 0.25)) * side
+
+    assert work(tile[0]) == min(work(side) for side in range(64, MOST_VOXELS // (112 * 128) + 1, 16))
+
+
+def test_a_tile_of_the_manifest_beyond_the_bound_is_taken_as_it_is() -> None:
+    assert fitted_tile((10, 10, 10), (128, 160, 160), 16, 0.25) == (128, 160, 160)
+
+
+shapes = st.tuples(st.integers(1, 300), st.integers(1, 300), st.integers(1, 300))
+
+
+@given(shapes)
+def test_fitting_never_computes_more_than_the_manifests_tile(shape: Index) -> None:
+    tile_zyx = (32, 48, 48)
+    tile = fitted_tile(shape, tile_zyx, 16, 0.25)
+
+    def work(sides: Index) -> int:
+        counts = [len(tile_starts(size, side, 0.25)) for size, side in zip(shape, sides, strict=True)]
+        return int(np.prod(counts) * np.prod(sides))
+
+    assert work(tile) <= work(tile_zyx)
+    assert all(side % 16 == 0 for side in tile)
+    # what was fitted to a tile stays fitted to it
+    grown: Index = tuple(max(size, side) if side >= size else size for size, side in zip(shape, tile, strict=True))  # type: ignore[assignment]
+    assert fitted_tile(grown, tile_zyx, 16, 0.25) == tile
+
+
+class MeanOfBlocks:
+    """A fake network with a stride of 2: class 0 is the mean of a block of 2 x 2 x 2 voxels, class 1 its negative."""
+
+    def __call__(self, tile: Tile) -> Scores:
+        z, y, x = (side // 2 for side in tile.shape)
+        means = tile.reshape(z, 2, y, 2, x, 2).mean(axis=(1, 3, 5))
+        return np.stack([means, -means])
+
+
+@pytest.mark.parametrize("tile", [(4, 4, 4), (8, 12, 16), (20, 20, 20)])
+def test_strided_scores_lie_on_one_lattice_whatever_the_tiles(tile: Index) -> None:
+    image = np.random.default_rng(3).normal(size=(8, 13, 16)).astype(np.float32)
+    scores = score_in_tiles(image, MeanOfBlocks(), 2, tile, 0.25, outside=-5.0, stride=2)
+    filled = np.pad(image, ((0, 0), (0, 1), (0, 0)), constant_values=-5.0)
+    expected = MeanOfBlocks()(filled)
+    assert scores.shape == (2, 4, 7, 8)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)

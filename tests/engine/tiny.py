@@ -120,8 +120,11 @@ def write_models(folder: Path, **settings: Any) -> Path:
     return folder
 
 
-def small_cnn_onnx(tile_zyx: Index, classes: int = 14) -> bytes:
-    """A network with what a real one has: padded and strided convolutions, ReLU, a trilinear upsampling."""
+def small_cnn_onnx(tile_zyx: Sequence[int | str], classes: int = 14) -> bytes:
+    """A network with what a real one has: padded and strided convolutions, ReLU, a trilinear upsampling.
+
+    A side of ``tile_zyx`` that is a name is left open.
+    """
     random = np.random.default_rng(0)
     shapes = {"stem": (8, 1, 3, 3, 3), "mix": (8, 4, 3, 3, 3), "head": (classes, 8, 1, 1, 1)}
     weights = {name: random.normal(size=shape).astype(np.float32) / 4 for name, shape in shapes.items()}
