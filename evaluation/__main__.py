@@ -74,6 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--no-plot", action="store_true", help="draw no box plot")
     score.set_defaults(run=_score)
 
+    limit = commands.add_parser("grid-limit", help="how well organs survive a working grid, without any network")
+    limit.add_argument("labels", type=Path, metavar="LABELS", help="a label map")
+    limit.add_argument(
+        "--spacing", nargs=3, type=float, action="append", required=True, metavar=("Z", "Y", "X"),
+        help="of the scores, mm; the networks score at twice their input's spacing; may be repeated",
+    )  # fmt: skip
+    limit.set_defaults(run=_grid_limit)
+
     demo = commands.add_parser("demo", help="predict.sh on a phantom, or on your own scan, with a picture")
     demo.add_argument("--ct", type=Path, default=None, metavar="PATH", help="your own scan instead of the phantom")
     demo.add_argument("--to", type=Path, default=Path("demo_output"), metavar="DIR")
@@ -149,6 +157,20 @@ def _score(options: argparse.Namespace) -> int:
     )
     plot = None if options.no_plot else options.plot or options.csv.with_suffix(".png")
     print(write_reports(scores, options.csv, plot))
+    return 0
+
+
+def _grid_limit(options: argparse.Namespace) -> int:
+    from engine.image_io import read_volume
+    from evaluation.errors import ArgumentsError
+    from evaluation.grid_limit import grid_limit, limit_table
+
+    spacings: list[tuple[float, float, float]] = [(z, y, x) for z, y, x in options.spacing]
+    if not all(0 < mm < float("inf") for spacing in spacings for mm in spacing):
+        raise ArgumentsError("--spacing takes three sizes in mm, each above 0")
+    labels = read_volume(options.labels)
+    names = [" x ".join(f"{mm:g}" for mm in spacing) for spacing in spacings]
+    print(limit_table(names, [grid_limit(labels, spacing) for spacing in spacings]))
     return 0
 
 
