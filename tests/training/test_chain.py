@@ -62,7 +62,7 @@ freeze_norm_at = 0.7
 recalibrate_samples = 16
 
 [run]
-epochs = 15
+epochs = 22
 batch = 2
 steps_per_epoch = 12
 ema = 0.95
