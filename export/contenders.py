@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import torch
+from torch import Tensor
 
 from engine.cpus import available_cpus
 from engine.network import Network, NetworkError, Scores, Tile
@@ -36,12 +37,13 @@ class Contender:
 class TorchNetwork:
     """The network as it was trained; see ``engine.network.Network``."""
 
-    def __init__(self, network: AttentionDMFNet) -> None:
-        self._network = network
+    def __init__(self, network: AttentionDMFNet, stride: int) -> None:
+        # as `to_onnx` exports them
+        self._forward: Callable[[Tensor], Tensor] = network if stride == 1 else network.half_scores
 
     def __call__(self, tile: Tile) -> Scores:
         with torch.inference_mode():
-            scores: Scores = self._network(torch.from_numpy(np.ascontiguousarray(tile))[None, None])[0].numpy()
+            scores: Scores = self._forward(torch.from_numpy(np.ascontiguousarray(tile))[None, None])[0].numpy()
         return scores
 
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from engine.geometry import Volume, canonicalise
 from engine.image_io import read_volume
-from engine.manifest import Manifest, Parity
-from engine.roi import Roi, working_grid
+from engine.manifest import Manifest, NetworkOutput, Parity
+from engine.roi import Roi
 from engine.segment import locate, segment
 from engine.stage import StageModel
 from evaluation.dice import dice_by_organ
@@ -142,9 +142,9 @@ def _tiles(original: Original, stage: StageName, scan: Volume, roi: Roi) -> Iter
     if stage == "coarse":
         grid = scan.geometry.with_spacing(model.stage.spacing_zyx)
     else:
-        grid = working_grid(roi.box, scan.geometry, model.stage.spacing_zyx, model.stage.tile_zyx)
+        grid = model.grid(roi.box, scan.geometry)
     tiles: list[Tile] = []
-    listener = StageModel(model.stage, _Listener(tiles.append, model.stage.output.classes))
+    listener = StageModel(model.stage, _Listener(tiles.append, model.stage.output))
     listener.score(listener.view(scan, grid))
     yield from tiles
 
@@ -152,10 +152,11 @@ def _tiles(original: Original, stage: StageName, scan: Volume, roi: Roi) -> Iter
 class _Listener:
     """A network that passes its tiles on and scores nothing."""
 
-    def __init__(self, heard: Callable[[Tile], None], classes: int) -> None:
+    def __init__(self, heard: Callable[[Tile], None], output: NetworkOutput) -> None:
         self._heard = heard
-        self._classes = classes
+        self._output = output
 
     def __call__(self, tile: Tile) -> Scores:
         self._heard(tile.copy())
-        return np.zeros((self._classes, *tile.shape), dtype=np.float32)
+        shape = (side // self._output.stride for side in tile.shape)
+        return np.zeros((self._output.classes, *shape), dtype=np.float32)

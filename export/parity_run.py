@@ -82,7 +82,7 @@ def _original(models: Path, release: Release, runs: Sequence[Path] | None) -> Or
     networks: list[Network] = []
     for run, stage in zip(runs, _stages(manifest), strict=True):
         _check_origin(run, stage, release)
-        networks.append(TorchNetwork(load_trained(run).network))
+        networks.append(TorchNetwork(load_trained(run).network, stage.output.stride))
     return Original(manifest, *networks)
 
 

@@ -61,6 +61,8 @@ def _stage_with_plans(
     options: BuildOptions,
     report: Callable[[str, BuiltPlan], None],
 ) -> Stage:
+    # a plan holds for tiles of one shape
+    stage = msgspec.structs.replace(stage, tile_multiple=None)
     models = [variant for variant in stage.variants if variant.plan is None]
     # a plan is as precise as its ONNX model; bfloat16 is OpenVINO's reading of the float32 one
     wanted = [model for model in models if model.precision in precisions and model.precision != "bfloat16"]

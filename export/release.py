@@ -27,6 +27,7 @@ from engine.organs import ORGANS
 from export.errors import ExportError
 from export.to_onnx import INPUT, OUTPUT, HalfOrFull, to_onnx
 from training.checkpoint import WEIGHTS, load_trained
+from training.network import TILE_MULTIPLE
 
 if TYPE_CHECKING:
     from engine.geometry import Triple
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-ROI_MARGIN_MM: Triple = (30.0, 20.0, 20.0)
-"""z, y, x. What FLARE22's two-stage systems used, and more along z, where the coarse grid cuts organs off first."""
+ROI_MARGIN_MM: Triple = (55.0, 20.0, 20.0)
+"""z, y, x. In the plane what FLARE22's two-stage systems used; more along z, where long organs end with nothing to see:
+chosen on 40 painted scans of training anatomy (docs/performance.md)."""
 
 COMPONENT_RULES: dict[str, ComponentRule] = {
     **dict.fromkeys(ORGANS, KeepAll()),
@@ -108,21 +110,24 @@ def _export_stage(
     if recipe.stage != name:
         raise ExportError(f"{run} is a run of the {recipe.stage} stage, the {name} one is needed; mind their order")
     metadata = {"release": release, "stage": name, "weights_sha256": sha256((run / WEIGHTS).read_bytes())}
+    # the coarse network has to be ready before the scan is read, and its mask needs the full resolution
+    fitted = name == "fine"
     variants = []
     for precision in precisions:
         file = f"{name}.onnx" if precision == "float32" else f"{name}.{precision}.onnx"
         _log.info("exporting %s", file)
-        model = to_onnx(trained.network, recipe.grid.tile_zyx, precision, metadata)
+        model = to_onnx(trained.network, recipe.grid.tile_zyx, precision, metadata, fitted)
         files[file] = model.SerializeToString(deterministic=True)
         variants.append(Variant(file=file, sha256=sha256(files[file]), precision=precision, parity=None))
     return Stage(
         variants=tuple(variants),
         input=NetworkInput(name=INPUT, dtype="float32", layout="NCDHW"),
-        output=NetworkOutput(name=OUTPUT, classes=recipe.network.classes),
+        output=NetworkOutput(name=OUTPUT, classes=recipe.network.classes, stride=2 if fitted else 1),
         spacing_zyx=recipe.grid.spacing_zyx,
         tile_zyx=recipe.grid.tile_zyx,
         overlap=recipe.grid.overlap,
         window_hu=recipe.intensity.window_hu,
         mean_hu=recipe.intensity.mean_hu,
         std_hu=recipe.intensity.std_hu,
+        tile_multiple=TILE_MULTIPLE if fitted else None,
     )

@@ -58,6 +58,8 @@ def build_plan(model: bytes, file: str, sha256: str, stage: Stage, tensorrt: Any
     builder = tensorrt.Builder(log)
     network = _parse(model, file, builder, tensorrt, log)
     _check_tensors(network, file, stage, tensorrt)
+    # sides that the model leaves open are closed: all sizes are then known, and reported
+    network.get_input(0).shape = (1, 1, *stage.tile_zyx)
     config = _configure(builder, network, tensorrt, stage.tile_zyx, options)
     content = builder.build_serialized_network(network, config)
     if content is None:

@@ -44,9 +44,11 @@ class HalfInside(nn.Module):
 
 
 def to_onnx(
-    network: AttentionDMFNet, tile_zyx: Index, precision: HalfOrFull, metadata: Mapping[str, str]
+    network: AttentionDMFNet, tile_zyx: Index, precision: HalfOrFull, metadata: Mapping[str, str], fitted: bool = False
 ) -> onnx.ModelProto:
     """The network for tiles (1, 1, z, y, x) of ``tile_zyx`` voxels, with ``metadata`` inside.
+
+    ``fitted``: for tiles of any sides that the network takes, with scores of half the resolution.
 
     ``precision`` is that of the weights and of all that is computed; what goes in and comes out is float32 either
     way. Raises ``ExportError`` if the tile does not suit the network or the ONNX checker objects.
@@ -55,6 +57,9 @@ def to_onnx(
         raise ExportError(f"tiles of {tile_zyx} voxels do not fit: each side must be a multiple of {TILE_MULTIPLE}")
     network = copy.deepcopy(network)
     run_groups_densely(network, False)
+    if fitted:
+        # without the last interpolation: the engine restores labels from what comes before it
+        network.forward = network.half_scores  # type: ignore[method-assign]
     wrapped: nn.Module = HalfInside(network) if precision == "float16" else network
     # on the outermost module: BatchNorm must use its stored statistics
     wrapped.eval()
@@ -70,11 +75,20 @@ def to_onnx(
         )
     assert program is not None
     model = tidy(program.model_proto, {**metadata, "precision": precision})
+    if fitted:
+        _open_sides(model)
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
         raise ExportError(f"the ONNX checker refuses the exported network: {error}") from error
     return model
+
+
+def _open_sides(model: onnx.ModelProto) -> None:
+    """Leave z, y and x of the input and the output open: nothing inside the network depends on them."""
+    for tensor, prefix in ((model.graph.input[0], ""), (model.graph.output[0], "half_")):
+        for side, name in zip(tensor.type.tensor_type.shape.dim[2:], "zyx", strict=True):
+            side.dim_param = f"{prefix}{name}"
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class ListeningStage(StageModel):
         """As any stage scores."""
         # not super(): a dataclass with slots is another class than the one that its methods were written in
         scores = StageModel.score(self, view)
-        self.heard[:] = [(view.geometry, softmax(scores))]
+        self.heard[:] = [(self.score_grid(view.geometry), softmax(scores))]
         return scores
 
 

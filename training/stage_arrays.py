@@ -28,7 +28,7 @@ from training.dataset import (
 )
 from training.resample_labels import share_out
 
-ROI_MARGIN_MM: Triple = (30.0, 20.0, 20.0)
+ROI_MARGIN_MM: Triple = (55.0, 20.0, 20.0)
 """z, y, x. What the engine's manifest says (``export.release``), so that training sees what the engine will show."""
 
 _PLACES_PER_LABEL = 4000
