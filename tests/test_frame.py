@@ -85,8 +85,8 @@ def test_image_io_alone_knows_simpleitk() -> None:
     assert {path.name for path, name in imports_of("engine") if name == "SimpleITK"} == {"image_io.py"}
 
 
-def test_the_engine_itself_needs_four_packages() -> None:
-    assert declared() == {"numpy", "simpleitk", "connected-components-3d", "msgspec"}
+def test_the_engine_itself_needs_five_packages() -> None:
+    assert declared() == {"numpy", "simpleitk", "connected-components-3d", "msgspec", "isal"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
