@@ -51,12 +51,12 @@ _SCORES = "scores.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``ablation``."""
     parser.add_argument("--to", metavar="DIR", type=Path, required=True, help="gets the runs and the table")
-    parser.add_argument("--recipe", default="small", help="the recipe of every arm; default: small")
+    parser.add_argument("--recipe", default="ablation", help="the recipe of every arm; default: ablation")
     parser.add_argument("--stage", choices=STAGES, default="fine", help="default: fine")
     parser.add_argument("--data", metavar="DATASET", type=Path, nargs="+", help="prepared, with true and pseudo labels")
     parser.add_argument("--bodies", metavar="DIR", type=Path, help="instead: painted scans, the truth known")
     parser.add_argument("--labelled", type=int, default=4, help="with --bodies: labelled anatomies; default: 4")
-    parser.add_argument("--unlabelled", type=int, default=100, help="with --bodies: unlabelled scans; default: 100")
+    parser.add_argument("--unlabelled", type=int, default=60, help="with --bodies: unlabelled scans; default: 60")
     parser.add_argument("--cases", type=int, default=10, help="validation cases; default: 10")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="changes", help="as for fit")

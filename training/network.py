@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.fused_pointwise import norm_relu_pointwise
+
 TILE_MULTIPLE = 16
 """Every side of an input must be a multiple of this: four stages halve it."""
 
@@ -29,11 +31,15 @@ class GroupedConv3d(nn.Conv3d):
     dense = False
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.dense and self.groups == 1 and self.kernel_size == (1, 1, 1):
+        if self.is_dense_pointwise():
             return F.linear(input.movedim(1, -1), self.weight.flatten(1)).movedim(-1, 1)
         if not self.dense or self.groups == 1:
             return super().forward(input)
         return F.conv3d(input, self._block_diagonal(), None, self.stride, self.padding, self.dilation)
+
+    def is_dense_pointwise(self) -> bool:
+        """Whether this is a 1x1x1 convolution of all channels that is to run as a matrix product."""
+        return self.dense and self.groups == 1 and self.kernel_size == (1, 1, 1)
 
     def _block_diagonal(self) -> Tensor:
         fibers, kernel = self.groups, self.kernel_size
@@ -81,6 +87,17 @@ class PreActivationConv3d(nn.Sequential):
                 bias=False,
             ),
         )
+
+    def forward(self, input: Tensor) -> Tensor:
+        norm, _, convolution = self
+        assert isinstance(norm, nn.BatchNorm3d)
+        assert isinstance(convolution, GroupedConv3d)
+        alone = type(norm) is nn.BatchNorm3d  # statistics shared between processes are gathered by their own module
+        full_precision = input.dtype == convolution.weight.dtype and not torch.is_autocast_enabled("cpu")
+        if alone and full_precision and convolution.is_dense_pointwise() and torch.is_grad_enabled():
+            return norm_relu_pointwise(input, norm, convolution.weight)
+        output: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+        return output
 
 
 class DilatedConv3d(nn.Module):

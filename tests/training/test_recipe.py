@@ -24,8 +24,8 @@ def test_flare22_is_the_papers_protocol() -> None:
 
 def test_every_recipe_is_valid_and_survives_writing() -> None:
     recipes = [load_recipe(name, stage) for name in BOTH for stage in ("coarse", "fine")]
-    recipes += [load_recipe(name) for name in ("painted-coarse", "painted-fine")]
-    assert {path.stem for path in RECIPES.glob("*.toml")} == {*BOTH, "painted-coarse", "painted-fine"}
+    recipes += [load_recipe(name) for name in ("painted-coarse", "painted-fine", "ablation")]
+    assert {path.stem for path in RECIPES.glob("*.toml")} == {*BOTH, "painted-coarse", "painted-fine", "ablation"}
     for recipe in recipes:
         assert parse_recipe(write_recipe(recipe), "a run") == recipe
         assert recipe.network.classes == {"coarse": 2, "fine": 14}[recipe.stage]
@@ -88,7 +88,7 @@ def test_a_coarse_network_with_organs_apart_is_refused() -> None:
 
 
 def test_a_recipe_that_is_not_there_is_told_with_those_that_are() -> None:
-    with pytest.raises(RecipeError, match="name one of flare22, gpu-quarter-hour, painted-coarse"):
+    with pytest.raises(RecipeError, match="name one of ablation, flare22, gpu-quarter-hour, painted-coarse"):
         load_recipe("papers")
 
 
