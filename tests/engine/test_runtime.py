@@ -144,7 +144,8 @@ def test_a_swapped_fine_network_is_refused_when_it_is_wanted(tmp_path: Path) -> 
         networks.fine.wait()
 
 
-def test_the_precision_that_is_asked_for_is_used_and_told(models: Path) -> None:
+def test_the_precision_that_is_asked_for_is_used_and_told(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.network_openvino.native_precisions", lambda: ("float32", "bfloat16"))
     manifest = load_manifest(models)
     networks = start_loading(models, manifest, "cpu", "openvino", "float32")
     assert networks.runtime.result().computes == ("float32", "float32")
