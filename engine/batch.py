@@ -1,4 +1,4 @@
-"""A folder of cases, one after the other: the next scan is read while this one is computed."""
+"""A folder of cases: while the networks see a scan, the next one is read and the one before is labelled and written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,7 @@ from engine.marks import Step, recording, seconds_by_step, step
 from engine.network import NetworkError
 from engine.report import CaseReport
 from engine.runtime import Networks
-from engine.segment import Segmentation, segment
+from engine.segment import Scored, label, score
 from engine.stage import StageModel
 
 _log = logging.getLogger(__name__)
@@ -34,51 +35,96 @@ def predict(
 ) -> Iterator[CaseReport]:
     """Label every case and write it to ``outputs``; a report after each, in order.
 
-    A case that fails is reported and does not stop the others. ``on_step`` hears the case's name and each step's.
+    A case that fails is reported and does not stop the others. ``on_step`` hears the case's name and each step's, from
+    two threads: while the networks see a scan, the labels of the one before are made and written.
     Raises ``NetworkError`` if the networks cannot be loaded: then no case can succeed.
     """
-    with ReadAhead(cases) as ahead:
+    run = _Run(outputs, manifest, networks, on_step)
+    # left through an error or Ctrl-C, the labels that are being written are waited for, and whole
+    with ReadAhead(cases) as ahead, ThreadPoolExecutor(max_workers=1, thread_name_prefix="labels") as labels:
+        before: Future[CaseReport] | None = None
         for path in cases:
-            yield _predict_case(path, output_path(path, outputs), ahead, manifest, networks, on_step)
+            try:
+                found = run.find(path, ahead)
+            finally:
+                if before is not None:
+                    yield before.result()
+            before = labels.submit(run.finish, found)
+        if before is not None:
+            yield before.result()
 
 
-def _predict_case(
-    path: Path,
-    output: Path,
-    ahead: ReadAhead,
-    manifest: Manifest,
-    networks: Networks,
-    on_step: Callable[[str, str], None] | None,
-) -> CaseReport:
-    name = case_name(path)
-    started_s = time.perf_counter()
-    with recording(None if on_step is None else lambda what: on_step(name, what)) as steps:
-        try:
-            scan, result = _read_and_segment(ahead, manifest, networks)
-            with step("write"):
-                write_labels(result.labels, output)
-        except NetworkError:
-            raise
-        except (ImageError, GeometryError) as error:
-            return CaseReport(name, "failed", str(output), error=str(error))
-        except Exception as error:  # whatever it is, the other cases must not suffer from it
-            _log.exception("%s failed unexpectedly", name)
-            return CaseReport(name, "failed", str(output), error=f"{type(error).__name__}: {error}")
-    seconds = seconds_by_step([*scan.steps, *steps])
-    seconds["total"] = time.perf_counter() - started_s
-    return CaseReport(
-        name, "done", str(output), seconds, result.roi_mm, result.volumes_ml, (*scan.notes, *result.notes)
-    )
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A case between the networks and its labels; ``error`` instead of scores if it failed."""
+
+    path: Path
+    started_s: float
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    scored: Scored | None = None
+    error: str | None = None
 
 
-def _read_and_segment(ahead: ReadAhead, manifest: Manifest, networks: Networks) -> tuple[Scan, Segmentation]:
-    with step("wait"):
-        # first of the two: where no network loads, no case is worth a report
-        networks.coarse.wait()
-        scan = ahead.take()
-    coarse = StageModel(manifest.coarse, networks.coarse)
-    fine = StageModel(manifest.fine, networks.fine)
-    return scan, segment(scan.volume, coarse, fine, manifest)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    outputs: Path
+    manifest: Manifest
+    networks: Networks
+    on_step: Callable[[str, str], None] | None
+
+    def find(self, path: Path, ahead: ReadAhead) -> _Found:
+        """Take the scan at ``path``, which is the next one ``ahead``, and ask the networks. Raises ``NetworkError``."""
+        started_s = time.perf_counter()
+        with self._recording(path) as steps:
+            try:
+                scan, scored = self._read_and_score(ahead)
+            except NetworkError:
+                raise
+            except Exception as error:  # whatever it is, the other cases must not suffer from it
+                return _Found(path, started_s, error=_sentence(error, path))
+        return _Found(path, started_s, (*scan.steps, *steps), scan.notes, scored)
+
+    def _read_and_score(self, ahead: ReadAhead) -> tuple[Scan, Scored]:
+        with step("wait"):
+            # first of the two: where no network loads, no case is worth a report
+            self.networks.coarse.wait()
+            scan = ahead.take()
+        coarse = StageModel(self.manifest.coarse, self.networks.coarse)
+        fine = StageModel(self.manifest.fine, self.networks.fine)
+        scored = score(scan.volume, coarse, fine, self.manifest)
+        # the network's own memory, which it fills again for the next scan
+        return scan, replace(scored, scores=scored.scores.copy())
+
+    def finish(self, found: _Found) -> CaseReport:
+        """Make and write the labels."""
+        name, output = case_name(found.path), output_path(found.path, self.outputs)
+        error = found.error
+        with self._recording(found.path) as steps:
+            if found.scored is not None:
+                try:
+                    result = label(found.scored, self.manifest)
+                    with step("write"):
+                        write_labels(result.labels, output)
+                except Exception as failure:
+                    error = _sentence(failure, found.path)
+        if error is not None:
+            return CaseReport(name, "failed", str(output), error=error)
+        seconds = seconds_by_step([*found.steps, *steps])
+        seconds["total"] = time.perf_counter() - found.started_s
+        notes = (*found.notes, *result.notes)
+        return CaseReport(name, "done", str(output), seconds, result.roi_mm, result.volumes_ml, notes)
+
+    def _recording(self, path: Path) -> AbstractContextManager[list[Step]]:
+        on_step, name = self.on_step, case_name(path)
+        return recording(None if on_step is None else lambda what: on_step(name, what))
+
+
+def _sentence(error: Exception, path: Path) -> str:
+    if isinstance(error, ImageError | GeometryError):
+        return str(error)
+    _log.error("%s failed unexpectedly", case_name(path), exc_info=error)
+    return f"{type(error).__name__}: {error}"
 
 
 @dataclass(frozen=True, slots=True)

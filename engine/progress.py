@@ -1,6 +1,7 @@
 """A progress bar for a terminal; in a log there is none."""
 
 import shutil
+import threading
 from typing import TextIO
 
 _BAR_CELLS = 24
@@ -11,7 +12,7 @@ class Progress:
     """``done`` of ``total`` cases, and what is happening, on the last line of the terminal behind ``stream``.
 
     Everything else that is printed meanwhile has to go through ``print_line``. Where ``stream`` is no terminal, no
-    bar is drawn and the lines are plain.
+    bar is drawn and the lines are plain. Any thread may call.
     """
 
     def __init__(self, total: int, stream: TextIO) -> None:
@@ -20,30 +21,35 @@ class Progress:
         self._done = 0
         self._what = ""
         self._visible = stream.isatty()
+        self._lock = threading.RLock()
 
     def show(self, what: str) -> None:
         """Say what is happening now."""
-        self._what = what
-        self._draw()
+        with self._lock:
+            self._what = what
+            self._draw()
 
     def case_done(self) -> None:
         """Count one case more."""
-        self._done += 1
-        self._what = ""
-        self._draw()
+        with self._lock:
+            self._done += 1
+            self._what = ""
+            self._draw()
 
     def print_line(self, line: str, to: TextIO) -> None:
         """Print a whole line to ``to``, above the bar, at once: the reader may be a pipe."""
-        self.clear()
-        to.write(line + "\n")
-        to.flush()
-        self._draw()
+        with self._lock:
+            self.clear()
+            to.write(line + "\n")
+            to.flush()
+            self._draw()
 
     def clear(self) -> None:
         """Take the bar away."""
         if self._visible:
-            self._stream.write(_CLEAR_LINE)
-            self._stream.flush()
+            with self._lock:
+                self._stream.write(_CLEAR_LINE)
+                self._stream.flush()
 
     def _draw(self) -> None:
         if not self._visible or self._done >= self._total:

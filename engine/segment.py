@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.components import keep_components
-from engine.geometry import Triple, Volume, canonicalise
+from engine.geometry import Geometry, Triple, Volume, canonicalise
 from engine.manifest import Manifest
 from engine.marks import step
+from engine.network import Scores
 from engine.restore import restore_labels
 from engine.roi import Roi, find_roi
 from engine.stage import StageModel
@@ -23,11 +24,30 @@ class Segmentation:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """What the networks found in ``roi``: the fine ``scores``, on ``grid``.
+
+    Of the scan only its own grid, ``scan``, and that of its canonical voxels in the ROI are still needed.
+    """
+
+    scores: Scores
+    grid: Geometry
+    scan: Geometry
+    roi: Roi
+    roi_geometry: Geometry
+
+
 def segment(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Segmentation:
     """Label the organs of ``ct``, on the grid of ``ct`` itself, whatever its axes.
 
     Of ``manifest``, the ROI's margin, the label table and the component rules are used.
     """
+    return label(score(ct, coarse, fine, manifest), manifest)
+
+
+def score(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Scored:
+    """The networks' half of ``segment``. The scores are valid until ``fine`` is asked again."""
     scan = canonicalise(ct)
     with step("coarse"):
         roi = locate(scan, coarse, manifest.roi_margin_mm)
@@ -36,17 +56,21 @@ def segment(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest
         view = fine.view(scan, grid)
     with step("fine"):
         scores = fine.score(view)
-    roi_geometry = scan.geometry.crop(roi.box)
+    return Scored(scores, fine.score_grid(grid), ct.geometry, roi, scan.geometry.crop(roi.box))
+
+
+def label(found: Scored, manifest: Manifest) -> Segmentation:
+    """The other half of ``segment``: from scores to labels on the scan's grid."""
     with step("restore"):
-        part = restore_labels(scores, fine.score_grid(grid), roi_geometry)
+        part = restore_labels(found.scores, found.grid, found.roi_geometry)
     with step("components"):
         by_label = {manifest.labels[organ]: rule for organ, rule in manifest.components.items()}
-        volumes_ml = keep_components(part, by_label, scan.geometry.voxel_volume_mm3)
-        labels = Volume(np.zeros(ct.array.shape, dtype=np.uint8), ct.geometry)
+        volumes_ml = keep_components(part, by_label, found.scan.voxel_volume_mm3)
+        labels = Volume(np.zeros(found.scan.shape_zyx, dtype=np.uint8), found.scan)
         # written through a view with the canonical axes: the way back to the scan's axes costs nothing
-        canonicalise(labels).array[roi.box.slices] = part
+        canonicalise(labels).array[found.roi.box.slices] = part
     organs_ml = {organ: volumes_ml[label] for organ, label in manifest.labels.items()}
-    return Segmentation(labels, roi_geometry.extent_mm_zyx, organs_ml, roi.notes)
+    return Segmentation(labels, found.roi_geometry.extent_mm_zyx, organs_ml, found.roi.notes)
 
 
 def locate(scan: Volume, coarse: StageModel, roi_margin_mm: Triple) -> Roi:

@@ -10,12 +10,13 @@ import pytest
 from engine import batch
 from engine.batch import ReadAhead, predict
 from engine.geometry import Volume
-from engine.image_io import ImageError, read_volume, write_volume
-from engine.manifest import load_manifest
+from engine.image_io import ImageError, read_volume, write_labels, write_volume
+from engine.manifest import Manifest, load_manifest
 from engine.network import NetworkError
 from engine.report import CaseReport
 from engine.runtime import start_loading
-from engine.segment import segment
+from engine.segment import Scored, Segmentation, label, score
+from engine.stage import StageModel
 from tests.engine.tiny import block_phantom
 
 
@@ -63,10 +64,10 @@ def test_an_unexpected_failure_is_one_cases_too(
     cases = _scans(tmp_path / "in", ["a.nii.gz", "b.nii.gz"])
 
     def fail_once(*arguments: object) -> object:
-        monkeypatch.setattr(batch, "segment", segment)
+        monkeypatch.setattr(batch, "score", score)
         raise MemoryError("17 GB")
 
-    monkeypatch.setattr(batch, "segment", fail_once)
+    monkeypatch.setattr(batch, "score", fail_once)
     reports = _predict(cases, tmp_path / "out", models)
     assert [report.status for report in reports] == ["failed", "done"]
     assert reports[0].error == "MemoryError: 17 GB"
@@ -101,6 +102,71 @@ def test_steps_are_told_with_the_case_they_belong_to(tmp_path: Path, models: Pat
     list(predict(cases, tmp_path, manifest, networks, lambda case, what: told.append((case, what))))
     assert told[0] == ("a", "wait")
     assert told[-1] == ("a", "write")
+
+
+def test_the_labels_of_one_scan_are_made_while_the_networks_see_the_next(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ct, truth = block_phantom()
+    write_volume(ct, tmp_path / "a.nii.gz")
+    write_volume(Volume(np.full_like(ct.array, -1000), ct.geometry), tmp_path / "b.nii.gz")
+    second_seen = threading.Event()
+    seen: list[Volume] = []
+
+    def watched_score(ct: Volume, *rest: StageModel | Manifest) -> Scored:
+        found = score(ct, *rest)  # type: ignore[arg-type]
+        seen.append(ct)
+        if len(seen) == 2:
+            second_seen.set()
+        return found
+
+    def late_label(found: Scored, manifest: Manifest) -> Segmentation:
+        # the first scan's labels are made from scores that the second scan's must not have replaced
+        assert second_seen.wait(timeout=20)
+        return label(found, manifest)
+
+    monkeypatch.setattr(batch, "score", watched_score)
+    monkeypatch.setattr(batch, "label", late_label)
+    reports = _predict([tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"], tmp_path / "out", models)
+    assert [report.status for report in reports] == ["done", "done"]
+    np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.nii.gz").array, truth.array)
+    assert not read_volume(tmp_path / "out" / "b.nii.gz").array.any()
+
+
+def test_labels_that_cannot_be_made_or_written_fail_one_case(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(labels: Volume, path: Path) -> None:
+        if path.name.startswith("a"):
+            raise ImageError(f"cannot write {path}: is the disk full?")
+        write_labels(labels, path)
+
+    monkeypatch.setattr(batch, "write_labels", full)
+    reports = _predict(_scans(tmp_path / "in", ["a.nii.gz", "b.nii.gz"]), tmp_path / "out", models)
+    assert [report.status for report in reports] == ["failed", "done"]
+    assert "is the disk full?" in (reports[0].error or "")
+
+
+@pytest.mark.parametrize("error", [NetworkError("the GPU is lost"), KeyboardInterrupt()])
+def test_whatever_ends_a_run_the_case_before_is_whole_and_reported(
+    error: BaseException, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = _scans(tmp_path / "in", ["a.nii.gz", "b.nii.gz"])
+    manifest = load_manifest(models)
+
+    def end(*_: object) -> Scored:
+        raise error
+
+    def score_once(*arguments: StageModel | Manifest | Volume) -> Scored:
+        monkeypatch.setattr(batch, "score", end)
+        return score(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(batch, "score", score_once)
+    reports = predict(cases, tmp_path, manifest, start_loading(models, manifest, "cpu", "openvino"))
+    assert next(reports).status == "done"
+    with pytest.raises(type(error)):
+        next(reports)
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").array, block_phantom()[1].array)
 
 
 class FakeDisk:
