@@ -79,7 +79,9 @@ class Learner:
         if self.processes > 1:
             network = norms.synchronise(network, on_cpu)
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        run_groups_densely(network, dense=on_cpu)
+        # in float32 the groups themselves are as fast or faster (docs/performance.md); 1x1x1 has none and stays dense
+        in_bfloat16 = recipe.run.precision == "bfloat16"
+        run_groups_densely(network, dense=on_cpu, at_most_channels=64 if in_bfloat16 else 0)
         self.averaged = Averaged(network, recipe.run.ema)
         self.averaged.network.to(fabric.device)
         self._wrapped, self._optimiser = fabric.setup(network, build_optimiser(network, recipe.optimiser))

@@ -1,4 +1,8 @@
-"""Whole painted scans of anatomy that no network was trained on, as files with their labels: for validation."""
+"""Whole painted scans as files with their labels.
+
+Of anatomy that no network was trained on, to validate; or of the rest, to choose settings by, and to serve as
+unlabelled scans whose truth is known.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,9 @@ WHOLE_SCAN = Canvas((120, 136, 176), (3.0, 2.5, 2.5), (30.0, 10.0, 10.0), 0.0)
 Field = Literal["abdomen", "chest", "pelvis"]
 FIELDS: tuple[Field, ...] = get_args(Field)
 
+Anatomy = Literal["held-out", "training"]
+ANATOMIES: tuple[Anatomy, ...] = get_args(Anatomy)
+
 _CHEST = replace(WHOLE_SCAN, shape_zyx=(36, 136, 176))
 _PELVIS = replace(WHOLE_SCAN, shape_zyx=(44, 136, 176))
 _CLEAR_MM = 10.0
@@ -33,14 +40,25 @@ _ORGANS_OF_THE_ABDOMEN = [organ for organ in range(1, 14) if organ not in (5, 6,
 _LOWEST_HU, _HIGHEST_HU = -1024, 3071
 
 
-def write_painted_scans(bodies: Path, to: Path, seed: int, field: Field = "abdomen") -> list[str]:
-    """One scan of every held-out body: ``to``/images/NAME_0000.nii.gz (int16) and ``to``/labels/NAME.nii.gz.
+def write_painted_scans(
+    bodies: Path,
+    to: Path,
+    seed: int,
+    field: Field = "abdomen",
+    anatomy: Anatomy = "held-out",
+    at_most: int | None = None,
+) -> list[str]:
+    """One scan of every body of an ``anatomy``: ``to``/images/NAME_0000.nii.gz (int16) and ``to``/labels/NAME.nii.gz.
 
-    A scan of the chest or the pelvis shows of the organs at most their ends; labelled is what is in view. Returns the
-    names. Raises ``FileNotFoundError`` if ``bodies`` holds no held-out body.
+    Of more than ``at_most`` bodies these are as far apart in the list as can be: neighbours in it are one patient's. A
+    scan of the chest or the pelvis shows of the organs at most their ends; labelled is what is in view. Returns the
+    names. Raises ``FileNotFoundError`` if ``bodies`` holds no such body.
     """
     names = []
-    for number, body in enumerate(load(bodies, held_out=True)):
+    chosen = load(bodies, held_out=anatomy == "held-out")
+    if at_most is not None and at_most < len(chosen):
+        chosen = [chosen[number * len(chosen) // at_most] for number in range(at_most)]
+    for number, body in enumerate(chosen):
         canvas = canvas_of_field(body, field)
         image, labels = Painter([body], canvas).sample(np.random.default_rng((seed, number)))
         geometry = Geometry(canvas.shape_zyx, canvas.spacing_zyx, (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)

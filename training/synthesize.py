@@ -14,7 +14,7 @@ from engine.image_io import read_volume
 from engine.resample import resample_linear
 from training.bodies import HELD_OUT, build, load
 from training.errors import TrainingError
-from training.painted_scans import FIELDS, write_painted_scans
+from training.painted_scans import ANATOMIES, FIELDS, write_painted_scans
 from training.painter import FINE_CANVAS, Painter
 from training.pictures import Rgb, column_of, fullest_slice, row_of, slice_with_labels
 from training.source import Hu, Labels
@@ -30,9 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="BODIES", type=Path, required=True, help="the folder of completed bodies")
     parser.add_argument("--workers", type=int, default=2, help="processes; default: 2")
     parser.add_argument("--sheet", metavar="PNG", type=Path, help="a contact sheet: painted slices beside real ones")
+    parser.add_argument("--scans", metavar="DIR", type=Path, help="whole scans painted from the bodies, with labels")
     parser.add_argument(
-        "--scans", metavar="DIR", type=Path, help="whole scans painted from the held-out bodies, with labels"
+        "--anatomy", choices=ANATOMIES, default="held-out", help="that these scans are painted from; default: held-out"
     )
+    parser.add_argument("--count", metavar="N", type=int, help="at most so many of these scans; default: every body")
     parser.add_argument(
         "--field", choices=FIELDS, default="abdomen", help="of view of these scans; default: the whole abdomen"
     )
@@ -51,7 +53,7 @@ def synthesize(options: argparse.Namespace) -> int:
         draw_sheet(options.to, options.data / "ct", options.sheet, options.rows, options.seed)
         _log.info("%s", options.sheet)
     if options.scans is not None:
-        write_painted_scans(options.to, options.scans, options.seed, options.field)
+        write_painted_scans(options.to, options.scans, options.seed, options.field, options.anatomy, options.count)
     return 0
 
 

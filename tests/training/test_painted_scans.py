@@ -41,3 +41,11 @@ def test_a_chest_or_a_pelvis_shows_no_organ_of_the_middle_of_the_abdomen(tmp_pat
         scan = read_volume(tmp_path / "scans" / "images" / f"{name}_0000.nii.gz").array
         assert (scan > -150).mean() > 0.05
         assert not np.isin(labels, (3, 4)).any()
+
+
+def test_scans_of_training_anatomy_are_of_bodies_far_apart_and_of_no_held_out_one(tmp_path: Path) -> None:
+    for name in ("word_0014_0", "word_0014_1", "word_0016_0", "word_0016_1", f"{HELD_OUT[0]}_0"):
+        save_body(tmp_path / "bodies", name)
+    names = write_painted_scans(tmp_path / "bodies", tmp_path / "scans", 3, anatomy="training", at_most=2)
+    assert names == ["word_0014_0", "word_0016_0"]
+    assert len(list((tmp_path / "scans" / "labels").iterdir())) == 2
