@@ -14,7 +14,12 @@ from engine.network import NetworkError, Scores, Tile, check_contract
 sys.modules.setdefault("openvino.tools", None)  # type: ignore[arg-type]
 
 import openvino  # noqa: E402
-from openvino._offline_transformations import apply_moc_transformations  # noqa: E402
+
+try:
+    # OpenVINO's own and promised to nobody; compiling does the same later where it is gone
+    from openvino._offline_transformations import apply_moc_transformations
+except ImportError:
+    apply_moc_transformations = None
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16", "int8")
 """What can be computed, whether or not the CPU has instructions for it."""
@@ -64,8 +69,8 @@ class OpenVinoNetwork:
         if stage.tile_multiple is None:
             self._compile(stage.tile_zyx)
             del self._model
-        else:
-            # A third of compiling, and it needs no shape: done while the scan is read.
+        elif apply_moc_transformations is not None:
+            # Needs no shape, so it is done while the scan is read: with reading the model about half of getting ready.
             apply_moc_transformations(self._model, cf=True)
 
     def fit(self, tile_zyx: Index) -> None:

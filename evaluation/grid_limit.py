@@ -1,8 +1,8 @@
 """What a working grid costs in accuracy before any network: labels brought on to a grid and back as scores are.
 
-Each organ's share of a grid voxel stands for its score, and the engine's own restore brings the shares back. No
-network that scores on that grid has more to say about where an organ ends than which share of a voxel it fills, so
-its DSC stays near or below these.
+Each organ's share of a grid voxel stands for its score, and the engine's own restore brings the shares back. A
+network's scores are not shares and may say a little more about where an organ ends, so these are no strict bounds, but
+about the best that a network on that grid can be expected to reach.
 """
 
 from collections.abc import Sequence

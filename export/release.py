@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -28,16 +27,9 @@ from export.errors import ExportError
 from export.to_onnx import INPUT, OUTPUT, HalfOrFull, to_onnx
 from training.checkpoint import WEIGHTS, load_trained
 from training.network import TILE_MULTIPLE
-
-if TYPE_CHECKING:
-    from engine.geometry import Triple
+from training.recipe import ROI_MARGIN_MM
 
 _log = logging.getLogger(__name__)
-
-
-ROI_MARGIN_MM: Triple = (55.0, 20.0, 20.0)
-"""z, y, x. In the plane what FLARE22's two-stage systems used; more along z, where long organs end with nothing to see:
-chosen on 40 painted scans of training anatomy (docs/performance.md)."""
 
 COMPONENT_RULES: dict[str, ComponentRule] = {
     **dict.fromkeys(ORGANS, KeepAll()),
@@ -110,7 +102,7 @@ def _export_stage(
     if recipe.stage != name:
         raise ExportError(f"{run} is a run of the {recipe.stage} stage, the {name} one is needed; mind their order")
     metadata = {"release": release, "stage": name, "weights_sha256": sha256((run / WEIGHTS).read_bytes())}
-    # the coarse network has to be ready before the scan is read, and its mask needs the full resolution
+    # the coarse network has to be ready before the scan is read, so its tile cannot wait for the scan's size
     fitted = name == "fine"
     variants = []
     for precision in precisions:

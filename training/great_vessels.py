@@ -1,8 +1,9 @@
 """Aorta and vena cava of a completed body: drawn anew as tubes along the course that the warped template suggests.
 
 A template's vessels arrive torn and thinned where the warp squeezes them (half the width of the vessels that CT shows),
-and a network that learned from them draws vessels too thin. Widths: abdominal aorta 17-27 mm, vena cava 16-34 mm
-(Erbel & Eggebrecht, Heart 2006; Prince et al., Radiology 1983).
+and a network that learned from them draws vessels too thin. Published widths are 17-27 mm for the abdominal aorta and
+16-34 mm for the vena cava (Erbel & Eggebrecht, Heart 2006; Prince et al., Radiology 1983). Drawn are an aorta of 13 to
+29 mm, narrowing downwards, and a vena cava of 10 to 34 mm, as a rule wider than deep.
 """
 
 from __future__ import annotations

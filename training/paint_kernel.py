@@ -59,8 +59,6 @@ def paint(
     labels: npt.NDArray[np.uint8],
 ) -> None:
     """Fill ``image`` (HU) and ``labels`` of one patch whose nodes lie at the body's (z, y, x) indices ``nodes``."""
-    step = 8
-    mask = 127
     depth, height, width = image.shape
     sz, sy, sx = tissues.shape
     hu, rough, patchy, vessel, gas, level = look.hu, look.rough, look.patchy, look.vessel, look.gas, look.level
@@ -72,17 +70,10 @@ def paint(
     table, arms = look.table, look.arms
     row = np.empty((nodes.shape[2], 3), np.float32)
     for z in range(depth):
-        nz, fz = z // step, np.float32((z % step) / step)
         for y in range(height):
-            ny, fy = y // step, np.float32((y % step) / step)
-            for n in range(row.shape[0]):
-                for axis in range(3):
-                    low = nodes[nz, ny, n, axis] + fy * (nodes[nz, ny + 1, n, axis] - nodes[nz, ny, n, axis])
-                    high = nodes[nz + 1, ny, n, axis]
-                    high += fy * (nodes[nz + 1, ny + 1, n, axis] - nodes[nz + 1, ny, n, axis])
-                    row[n, axis] = low + fz * (high - low)
+            _between_nodes(nodes, z, y, row)
             for x in range(width):
-                nx, fx = x // step, np.float32((x % step) / step)
+                nx, fx = x // NODE_STEP, np.float32((x % NODE_STEP) / NODE_STEP)
                 p0 = row[nx, 0] + fx * (row[nx + 1, 0] - row[nx, 0])
                 p1 = row[nx, 1] + fx * (row[nx + 1, 1] - row[nx, 1])
                 p2 = row[nx, 2] + fx * (row[nx + 1, 2] - row[nx, 2])
@@ -94,8 +85,8 @@ def paint(
                 t, own_hu = 0, 0
                 if 0 <= j < sy and 0 <= k < sx:
                     t, own_hu = tissues[i, j, k], real_hu[i, j, k]
-                n1 = banks[1, (z + shift[0, 0]) & mask, (y + shift[0, 1]) & mask, (x + shift[0, 2]) & mask]
-                n2 = banks[2, (z + shift[1, 0]) & mask, (y + shift[1, 1]) & mask, (x + shift[1, 2]) & mask]
+                n1 = _noise(banks[1], shift[0], z, y, x)
+                n2 = _noise(banks[2], shift[1], z, y, x)
                 organ = label[t]
                 labels[z, y, x] = organ
                 # 0 is where the real scan does not reach: beside the body and beyond its field of view
@@ -105,7 +96,7 @@ def paint(
                 if t == 0:
                     image[z, y, x] = _beside(p0, p1, p2, table, arms, hu, n1, n2)
                     continue
-                n3 = banks[2, (z + shift[2, 0]) & mask, (y + shift[2, 1]) & mask, (x + shift[2, 2]) & mask]
+                n3 = _noise(banks[2], shift[2], z, y, x)
                 if absent[t]:
                     image[z, y, x] = _gap(loops, hu, n1, n2, n3)
                     continue
@@ -130,14 +121,43 @@ def paint(
                     and _belly(belly_mm, p0, p1, p2) + 4 * n2 < ascites_mm
                 ):
                     value = ascites_hu + 3 * n1 + 2 * n2
-                for n in range(spots.shape[0]):
-                    if (into[n] >> t) & 1:
-                        dz = (p0 - spots[n, 0]) / spots[n, 3]
-                        dy = (p1 - spots[n, 1]) / spots[n, 4]
-                        dx = (p2 - spots[n, 2]) / spots[n, 5]
-                        if dz * dz + dy * dy + dx * dx < 1 + spots[n, 7] * n2:
-                            value = spots[n, 6] + (rough[t] * n1 if spots[n, 8] else 6 * n1 + 8 * n2)
-                image[z, y, x] = value
+                image[z, y, x] = _spotted(p0, p1, p2, t, spots, into, rough, value, n1, n2)
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def _between_nodes(nodes: Float3D, z: int, y: int, row: Float3D) -> None:
+    """Fill ``row`` (n, 3): the nodes' positions along x, interpolated for the patch's row (z, y)."""
+    nz, fz = z // NODE_STEP, np.float32((z % NODE_STEP) / NODE_STEP)
+    ny, fy = y // NODE_STEP, np.float32((y % NODE_STEP) / NODE_STEP)
+    for n in range(row.shape[0]):
+        for axis in range(3):
+            low = nodes[nz, ny, n, axis] + fy * (nodes[nz, ny + 1, n, axis] - nodes[nz, ny, n, axis])
+            high = nodes[nz + 1, ny, n, axis]
+            high += fy * (nodes[nz + 1, ny + 1, n, axis] - nodes[nz + 1, ny, n, axis])
+            row[n, axis] = low + fz * (high - low)
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _noise(bank: Float3D, shift: npt.NDArray[np.int64], z: int, y: int, x: int) -> Any:
+    """The voxel of the noise volume ``bank``, which repeats, that lies ``shift`` from (z, y, x)."""
+    mask = NOISE_SIDE - 1
+    return bank[(z + shift[0]) & mask, (y + shift[1]) & mask, (x + shift[2]) & mask]
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _spotted(
+    p0: float, p1: float, p2: float, t: int, spots: Float64, into: npt.NDArray[np.int64], rough: Float3D,
+    value: float, n1: float, n2: float,
+) -> Any:  # fmt: skip
+    """HU of the last spot that the voxel lies in and whose tissues take it, else ``value``."""
+    for n in range(spots.shape[0]):
+        if (into[n] >> t) & 1:
+            dz = (p0 - spots[n, 0]) / spots[n, 3]
+            dy = (p1 - spots[n, 1]) / spots[n, 4]
+            dx = (p2 - spots[n, 2]) / spots[n, 5]
+            if dz * dz + dy * dy + dx * dx < 1 + spots[n, 7] * n2:
+                value = spots[n, 6] + (rough[t] * n1 if spots[n, 8] else 6 * n1 + 8 * n2)
+    return value
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
@@ -238,4 +258,4 @@ def add_noise(image: Float3D, bank: Float3D, shift: npt.NDArray[np.int64], sigma
     for z in range(depth):
         for y in range(height):
             for x in range(width):
-                image[z, y, x] += sigmas[z] * bank[(z + shift[0]) & 127, (y + shift[1]) & 127, (x + shift[2]) & 127]
+                image[z, y, x] += sigmas[z] * _noise(bank, shift, z, y, x)

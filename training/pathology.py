@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ class Pathology:
 
 
 USUAL = Pathology()
-HEALTHY = Pathology(*(0.0,) * 18)
+HEALTHY = Pathology(*(0.0 for _ in fields(Pathology)))
 """Nothing of it: what is painted is what the body map says."""
 
 

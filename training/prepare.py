@@ -38,9 +38,8 @@ from training.fingerprint import FINGERPRINT_NAME, Fingerprint, as_table, take_f
 from training.layouts import LABELS, RawCase, RawFolder, merge, read_layout
 from training.problem import Problem
 from training.pseudo_folder import REPORT_NAME, labels_path, read_pseudo
-from training.recipe import load_recipe
+from training.recipe import ROI_MARGIN_MM, load_recipe
 from training.splits import SPLITS_NAME, make_splits, read_splits, write_splits
-from training.stage_arrays import ROI_MARGIN_MM
 
 DONE, REFUSED = 0, 1
 

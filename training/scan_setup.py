@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ class ScanSetup:
 
 
 USUAL_SETUP = ScanSetup()
-PLAIN_SETUP = ScanSetup(*(0.0,) * 6)
+PLAIN_SETUP = ScanSetup(*(0.0 for _ in fields(ScanSetup)))
 
 
 def furnish(look: Look, sites: BodySites, setup: ScanSetup, rng: np.random.Generator) -> Look:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engine.geometry import Box, Geometry, Triple, Volume
+from engine.geometry import Box, Geometry, Volume
 from engine.resample import resample_linear
 from engine.roi import box_with_margin, working_grid
 from training.cache import CacheError, replacing_folder, write_array
@@ -27,9 +27,6 @@ from training.dataset import (
     StageGrid,
 )
 from training.resample_labels import share_out
-
-ROI_MARGIN_MM: Triple = (55.0, 20.0, 20.0)
-"""z, y, x. What the engine's manifest says (``export.release``), so that training sees what the engine will show."""
 
 _PLACES_PER_LABEL = 4000
 

@@ -8,11 +8,13 @@ from engine.organs import ORGANS
 from export.errors import ExportError
 from export.release import COMPONENT_RULES, build_release, read_measured
 from tests.export.conftest import TILES_ZYX, tiny_recipe
+from training.recipe import ROI_MARGIN_MM
 
 
 def test_the_manifest_says_what_the_recipes_said(exported: Path) -> None:
     manifest = load_manifest(exported)
     assert manifest.release == "1.2.3"
+    assert manifest.roi_margin_mm == ROI_MARGIN_MM
     for name, stage in (("coarse", manifest.coarse), ("fine", manifest.fine)):
         recipe = tiny_recipe(name)
         assert stage.spacing_zyx == recipe.grid.spacing_zyx == (6, 5, 4)

@@ -10,11 +10,11 @@ from engine.manifest import NetworkInput, NetworkOutput, Stage, Variant
 from engine.network import Scores, Tile
 from engine.roi import box_with_margin, working_grid
 from engine.stage import StageModel
-from export.release import ROI_MARGIN_MM as MARGIN_OF_THE_MANIFEST
 from tests.training.small_patients import BODY_HU, all_values, make_patient, organ_hu
 from training.dataset import Stage as StageName
 from training.dataset import StageGrid
-from training.stage_arrays import ROI_MARGIN_MM, arrays_for
+from training.recipe import ROI_MARGIN_MM
+from training.stage_arrays import arrays_for
 
 GRIDS = {
     "coarse": StageGrid((11.0, 9.0, 9.0), (16, 16, 32), (-200.0, 300.0), (30.0, 20.0, 20.0)),
@@ -63,10 +63,6 @@ def test_training_sees_what_the_engine_shows_the_network(stage: StageName) -> No
     assert image.geometry == view.geometry
     # whole HU are stored
     np.testing.assert_allclose(image.array, view.array, rtol=0, atol=0.5)
-
-
-def test_the_margin_is_the_manifests() -> None:
-    assert ROI_MARGIN_MM == MARGIN_OF_THE_MANIFEST
 
 
 @pytest.mark.parametrize("axes", [CANONICAL_AXES_LPS, FLIPPED])
