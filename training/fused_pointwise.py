@@ -1,9 +1,10 @@
 """BatchNorm, ReLU and a 1x1x1 convolution as one step, on the CPU, a few rows of voxels at a time.
 
-Done one after the other, each of the three reads and writes the whole tensor, and so does each of their gradients: for
-the widest unit of the network (160 channels at half resolution) that is a third of a training step on a CPU
-(docs/performance.md). Here a block of voxels goes through all of it while it is in the cache, and nothing but the
-input is kept for the gradient. The three modules one after the other are the reference that the tests compare with.
+Done one after the other, each of the three reads and writes the whole tensor, and so does each of their gradients:
+for the widest unit of the network, 160 channels at half resolution, that is a third of a training step where the
+memory is shared with other work (docs/performance.md). Here a block of voxels goes through all of it while it is in
+the cache, and nothing but the input is kept for the gradient. The three modules one after the other are the reference
+that the tests compare with.
 """
 
 from __future__ import annotations
