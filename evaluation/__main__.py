@@ -82,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     limit.set_defaults(run=_grid_limit)
 
+    longer = commands.add_parser("lengthen", help="a long scan of a short one, to see how cost grows with length")
+    longer.add_argument("scan", type=Path, metavar="CT")
+    longer.add_argument("--slices", type=int, default=1000, metavar="N", help="in all (default: 1000)")
+    longer.add_argument("--to", type=Path, required=True, metavar="FILE", help="the long scan, .nii.gz for example")
+    longer.set_defaults(run=_lengthen)
+
     demo = commands.add_parser("demo", help="predict.sh on a phantom, or on your own scan, with a picture")
     demo.add_argument("--ct", type=Path, default=None, metavar="PATH", help="your own scan instead of the phantom")
     demo.add_argument("--to", type=Path, default=Path("demo_output"), metavar="DIR")
@@ -171,6 +177,14 @@ def _grid_limit(options: argparse.Namespace) -> int:
     labels = read_volume(options.labels)
     names = [" x ".join(f"{mm:g}" for mm in spacing) for spacing in spacings]
     print(limit_table(names, [grid_limit(labels, spacing) for spacing in spacings]))
+    return 0
+
+
+def _lengthen(options: argparse.Namespace) -> int:
+    from engine.image_io import read_volume, write_volume
+    from evaluation.lengthen import lengthen
+
+    write_volume(lengthen(read_volume(options.scan), options.slices), options.to)
     return 0
 
 
