@@ -122,10 +122,10 @@ def _ways(contenders: list[Contender]) -> set[tuple[str, str]]:
 def test_each_variant_is_tried_wherever_this_machine_computes_it(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.contenders.find_gpu", lambda: False)
     fine = load_manifest(models).fine
-    monkeypatch.setattr("export.contenders._native_to_openvino", lambda: ("float32",))
+    monkeypatch.setattr("engine.network_openvino.native_precisions", lambda: ("float32",))
     full = {("openvino", "float32"), ("onnxruntime", "float32")}
     assert _ways(load_contenders(models, fine)) == full
-    monkeypatch.setattr("export.contenders._native_to_openvino", lambda: ("float32", "bfloat16"))
+    monkeypatch.setattr("engine.network_openvino.native_precisions", lambda: ("float32", "bfloat16"))
     assert _ways(load_contenders(models, fine)) == full | {("openvino", "bfloat16")}
 
 
@@ -144,7 +144,7 @@ def test_bfloat16_that_the_manifest_has_already_is_not_tried_twice(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("export.contenders.find_gpu", lambda: False)
-    monkeypatch.setattr("export.contenders._native_to_openvino", lambda: ("float32", "bfloat16"))
+    monkeypatch.setattr("engine.network_openvino.native_precisions", lambda: ("float32", "bfloat16"))
     fine: Stage = load_manifest(models).fine
     both = (fine.variants[0], msgspec.structs.replace(fine.variants[0], precision="bfloat16"))
     contenders = load_contenders(models, msgspec.structs.replace(fine, variants=both))
