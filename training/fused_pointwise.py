@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+FROM_BYTES = 2**22
+"""What is smaller stays in the caches anyway, and goes through the modules one after the other."""
+
 _BLOCK_BYTES = 2**18
 """What a block of voxels may take: it, its normalised values and their gradient stay in a core's own cache."""
 

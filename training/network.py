@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training import fused_pointwise
 from training.fused_pointwise import norm_relu_pointwise
 
 TILE_MULTIPLE = 16
@@ -94,7 +95,8 @@ class PreActivationConv3d(nn.Sequential):
         assert isinstance(convolution, GroupedConv3d)
         alone = type(norm) is nn.BatchNorm3d  # statistics shared between processes are gathered by their own module
         full_precision = input.dtype == convolution.weight.dtype and not torch.is_autocast_enabled("cpu")
-        if alone and full_precision and convolution.is_dense_pointwise() and torch.is_grad_enabled():
+        large = input.numel() * input.element_size() >= fused_pointwise.FROM_BYTES
+        if large and alone and full_precision and convolution.is_dense_pointwise() and torch.is_grad_enabled():
             return norm_relu_pointwise(input, norm, convolution.weight)
         output: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
         return output

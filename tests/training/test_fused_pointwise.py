@@ -13,6 +13,11 @@ from training import fused_pointwise
 from training.network import PreActivationConv3d
 
 
+@pytest.fixture(autouse=True)
+def of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_pointwise, "FROM_BYTES", 0)
+
+
 def unit(training: bool, momentum: float | None) -> PreActivationConv3d:
     torch.manual_seed(0)
     made = PreActivationConv3d(6, 4).double()
@@ -62,17 +67,19 @@ def test_its_result_is_channels_last() -> None:
     assert y.is_contiguous(memory_format=torch.channels_last_3d)
 
 
-@pytest.mark.parametrize("change", ["autocast", "half", "no gradient"])
+@pytest.mark.parametrize("change", ["autocast", "half", "no gradient", "small"])
 def test_where_it_would_not_be_the_same_the_modules_run(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the fused step was taken")
 
     monkeypatch.setattr("training.network.norm_relu_pointwise", refuse)
+    if change == "small":
+        monkeypatch.setattr(fused_pointwise, "FROM_BYTES", 2**22)
     module = unit(True, 0.1).float()
     module[2].dense = True  # type: ignore[assignment]
     x = torch.randn(1, 6, 3, 4, 5, dtype=torch.bfloat16 if change == "half" else torch.float32)
     with (
-        torch.autocast("cpu", torch.bfloat16, enabled=change != "no gradient"),
+        torch.autocast("cpu", torch.bfloat16, enabled=change in ("autocast", "half")),
         torch.set_grad_enabled(change != "no gradient"),
     ):
         assert module(x).shape == (1, 4, 3, 4, 5)
