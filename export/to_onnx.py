@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.tidy import tidy
-from training.network import TILE_MULTIPLE, AttentionDMFNet, run_groups_densely
+from training.network import TILE_MULTIPLE, AttentionDMFNet, use_cpu_kernels
 
 if TYPE_CHECKING:
     from engine.geometry import Index
@@ -56,10 +56,10 @@ def to_onnx(
     if any(size < 1 or size % TILE_MULTIPLE for size in tile_zyx):
         raise ExportError(f"tiles of {tile_zyx} voxels do not fit: each side must be a multiple of {TILE_MULTIPLE}")
     network = copy.deepcopy(network)
-    run_groups_densely(network, False)
+    use_cpu_kernels(network, False)
     if fitted:
         # without the last interpolation: the engine restores labels from what comes before it
-        network.forward = network.half_scores  # type: ignore[method-assign]
+        network.forward = network.half_scores  # type: ignore[assignment, method-assign]
     wrapped: nn.Module = HalfInside(network) if precision == "float16" else network
     # on the outermost module: BatchNorm must use its stored statistics
     wrapped.eval()

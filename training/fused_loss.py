@@ -112,7 +112,8 @@ def _sweep(half, truth, weights, by_predicted, by_overlap, cross_scale, gradient
                 total = np.float32(0)
                 for k in range(lanes):
                     # exp as 2 to a whole power, by its bits, times a polynomial for the rest: relative error below 1e-5
-                    t = max((p[k] - top) * np.float32(1.4426950409), np.float32(-120))
+                    # and not below 2^-60, or products with it come so near to zero that a CPU slows down
+                    t = max((p[k] - top) * np.float32(1.4426950409), np.float32(-60))
                     whole = np.floor(t)
                     rest = t - whole
                     power[k] = (np.int32(whole) + 127) << 23

@@ -26,7 +26,7 @@ from training.checkpoint import (
     save_checkpoint,
 )
 from training.errors import TrainingError
-from training.network import AttentionDMFNet, run_groups_densely
+from training.network import AttentionDMFNet, use_cpu_kernels
 from training.objective import Scorer, batch_loss
 from training.optimiser import Averaged, build_optimiser, learning_rate
 from training.pictures import Rgb, fullest_slice, row_of, slice_with_labels
@@ -49,6 +49,8 @@ class Machine:
         """Start Fabric, and the other processes if there are to be any."""
         if self.threads:
             torch.set_num_threads(self.threads)
+        # next to zero a CPU computes many times slower, and gradients of sure voxels are there
+        torch.set_flush_denormal(True)
         precision = "bf16-mixed" if recipe.run.precision == "bfloat16" else "32-true"
         devices = self.devices
         if devices == "auto" and self.accelerator == "cpu":
@@ -76,16 +78,15 @@ class Learner:
         if start_from is not None:
             load_weights(network, start_from)
         on_cpu = fabric.device.type == "cpu"
-        if self.processes > 1:
+        if self.processes > 1 and recipe.run.shared_norms:
             network = norms.synchronise(network, on_cpu)
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         # in float32 the groups themselves are as fast or faster (docs/performance.md); 1x1x1 has none and stays dense
         in_bfloat16 = recipe.run.precision == "bfloat16"
-        run_groups_densely(network, dense=on_cpu, at_most_channels=64 if in_bfloat16 else 0)
+        use_cpu_kernels(network, on=on_cpu, dense_up_to=64 if in_bfloat16 else 0)
         self.averaged = Averaged(network, recipe.run.ema)
         self.averaged.network.to(fabric.device)
         self._wrapped, self._optimiser = fabric.setup(network, build_optimiser(network, recipe.optimiser))
-        self._wrapped.mark_forward_method("half_scores")
         self.network = cast(AttentionDMFNet, self._wrapped.module)
         self.network.train()
 

@@ -14,29 +14,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training import fused_pointwise
-from training.fused_pointwise import norm_relu_pointwise
+from training.doubling import twice
+from training.fused_norm import can_fuse, norm_relu
+from training.subgrids import convolve_on_subgrids
 
 TILE_MULTIPLE = 16
 """Every side of an input must be a multiple of this: four stages halve it."""
 
 
 class GroupedConv3d(nn.Conv3d):
-    """A grouped convolution that can run as a dense one with block-diagonal weights: the same function and gradient.
+    """A grouped convolution that can run in other ways: the same function and gradient.
 
-    On CPUs the backward pass of convolutions with a few channels a group is many times slower than the dense one
-    (docs/decisions/0002-network.md), so training there sets :attr:`dense`; exports keep the groups. A dense 1x1x1
-    convolution becomes a matrix product: with one thread torch has only a slow way of its own for it.
+    On CPUs the backward pass of convolutions with a few channels a group is many times slower than the dense one with
+    block-diagonal weights (docs/decisions/0002-build-the-network.md), so training there sets :attr:`dense`; exports
+    keep the groups. A dense 1x1x1 convolution becomes a matrix product: with one thread torch has only a slow way of
+    its own for it. :attr:`on_subgrids` turns dilated convolutions into plain ones (training.subgrids).
     """
 
     dense = False
+    on_subgrids = False
 
     def forward(self, input: Tensor) -> Tensor:
         if self.is_dense_pointwise():
             return F.linear(input.movedim(1, -1), self.weight.flatten(1)).movedim(-1, 1)
-        if not self.dense or self.groups == 1:
-            return super().forward(input)
-        return F.conv3d(input, self._block_diagonal(), None, self.stride, self.padding, self.dilation)
+        dense = self.dense and self.groups > 1
+        weight, groups = (self._block_diagonal(), 1) if dense else (self.weight, self.groups)
+        if self.on_subgrids and self.dilation[0] > 1:
+            return convolve_on_subgrids(input, weight, self.stride[0], self.dilation[0], groups)
+        return F.conv3d(input, weight, None, self.stride, self.padding, self.dilation, groups)
 
     def is_dense_pointwise(self) -> bool:
         """Whether this is a 1x1x1 convolution of all channels that is to run as a matrix product."""
@@ -52,16 +57,10 @@ class GroupedConv3d(nn.Conv3d):
         return dense.view(self.out_channels, self.in_channels, *kernel)
 
 
-def run_groups_densely(network: nn.Module, dense: bool, at_most_channels: int = 64) -> None:
-    """Switch the grouped convolutions of up to ``at_most_channels`` inputs to block-diagonal dense ones, or back."""
-    for module in network.modules():
-        if isinstance(module, GroupedConv3d):
-            few = module.groups == 1 or module.in_channels <= at_most_channels
-            module.dense = dense and few
-
-
 class PreActivationConv3d(nn.Sequential):
     """BatchNorm, ReLU, convolution without bias; the padding keeps the size at stride 1."""
+
+    fused = False
 
     def __init__(
         self,
@@ -92,14 +91,28 @@ class PreActivationConv3d(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         norm, _, convolution = self
         assert isinstance(norm, nn.BatchNorm3d)
-        assert isinstance(convolution, GroupedConv3d)
         alone = type(norm) is nn.BatchNorm3d  # statistics shared between processes are gathered by their own module
-        full_precision = input.dtype == convolution.weight.dtype and not torch.is_autocast_enabled("cpu")
-        large = input.numel() * input.element_size() >= fused_pointwise.FROM_BYTES
-        if large and alone and full_precision and convolution.is_dense_pointwise() and torch.is_grad_enabled():
-            return norm_relu_pointwise(input, norm, convolution.weight)
-        output: Tensor = super().forward(input)  # type: ignore[no-untyped-call]
+        if self.fused and alone and can_fuse(input) and torch.is_grad_enabled():
+            output: Tensor = convolution(norm_relu(input, norm))
+            return output
+        output = super().forward(input)  # type: ignore[no-untyped-call]
         return output
+
+
+def use_cpu_kernels(network: nn.Module, on: bool, dense_up_to: int = 64) -> None:
+    """Switch ``network`` to the same functions computed in the ways that CPUs train fastest, or back.
+
+    Grouped convolutions of up to ``dense_up_to`` inputs run as dense ones, dilated ones on sub-grids, and BatchNorm and
+    ReLU as one step.
+    """
+    for module in network.modules():
+        if isinstance(module, GroupedConv3d):
+            module.dense = on and (module.groups == 1 or module.in_channels <= dense_up_to)
+            module.on_subgrids = on
+        elif isinstance(module, PreActivationConv3d):
+            module.fused = on
+        elif isinstance(module, AttentionDMFNet):
+            module.channels_last = on
 
 
 class DilatedConv3d(nn.Module):
@@ -179,10 +192,6 @@ class AttentionGate(nn.Module):
         return gated
 
 
-def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="trilinear", align_corners=False)
-
-
 class AttentionDMFNet(nn.Module):
     """Class scores before softmax, (b, classes, z, y, x), from intensities (b, 1, z, y, x), sides multiples of 16.
 
@@ -194,6 +203,8 @@ class AttentionDMFNet(nn.Module):
         gates: attention gates on the skips at 1/8 and 1/4; without them the network is DMFNet, whose published
             parameter and multiply-accumulate counts the tests check.
     """
+
+    channels_last = False
 
     def __init__(
         self, classes: int, stem: int = 32, width: int = 128, groups: int = 16, channels_in: int = 1, gates: bool = True
@@ -230,22 +241,27 @@ class AttentionDMFNet(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return _twice(self.half_scores(x))
+    def forward(self, x: Tensor, half: bool = False) -> Tensor:
+        """Class scores; with ``half`` those at half resolution."""
+        scores = self.half_scores(x)
+        return scores if half else twice(scores)
 
     def half_scores(self, x: Tensor) -> Tensor:
         """The scores at half resolution, (b, classes, z/2, y/2, x/2); ``forward`` interpolates them trilinearly."""
         skip1 = self.encode1(x)
+        if self.channels_last:
+            # of one channel's order torch cannot tell which it is, and sometimes goes on in the slower one
+            skip1 = skip1.contiguous(memory_format=torch.channels_last_3d)
         skip2 = self.encode2(skip1)
         skip3 = self.encode3(skip2)
         deep = self.encode4(skip3)
         if self.gate3 is not None:
             skip3 = self.gate3(skip3, deep)
-        deep = self.decode1(torch.cat([_twice(deep), skip3], 1))
+        deep = self.decode1(torch.cat([twice(deep), skip3], 1))
         if self.gate2 is not None:
             skip2 = self.gate2(skip2, deep)
-        deep = self.decode2(torch.cat([_twice(deep), skip2], 1))
-        deep = self.decode3(torch.cat([_twice(deep), skip1], 1))
+        deep = self.decode2(torch.cat([twice(deep), skip2], 1))
+        deep = self.decode3(torch.cat([twice(deep), skip1], 1))
         # a 1x1x1 convolution and an interpolation whose weights sum to 1 commute: the head first is an eighth the work
         half: Tensor = self.head(deep)
         return half

@@ -18,10 +18,8 @@ _FUSED_CLASSES = 16
 class Scorer(Protocol):
     """What an objective asks of a network, wrapped for several processes or not."""
 
-    def __call__(self, images: Tensor) -> Tensor: ...
-
-    def half_scores(self, images: Tensor) -> Tensor:
-        """The scores at half resolution."""
+    def __call__(self, images: Tensor, half: bool = False) -> Tensor:
+        """The scores, at half resolution if ``half``."""
 
 
 def batch_loss(network: Scorer, batch: Batch, loss: Loss) -> Tensor:
@@ -34,7 +32,7 @@ def batch_loss(network: Scorer, batch: Batch, loss: Loss) -> Tensor:
         scores = network(batch.images)
         losses = [_case(scores[case], batch, case, loss) for case in range(len(scores))]
     else:
-        half = network.half_scores(batch.images)
+        half = network(batch.images, half=True)
         losses = [
             _fused(half[case], batch.labels[case], loss)
             if _can_be_fused(batch, case, half.shape[1], loss)

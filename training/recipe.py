@@ -214,7 +214,8 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``batch`` is per process. ``ema`` is the decay of the averaged weights a step (0: none). Every
     ``validate_every_epochs`` (0: only at the end) the ``fold``'s validation cases are scored, at most
-    ``validation_cases`` of them (0: none). The weights are kept as snapshots at the shares ``snapshots_at``.
+    ``validation_cases`` of them (0: none). The weights are kept as snapshots at the shares ``snapshots_at``. Several
+    processes normalise by the statistics of all their batches, or, without ``shared_norms``, each by its own.
     """
 
     batch: AtLeastOne
@@ -229,6 +230,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validation_cases: Count = 0
     checkpoint_every_s: Positive = 300.0
     snapshots_at: tuple[Share, ...] = ()
+    shared_norms: bool = True
 
     def __post_init__(self) -> None:
         if (self.epochs > 0) is (self.minutes > 0):

@@ -18,7 +18,7 @@ from export.errors import ExportError
 from export.to_onnx import to_onnx
 from tests.export.conftest import TILES_ZYX
 from training.checkpoint import load_trained
-from training.network import AttentionDMFNet, run_groups_densely
+from training.network import AttentionDMFNet, use_cpu_kernels
 
 FULL_TOLERANCE, HALF_TOLERANCE = 1e-5, 1e-2
 """Of the largest score."""
@@ -102,7 +102,7 @@ def test_another_process_makes_the_same_bytes(exported: Path, runs: tuple[Path, 
 def test_how_a_network_was_left_after_training_does_not_matter(exported: Path, runs: tuple[Path, Path]) -> None:
     network = load_trained(runs[0]).network
     network.train()
-    run_groups_densely(network, True)
+    use_cpu_kernels(network, True)
     published = onnx.load(exported / "coarse.onnx")
     metadata = {entry.key: entry.value for entry in published.metadata_props if entry.key != "precision"}
     assert to_onnx(network, TILES_ZYX["coarse"], "float32", metadata) == published

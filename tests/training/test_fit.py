@@ -21,6 +21,7 @@ from training.checkpoint import CheckpointError, load_trained
 from training.errors import TrainingError
 from training.fit import Machine, fit
 from training.journal import read_log
+from training.learner import Learner
 from training.optimiser import Averaged, learning_rate
 from training.recipe import Schedule
 from training.source import Hu, Labels, Sample
@@ -241,6 +242,17 @@ def test_a_run_may_begin_with_the_weights_of_another(tmp_path: Path, trained: Pa
     fit(recipe(epochs=1), tmp_path, Spheres(), machine=CPU, start_from=trained / "weights.safetensors")
     first = float(str(read_log(tmp_path / "log.jsonl")[0]["loss"]))
     assert first < float(str(read_log(trained / "log.jsonl")[0]["loss"])) / 2
+
+
+def test_a_step_in_bfloat16_computes_in_bfloat16_in_one_process_too() -> None:
+    settings = recipe(precision="bfloat16")
+    learner = Learner(settings, CPU.launch(settings), None)
+    precisions = set()
+    for module in learner.network.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.register_forward_hook(lambda _, inputs, output: precisions.add(output.dtype))
+    learner.gradients(next(learner.batches(Spheres(), first=0)), step=0, share=0.0)
+    assert precisions == {torch.bfloat16}
 
 
 def test_samples_do_not_depend_on_who_draws_them() -> None:

@@ -68,11 +68,8 @@ class Given:
     def __init__(self, half: Tensor) -> None:
         self.half = half
 
-    def __call__(self, images: Tensor) -> Tensor:
-        return doubled(self.half)
-
-    def half_scores(self, images: Tensor) -> Tensor:
-        return self.half
+    def __call__(self, images: Tensor, half: bool = False) -> Tensor:
+        return self.half if half else doubled(self.half)
 
 
 def test_a_batch_of_all_kinds_of_cases_is_the_weighted_mean_of_their_losses() -> None:

@@ -48,6 +48,14 @@ def test_two_processes_have_the_loss_curve_of_one_with_the_doubled_batch(
     assert losses(two_processes / norms) == pytest.approx(losses(tmp_path), rel=TOLERANCES[norms])
 
 
+def test_without_shared_norms_each_process_normalises_by_its_own_batch(two_processes: Path) -> None:
+    own, shared = losses(two_processes / "own"), losses(two_processes / "live")
+    assert len(own) == 3
+    # the same samples and first weights, other statistics
+    assert own != pytest.approx(shared, rel=1e-3)
+    assert own == pytest.approx(shared, rel=0.5)
+
+
 def test_batchnorm_of_two_processes_is_that_of_both_samples(two_processes: Path) -> None:
     norm = nn.BatchNorm3d(3).double()
     x = TWO_SAMPLES.clone().requires_grad_()
