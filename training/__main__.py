@@ -21,6 +21,7 @@ _COMMANDS = {
     "fit": ("training.fit_command", "fit_command", "train a stage by a recipe"),
     "pseudo-label": ("training.pseudo_label", "pseudo_label", "label unlabelled scans with trained teachers"),
     "ablation": ("training.ablation", "ablation", "teacher only against students with each robust loss"),
+    "step-time": ("training.step_time", "step_time", "what the parts of a training step cost on this CPU"),
     "card": ("training.card", "card", "the paper's protocol table for a run"),
 }
 """By command: the module that knows its arguments and its function, imported when it is asked for, and its help."""

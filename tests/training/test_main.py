@@ -1,5 +1,6 @@
 """Claims about the command line."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,14 @@ def test_a_stage_is_trained_from_bodies_resumed_and_described(bodies: Path, tmp_
     assert "4 steps in all" in (run / "card.md").read_text()
 
 
+def test_the_parts_of_a_step_are_timed(bodies: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["step-time", "--recipe", "painted-fine", "--bodies", str(bodies), "--steps", "1"]
+    assert main([*command, *sets(TINY)]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["part"] for row in rows] == ["batch", "gradients", "update"]
+    assert all(row["seconds"] > 0 and row["cpu_seconds"] > 0 for row in rows)
+
+
 def test_what_cannot_be_done_is_one_sentence_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--recipe", "small", "--stage", "fine", "--to", str(tmp_path / "run")]) == 1
     assert capsys.readouterr().err == "python -m training fit: sampling.painted_share 0 needs --data\n"
@@ -58,11 +67,11 @@ def test_help_needs_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for command in ("prepare", "synthesize", "fit", "pseudo-label", "ablation", "card"):
+    for command in ("prepare", "synthesize", "fit", "pseudo-label", "ablation", "step-time", "card"):
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("command", ["prepare", "synthesize", "fit", "pseudo-label", "ablation", "card"])
+@pytest.mark.parametrize("command", ["prepare", "synthesize", "fit", "pseudo-label", "ablation", "step-time", "card"])
 def test_each_command_tells_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         main([command, "--help"])
