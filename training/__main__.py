@@ -22,6 +22,7 @@ _COMMANDS = {
     "pseudo-label": ("training.pseudo_label", "pseudo_label", "label unlabelled scans with trained teachers"),
     "ablation": ("training.ablation", "ablation", "teacher only against students with each robust loss"),
     "step-time": ("training.step_time", "step_time", "what the parts of a training step cost on this CPU"),
+    "curve": ("training.curve", "curve", "draw the loss of several runs and the scores reached on the way"),
     "card": ("training.card", "card", "the paper's protocol table for a run"),
 }
 """By command: the module that knows its arguments and its function, imported when it is asked for, and its help."""

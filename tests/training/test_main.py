@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = ["network.stem=8", "network.width=16", "network.groups=4", "grid.tile_zyx=[32, 32, 32]", "run.minutes=0",
         "run.epochs=1", "run.steps_per_epoch=2", "sampling.workers=0", "schedule.recalibrate_samples=2",
         "run.validation_cases=1"]  # fmt: skip
+COMMANDS = ["prepare", "synthesize", "fit", "pseudo-label", "ablation", "step-time", "curve", "card"]
 
 
 def sets(changes: list[str]) -> list[str]:
@@ -67,11 +68,13 @@ def test_help_needs_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for command in ("prepare", "synthesize", "fit", "pseudo-label", "ablation", "step-time", "card"):
+    for command in COMMANDS:
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("command", ["prepare", "synthesize", "fit", "pseudo-label", "ablation", "step-time", "card"])
+@pytest.mark.parametrize(
+    "command", ["prepare", "synthesize", "fit", "pseudo-label", "ablation", "step-time", "curve", "card"]
+)
 def test_each_command_tells_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         main([command, "--help"])
