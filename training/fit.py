@@ -18,7 +18,7 @@ from training.checkpoint import CHECKPOINT, RECIPE, Progress, replace_file, save
 from training.environment import ENVIRONMENT, describe
 from training.errors import TrainingError
 from training.journal import Journal
-from training.learner import Learner, Machine
+from training.learner import Learner, Machine, next_to_zero_is_zero
 from training.recipe import Recipe, write_recipe
 from training.source import Source
 from training.stop import StopRequest, TrainingStoppedError, full_disk_told
@@ -49,7 +49,7 @@ def fit(
         raise TrainingError(f"{run} holds a run already; add --resume to go on with it, or choose another folder")
     fabric = (machine or Machine()).launch(recipe)
     learner = Learner(recipe, fabric, start_from)
-    with full_disk_told(run):
+    with full_disk_told(run), next_to_zero_is_zero():
         progress = learner.restore(run, source) if resume else Progress()
         if fabric.is_global_zero:
             run.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -36,6 +37,19 @@ from training.stop import StopRequest, TrainingStoppedError
 from training.validation import CaseScores, ValidationCase, validate
 
 
+@contextmanager
+def next_to_zero_is_zero() -> Iterator[None]:
+    """Take denormal numbers for zero: they slow a CPU down many times, and gradients of sure voxels are of their kind.
+
+    A setting of the thread and those that it starts; afterwards it is torch's usual one.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 @dataclass(frozen=True)
 class Machine:
     """What to run on, in Fabric's words: ``auto``, ``cpu``, ``cuda``; devices per node, nodes."""
@@ -49,8 +63,6 @@ class Machine:
         """Start Fabric, and the other processes if there are to be any."""
         if self.threads:
             torch.set_num_threads(self.threads)
-        # next to zero a CPU computes many times slower, and gradients of sure voxels are there
-        torch.set_flush_denormal(True)
         precision = "bf16-mixed" if recipe.run.precision == "bfloat16" else "32-true"
         devices = self.devices
         if devices == "auto" and self.accelerator == "cpu":

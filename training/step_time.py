@@ -31,23 +31,24 @@ def step_time(options: argparse.Namespace) -> int:
     to zero, and CPUs are slow there unless they are told to take them for zero.
     """
     recipe = load_recipe(options.recipe, None, [*options.changes, "sampling.workers=0", "sampling.painted_share=1"])
-    from training.learner import Learner, Machine
+    from training.learner import Learner, Machine, next_to_zero_is_zero
     from training.source import open_bodies
 
     source = open_bodies(options.bodies, recipe)
     learner = Learner(recipe, Machine("cpu", threads=options.threads).launch(recipe), options.start_from)
     stream = learner.batches(source, first=0)
     times: dict[str, list[tuple[float, float]]] = {"batch": [], "gradients": [], "update": []}
-    for step in range(2 + options.steps):
-        marks = [(time.perf_counter(), time.process_time())]
-        batch = next(stream)
-        marks.append((time.perf_counter(), time.process_time()))
-        loss = learner.gradients(batch, step, share=0.0)
-        marks.append((time.perf_counter(), time.process_time()))
-        learner.update(loss, step, options.bodies)
-        marks.append((time.perf_counter(), time.process_time()))
-        for part, before, after in zip(times, marks[:-1], marks[1:], strict=True):
-            times[part].append((after[0] - before[0], after[1] - before[1]))
+    with next_to_zero_is_zero():
+        for step in range(2 + options.steps):
+            marks = [(time.perf_counter(), time.process_time())]
+            batch = next(stream)
+            marks.append((time.perf_counter(), time.process_time()))
+            loss = learner.gradients(batch, step, share=0.0)
+            marks.append((time.perf_counter(), time.process_time()))
+            learner.update(loss, step, options.bodies)
+            marks.append((time.perf_counter(), time.process_time()))
+            for part, before, after in zip(times, marks[:-1], marks[1:], strict=True):
+                times[part].append((after[0] - before[0], after[1] - before[1]))
     for part, spent in times.items():
         wall, cpu = (statistics.median(each) for each in zip(*spent[2:], strict=True))
         print(json.dumps({"part": part, "seconds": round(wall, 4), "cpu_seconds": round(cpu, 4)}))

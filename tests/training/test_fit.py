@@ -21,7 +21,7 @@ from training.checkpoint import CheckpointError, load_trained
 from training.errors import TrainingError
 from training.fit import Machine, fit
 from training.journal import read_log
-from training.learner import Learner
+from training.learner import Learner, next_to_zero_is_zero
 from training.optimiser import Averaged, learning_rate
 from training.recipe import Schedule
 from training.source import Hu, Labels, Sample
@@ -253,6 +253,13 @@ def test_a_step_in_bfloat16_computes_in_bfloat16_in_one_process_too() -> None:
             module.register_forward_hook(lambda _, inputs, output: precisions.add(output.dtype))
     learner.gradients(next(learner.batches(Spheres(), first=0)), step=0, share=0.0)
     assert precisions == {torch.bfloat16}
+
+
+def test_next_to_zero_is_zero_while_a_network_learns_and_not_afterwards() -> None:
+    tiny = torch.tensor([1e-39, 1.0])  # the smallest normal number is 1.2e-38
+    with next_to_zero_is_zero():
+        assert (tiny * 1).tolist() == [0, 1]
+    assert (tiny * 1)[0] > 0
 
 
 def test_samples_do_not_depend_on_who_draws_them() -> None:
