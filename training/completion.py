@@ -155,6 +155,8 @@ def complete(
         vessels = inside & np.isin(near, (Tissue.AORTA, Tissue.VENA_CAVA))
         tissues[vessels] = near[vessels]
     tissues[own > 0] = own[own > 0]
+    # the target's bowel must not look like the template's gallbladder
+    hu[(own > 0) & (own != near)] = 0
     if not vessels_drawn:
         redraw_great_vessels(tissues, grid.spacing_zyx, rng)
     _grow_body(tissues, grid.spacing_zyx)

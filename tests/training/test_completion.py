@@ -1,8 +1,11 @@
 """Claims about completing an organ map to a whole body."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from engine.geometry import Volume
 from tests.training.bodies import anatomy
 from training.completion import BODY_SPACING_ZYX, Body, _inner_layers, as_volume, complete
 from training.tissue import Tissue, label_of_tissue
@@ -68,3 +71,23 @@ def test_the_flat_end_of_a_kidney_has_a_cortex_too() -> None:
 
 def test_a_body_can_be_looked_at(completed: Body) -> None:
     assert as_volume(completed).geometry.spacing_zyx == BODY_SPACING_ZYX
+
+
+def test_a_targets_bowel_does_not_take_the_hu_of_the_templates_gallbladder() -> None:
+    target = anatomy("target", whole=False, vessels=False)
+    bowel = np.where(target.tissues == Tissue.GALLBLADDER, np.uint8(Tissue.COLON), target.tissues)
+    target = replace(target, volume=Volume(bowel, target.volume.geometry), known=target.known - {Tissue.GALLBLADDER})
+    template = anatomy("abdomen", whole=True, vessels=True)
+    template = replace(template, hu=np.where(template.tissues == Tissue.GALLBLADDER, 5, 700).astype(np.int16))
+    body = complete(target, template, anatomy("whole", whole=True, vessels=False), np.random.default_rng(3))
+    assert np.isin(body.tissues, (Tissue.COLON, Tissue.COLON_CONTENT)).any()
+    assert (body.hu == 700).any()
+    assert not (body.hu == 5).any()
+
+
+def test_a_body_completed_with_itself_keeps_its_hu() -> None:
+    template = anatomy("abdomen", whole=True, vessels=True)
+    template = replace(template, hu=np.where(template.tissues == Tissue.LIVER, 5, 700).astype(np.int16))
+    body = complete(template, template, anatomy("whole", whole=True, vessels=False), np.random.default_rng(3))
+    liver = body.hu[body.tissues == Tissue.LIVER]
+    assert np.mean(liver == 5) > 0.9
