@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training import subgrids
 from training.doubling import twice
 from training.fused_norm import can_fuse, norm_relu
 from training.subgrids import convolve_on_subgrids
@@ -39,7 +40,7 @@ class GroupedConv3d(nn.Conv3d):
             return F.linear(input.movedim(1, -1), self.weight.flatten(1)).movedim(-1, 1)
         dense = self.dense and self.groups > 1
         weight, groups = (self._block_diagonal(), 1) if dense else (self.weight, self.groups)
-        if self.on_subgrids and self.dilation[0] > 1:
+        if self.on_subgrids and self.dilation[0] > 1 and input.numel() >= subgrids.FROM_ELEMENTS:
             return convolve_on_subgrids(input, weight, self.stride[0], self.dilation[0], groups)
         return F.conv3d(input, weight, None, self.stride, self.padding, self.dilation, groups)
 

@@ -15,6 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FROM_ELEMENTS = 2**18
+"""What is smaller is convolved in no time, and cut up in more than that."""
+
 _Slices = tuple[slice, slice, slice]
 
 

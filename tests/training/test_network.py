@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training import fused_norm
+from training import fused_norm, subgrids
 from training.network import (
     AttentionDMFNet,
     AttentionGate,
@@ -167,6 +167,7 @@ def test_a_grouped_convolution_run_densely_has_the_same_output_and_gradients(mak
 
 def test_a_whole_network_with_cpu_kernels_is_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused_norm, "FROM_ELEMENTS", 0)
+    monkeypatch.setattr(subgrids, "FROM_ELEMENTS", 0)
     # frozen norms: in training the deepest ones have eight voxels to go by, and blow rounding up
     network = tiny().eval()
     x = torch.randn(1, 1, 32, 32, 32)
