@@ -72,9 +72,7 @@ def test_help_needs_no_library() -> None:
         assert command in done.stdout
 
 
-@pytest.mark.parametrize(
-    "command", ["prepare", "synthesize", "fit", "pseudo-label", "ablation", "step-time", "curve", "card"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_tells_its_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         main([command, "--help"])
