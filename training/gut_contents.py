@@ -53,8 +53,10 @@ def _fill(look: Look, content: int, wall: int, kind: str, rng: np.random.Generat
     elif kind == "contrast":
         look.hu[content], look.rough[content] = rng.uniform(120, 500), 20
     else:
+        # stool is mottled with gas; food may be as even as fluid
+        least = 25 if content == Tissue.COLON_CONTENT else 10
         look.hu[content] = rng.uniform(-60, 60)
-        look.rough[content], look.patchy[content] = rng.uniform(10, 60), rng.uniform(10, 60)
+        look.rough[content], look.patchy[content] = rng.uniform(least, 60), rng.uniform(least, 60)
 
 
 def _add_gas(look: Look, content: int, sites: BodySites, rng: np.random.Generator) -> None:

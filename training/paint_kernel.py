@@ -42,6 +42,8 @@ class Look(NamedTuple):
     lungs: Float64  # (2, 3) right, left: row behind which fluid lies, its slope, slice below which solid
     lung_hu: Float64  # (2,) of the fluid and of the airless lung
     middle_x: float
+    bag: Float64  # (4, 3) full gallbladder: its middle, and the rows that take what is off it to half axes
+    bag_fat: float  # half axes up to which bowel gives way to fat round it; 0: no such gallbladder
     mixing: Float64  # (3,) vena cava: slice of the renal veins, HU added below, slices of mixing
     table: Float64  # (5,) row, middle x, curve, half width, thickness in voxels; thickness 0: none
     arms: Float64  # (n, 6) y, x, radius, their change per slice (y, x), radius of the bone
@@ -67,7 +69,7 @@ def paint(
         look.loops, look.ascites_mm, look.ascites_hu, look.floats, look.belly_mm,
     )  # fmt: skip
     lungs, lung_hu, middle_x, mixing = look.lungs, look.lung_hu, look.middle_x, look.mixing
-    table, arms = look.table, look.arms
+    table, arms, bag, bag_fat = look.table, look.arms, look.bag, look.bag_fat
     row = np.empty((nodes.shape[2], 3), np.float32)
     for z in range(depth):
         for y in range(height):
@@ -85,6 +87,12 @@ def paint(
                 t, own_hu = 0, 0
                 if 0 <= j < sy and 0 <= k < sx:
                     t, own_hu = tissues[i, j, k], real_hu[i, j, k]
+                if bag_fat > 0 and (t == 14 or t == 15 or t == 21 or t == 25 or t == 26 or t >= 34):
+                    out = _out_of_bag(p0, p1, p2, bag)
+                    if out < 1:
+                        t, own_hu = 9, 0
+                    elif out < bag_fat and t != 21:
+                        t, own_hu = 21, 0
                 n1 = _noise(banks[1], shift[0], z, y, x)
                 n2 = _noise(banks[2], shift[1], z, y, x)
                 organ = label[t]
@@ -142,6 +150,16 @@ def _noise(bank: Float3D, shift: npt.NDArray[np.int64], z: int, y: int, x: int) 
     """The voxel of the noise volume ``bank``, which repeats, that lies ``shift`` from (z, y, x)."""
     mask = NOISE_SIDE - 1
     return bank[(z + shift[0]) & mask, (y + shift[1]) & mask, (x + shift[2]) & mask]
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _out_of_bag(p0: float, p1: float, p2: float, bag: Float64) -> Any:
+    """How far the voxel lies from the middle of the full gallbladder, in its half axes."""
+    total = 0.0
+    for axis in range(1, 4):
+        along = bag[axis, 0] * (p0 - bag[0, 0]) + bag[axis, 1] * (p1 - bag[0, 1]) + bag[axis, 2] * (p2 - bag[0, 2])
+        total += along * along
+    return np.sqrt(total)
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")

@@ -18,6 +18,7 @@ from training.bodies import REAL
 from training.body_sites import BodySites
 from training.completion import BODY_SPACING_ZYX, Body
 from training.deformation import deformed_nodes
+from training.gallbladder import fill_gallbladder
 from training.gut_contents import fill_gut
 from training.paint_kernel import NOISE_SIDE, Float3D, Look, paint
 from training.pathology import HEALTHY, USUAL, Pathology, afflict, bend, draw_findings
@@ -105,7 +106,11 @@ class Painter:
         look = afflict(look, sites, findings, phase, pathology, ill)
         metal = real != 2 and ill.uniform() < self.setup.metal
         spots, into = draw_spots(look, sites, findings, pathology, metal, ill)
-        return look._replace(spots=spots, into=into)
+        look = look._replace(spots=spots, into=into)
+        # drawn last: whatever else is found stays where it was
+        if Tissue.GALLBLADDER not in findings.absent and ill.uniform() < pathology.full_gallbladder:
+            look = fill_gallbladder(look, sites, ill)
+        return look
 
 
 def _healthy_look(phase: str, real: int, rng: np.random.Generator) -> Look:
@@ -127,7 +132,7 @@ def _healthy_look(phase: str, real: int, rng: np.random.Generator) -> Look:
         spots=np.zeros((0, 9)), into=np.zeros(0, np.int64),
         ascites_mm=0.0, ascites_hu=0.0, floats=0, belly_mm=np.zeros((1, 1, 1), np.uint8),
         lungs=np.array([[1e9, 0.0, -1e9]] * 2), lung_hu=np.zeros(2), middle_x=0.0,
-        mixing=np.array([0.0, 0.0, 1.0]), table=np.zeros(5), arms=np.zeros((0, 6)),
+        bag=np.zeros((4, 3)), bag_fat=0.0, mixing=np.array([0.0, 0.0, 1.0]), table=np.zeros(5), arms=np.zeros((0, 6)),
     )  # fmt: skip
 
 

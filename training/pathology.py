@@ -20,6 +20,7 @@ class Pathology:
     """The probability of each finding in a sample; ``lesions`` for each of the solid organs."""
 
     no_gallbladder: float = 0.08
+    full_gallbladder: float = 0.5
     no_spleen: float = 0.04
     no_kidney: float = 0.04
     ascites: float = 0.08

@@ -43,7 +43,10 @@ def draw_spots(
                 drawn.add(organ, rng.uniform(3, 18), hu, into, edge=rng.uniform(0, 0.3), own_texture=True)
     if rng.uniform() < often.mass:
         spot = sites.centre + rng.normal(0, 1, 3) * np.array([90, 40, 70]) / BODY_SPACING_ZYX
-        drawn.add_at(spot, rng.uniform(20, 80), rng.uniform(0, 60), _BACKGROUND, edge=rng.uniform(0, 0.4))
+        radius, hu, edge = rng.uniform(20, 80), rng.uniform(0, 60), rng.uniform(0, 0.4)
+        if hu < 35 and _near_gallbladder(spot, sites):
+            hu += 35  # a smooth bag of fluid there is a gallbladder
+        drawn.add_at(spot, radius, hu, _BACKGROUND, edge=edge)
     if rng.uniform() < often.gallstones:
         hu = rng.uniform(60, 500)
         for _ in range(int(rng.integers(1, 5))):
@@ -64,6 +67,13 @@ def draw_spots(
             tissue = held[int(rng.integers(len(held)))]
             drawn.add(tissue, rng.uniform(2, 9), rng.uniform(2000, 3000), _HOLD_METAL)
     return drawn.spots()
+
+
+def _near_gallbladder(spot: npt.NDArray[np.float64], sites: BodySites) -> bool:
+    places = sites.places.get(int(Tissue.GALLBLADDER))
+    if places is None:
+        return False
+    return bool(np.linalg.norm((spot - places.mean(0)) * BODY_SPACING_ZYX) < 80)
 
 
 def _at_the_wall(places: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
