@@ -31,7 +31,7 @@ def deformed_nodes(
     # rotations are in (x, y, z); the arrays are (z, y, x)
     matrix = turn.as_matrix()[::-1, ::-1] @ shear @ np.diag(scale)
     mm = mm @ matrix.T
-    for sigma_mm, amplitude_mm in ((45.0, rng.uniform(0, 14)), (18.0, rng.uniform(0, 4))):
+    for sigma_mm, amplitude_mm in ((45.0, rng.uniform(0, 19)), (18.0, rng.uniform(0, 6))):
         sigma = [sigma_mm / (NODE_STEP * step) for step in spacing_zyx]
         for axis in range(3):
             field = ndimage.gaussian_filter(rng.standard_normal(counts), sigma, mode="reflect")

@@ -35,10 +35,15 @@ class Pathology:
     plaque: float = 0.20
     aneurysm: float = 0.05
     renal_pelvis: float = 0.12
-    swelling: float = 0.20
+    swelling: float = 0.60
     lesions: float = 0.30
     mass: float = 0.15
 
+
+_SWELL = (
+    Tissue.LIVER, Tissue.SPLEEN, Tissue.GALLBLADDER, Tissue.LEFT_KIDNEY, Tissue.RIGHT_KIDNEY, Tissue.PANCREAS,
+    Tissue.LEFT_ADRENAL, Tissue.RIGHT_ADRENAL, Tissue.STOMACH, Tissue.DUODENUM, Tissue.COLON,
+)  # fmt: skip
 
 USUAL = Pathology()
 HEALTHY = Pathology(*(0.0 for _ in fields(Pathology)))
@@ -90,10 +95,10 @@ def bend(nodes: Float3D, sites: BodySites, findings: Findings, often: Pathology,
     if findings.aneurysm is not None:
         swell(nodes, findings.aneurysm, rng.uniform(35, 60), rng.uniform(0.25, 0.55))
     if rng.uniform() < often.swelling:
-        organs = (Tissue.SPLEEN, Tissue.GALLBLADDER, Tissue.LEFT_KIDNEY, Tissue.RIGHT_KIDNEY, Tissue.PANCREAS)
-        organ = organs[int(rng.integers(len(organs)))]
-        if organ in sites.places and organ not in findings.absent:
-            _swell_organ(nodes, sites, organ, rng.uniform(-0.3, 0.45))
+        for number in rng.choice(len(_SWELL), int(rng.integers(1, 4)), replace=False):
+            organ = _SWELL[number]
+            if organ in sites.places and organ not in findings.absent:
+                _swell_organ(nodes, sites, organ, rng.uniform(-0.35, 0.45))
 
 
 def _swell_organ(nodes: Float3D, sites: BodySites, organ: Tissue, strength: float) -> None:
