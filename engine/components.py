@@ -7,7 +7,9 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 
-from engine.manifest import ComponentRule, KeepAll, KeepLargest, KeepParts
+from engine.manifest import ComponentRule, KeepAll, KeepHighest, KeepLargest, KeepParts
+
+_PartRule = KeepLargest | KeepHighest | KeepParts
 
 _MM3_PER_ML = 1000.0
 # Voxels that touch at a corner belong together: a thin oblique adrenal would fall apart otherwise.
@@ -17,7 +19,7 @@ _CONNECTIVITY: Final = 26
 def keep_components(
     labels: npt.NDArray[np.uint8], rules: Mapping[int, ComponentRule], voxel_volume_mm3: float
 ) -> dict[int, float]:
-    """Set to 0, in place, every part of an organ that its rule drops.
+    """Set to 0, in place, every part of an organ that its rule drops; ``labels`` (z, y, x), z towards the head.
 
     ``rules`` maps labels to rules. Returns the volume in mL that each of these labels has afterwards.
     """
@@ -43,23 +45,29 @@ def _keep_organ(part: npt.NDArray[np.uint8], label: int, rule: ComponentRule, mi
     return kept
 
 
-def _drop_parts(part: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], rule: KeepLargest | KeepParts) -> int:
+def _drop_parts(part: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], rule: _PartRule) -> int:
     components, count = cc3d.connected_components(mask, connectivity=_CONNECTIVITY, return_N=True, binary_image=True)
     if count == 1:
         return int(np.count_nonzero(mask))
-    counts = cc3d.statistics(components)["voxel_counts"].astype(np.int64)
+    statistics = cc3d.statistics(components)
+    counts = statistics["voxel_counts"].astype(np.int64)
     counts[0] = 0
-    keep = _parts_to_keep(counts, rule)
+    keep = _parts_to_keep(counts, statistics["centroids"][:, 0], rule)
     part[mask & ~keep[components]] = 0
     return int(counts[keep].sum())
 
 
-def _parts_to_keep(counts: npt.NDArray[np.int64], rule: KeepLargest | KeepParts) -> npt.NDArray[np.bool_]:
-    """Which of the components, by their voxel counts, ``rule`` keeps; the background (0) is none of them."""
+def _parts_to_keep(
+    counts: npt.NDArray[np.int64], height: npt.NDArray[np.float64], rule: _PartRule
+) -> npt.NDArray[np.bool_]:
+    """Which components ``rule`` keeps, by voxels and ``height`` (z) of the centres; 0, the background, is none."""
     keep = np.zeros(len(counts), dtype=np.bool_)
+    # of equals the first: these rules keep one component, not several
     if isinstance(rule, KeepLargest):
-        # of equals the first: the rule keeps one component, not several
         keep[counts.argmax()] = True
-    else:
-        keep[(counts > 0) & (counts >= rule.min_fraction * counts.max())] = True
+        return keep
+    large: npt.NDArray[np.bool_] = (counts > 0) & (counts >= rule.min_fraction * counts.max())
+    if isinstance(rule, KeepParts):
+        return large
+    keep[np.where(large, height, -np.inf).argmax()] = True
     return keep

@@ -36,6 +36,15 @@ class KeepLargest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
     min_volume_ml: NotNegative = 0.0
 
 
+class KeepHighest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="keep", tag="highest"):
+    """Of the components of at least ``min_fraction`` of the largest one's volume keep that whose centre is nearest to
+    the head, then as above: an organ below the diaphragm, and a mass further down that is taken for it.
+    """
+
+    min_fraction: Share
+    min_volume_ml: NotNegative = 0.0
+
+
 class KeepParts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="keep", tag="parts"):
     """Keep the components of at least ``min_fraction`` of the largest one's volume, then as above."""
 
@@ -49,7 +58,7 @@ class KeepAll(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
     min_volume_ml: NotNegative = 0.0
 
 
-ComponentRule = KeepLargest | KeepParts | KeepAll
+ComponentRule = KeepLargest | KeepHighest | KeepParts | KeepAll
 
 
 class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ UNUSABLE = 2
 INTERRUPTED = 130
 
 PEERS_PYTHON = Path(".cache/peers-venv/bin/python")
+MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         help="of the scores, mm; the networks score at twice their input's spacing; may be repeated",
     )  # fmt: skip
     limit.set_defaults(run=_grid_limit)
+
+    roi = commands.add_parser("roi", help="how much of each labelled organ the coarse stage's ROI holds, and its size")
+    roi.add_argument("images", type=Path, metavar="IMAGES", help="a folder of scans, or one scan")
+    roi.add_argument("references", type=Path, metavar="REFERENCES", help="a folder of label maps")
+    roi.add_argument("--models", type=Path, default=MODELS, metavar="DIR", help="default: the published ones")
+    roi.set_defaults(run=_roi)
 
     longer = commands.add_parser("lengthen", help="a long scan of a short one, to see how cost grows with length")
     longer.add_argument("scan", type=Path, metavar="CT")
@@ -180,6 +187,13 @@ def _grid_limit(options: argparse.Namespace) -> int:
     return 0
 
 
+def _roi(options: argparse.Namespace) -> int:
+    from evaluation.roi_coverage import coverage_table, measure_folder
+
+    print(coverage_table(measure_folder(options.images, options.references, options.models)))
+    return 0
+
+
 def _lengthen(options: argparse.Namespace) -> int:
     from engine.image_io import read_volume, write_volume
     from evaluation.lengthen import lengthen
@@ -241,10 +255,9 @@ def _bench(options: argparse.Namespace) -> int:
     from evaluation.system import engine_system
 
     ours = engine_system("--device cpu")
-    manifest = Path(__file__).resolve().parent.parent / "models" / "manifest.json"
     systems = [ours]
     if not options.no_peers:
-        systems += peer_systems(options.peers_python, options.to / "peers", manifest)
+        systems += peer_systems(options.peers_python, options.to / "peers", MODELS / "manifest.json")
     scans = _scans(options.scans) if options.scans else [bench_phantom(options.to / "phantom")]
     runs = compare(systems, scans, _runs(options.runs), options.to, _tell)
     page = bench_page(runs, ours.name, describe_machine())

@@ -13,6 +13,7 @@ import msgspec
 from engine.manifest import (
     ComponentRule,
     KeepAll,
+    KeepHighest,
     KeepLargest,
     KeepParts,
     Manifest,
@@ -33,9 +34,9 @@ _log = logging.getLogger(__name__)
 
 COMPONENT_RULES: dict[str, ComponentRule] = {
     **dict.fromkeys(ORGANS, KeepAll()),
-    **dict.fromkeys(
-        ("liver", "spleen", "pancreas", "right adrenal gland", "left adrenal gland", "stomach"), KeepLargest()
-    ),
+    **dict.fromkeys(("spleen", "pancreas", "right adrenal gland", "left adrenal gland", "stomach"), KeepLargest()),
+    # an ovarian mass as large as a liver is taken for one; nothing that large is above the liver
+    "liver": KeepHighest(min_fraction=0.25),
     **dict.fromkeys(("right kidney", "left kidney"), KeepParts(min_fraction=0.1)),
     # FLARE22 scores a gallbladder that is not there as 0, and patients without one are common
     "gallbladder": KeepParts(min_fraction=0.1, min_volume_ml=0.5),

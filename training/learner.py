@@ -162,8 +162,7 @@ class Learner:
         count = math.ceil(self.recipe.schedule.recalibrate_samples / (how.batch * self.processes))
         if count:
             images = (_channels_last(batch).images for batch in self.batches(source, RECALIBRATION))
-            with self.fabric.autocast():
-                norms.recalibrate(network, itertools.islice(images, count))
+            norms.recalibrate(network, itertools.islice(images, count), self.fabric.autocast)
         return network.eval()
 
     def validate(

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.components import keep_components
-from engine.manifest import KeepAll, KeepLargest, KeepParts
+from engine.manifest import KeepAll, KeepHighest, KeepLargest, KeepParts
 
 
 def _parts(*sizes: int, label: int = 1) -> npt.NDArray[np.uint8]:
@@ -27,6 +27,36 @@ def test_of_two_largest_parts_one_stays() -> None:
     labels = _parts(5, 5)
     keep_components(labels, {1: KeepLargest()}, voxel_volume_mm3=1)
     assert _sizes(labels) == [5]
+
+
+def _stacked(*sizes: int) -> npt.NDArray[np.uint8]:
+    """Rods of the given lengths, the first one nearest to the feet."""
+    labels = np.zeros((2 * len(sizes) + 1, 3, max(sizes) + 2), dtype=np.uint8)
+    for level, size in enumerate(sizes):
+        labels[2 * level + 1, 1, 1 : 1 + size] = 1
+    return labels
+
+
+def _kept(labels: npt.NDArray[np.uint8]) -> list[int]:
+    return [int(n) for n in labels.sum((1, 2))[1::2]]
+
+
+def test_of_parts_that_are_large_enough_the_one_nearest_to_the_head_stays() -> None:
+    labels = _stacked(20, 12, 4)
+    assert keep_components(labels, {1: KeepHighest(0.25)}, voxel_volume_mm3=1000) == {1: 12}
+    assert _kept(labels) == [0, 12, 0]
+
+
+def test_a_part_that_has_just_the_fraction_counts_as_large_enough() -> None:
+    labels = _stacked(20, 12, 5)
+    keep_components(labels, {1: KeepHighest(0.25)}, voxel_volume_mm3=1)
+    assert _kept(labels) == [0, 0, 5]
+
+
+def test_the_highest_part_is_dropped_too_if_little_is_left_of_the_organ() -> None:
+    labels = _stacked(20, 8)
+    assert keep_components(labels, {1: KeepHighest(0.25, min_volume_ml=9)}, voxel_volume_mm3=1000) == {1: 0}
+    assert not labels.any()
 
 
 def test_parts_below_a_tenth_of_the_largest_go_and_a_tenth_itself_stays() -> None:

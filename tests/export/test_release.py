@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.manifest import KeepAll, KeepLargest, KeepParts, Measured, load_manifest
+from engine.manifest import KeepAll, KeepHighest, KeepLargest, KeepParts, Measured, load_manifest
 from engine.organs import ORGANS
 from export.errors import ExportError
 from export.release import COMPONENT_RULES, build_release, read_measured
@@ -36,7 +36,8 @@ def test_every_organ_has_the_rule_that_the_best_systems_had_for_it() -> None:
         by_rule.setdefault(type(rule).__name__, set()).add(organ)
     assert by_rule[KeepAll.__name__] == {"aorta", "inferior vena cava", "esophagus", "duodenum"}
     assert by_rule[KeepParts.__name__] == {"right kidney", "left kidney", "gallbladder"}
-    assert len(by_rule[KeepLargest.__name__]) == 6
+    assert len(by_rule[KeepLargest.__name__]) == 5
+    assert by_rule[KeepHighest.__name__] == {"liver"}
     assert COMPONENT_RULES["gallbladder"] == KeepParts(min_fraction=0.1, min_volume_ml=0.5)
 
 

@@ -255,6 +255,32 @@ def test_a_step_in_bfloat16_computes_in_bfloat16_in_one_process_too() -> None:
     assert precisions == {torch.bfloat16}
 
 
+class SpheresInSinglePrecision(Spheres):
+    """Notes whether torch would compute in another precision while a sample is made."""
+
+    def __init__(self) -> None:
+        self.autocast: list[bool] = []
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        self.autocast.append(torch.is_autocast_enabled("cpu"))
+        return super().sample(rng)
+
+
+def test_a_network_is_recalibrated_in_bfloat16_on_samples_made_in_single_precision() -> None:
+    settings = recipe(precision="bfloat16")
+    settings = replace(settings, schedule=replace(settings.schedule, recalibrate_samples=2))
+    source = SpheresInSinglePrecision()
+    learner = Learner(settings, CPU.launch(settings), None)
+    precisions = set()
+    for module in learner.averaged.network.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.register_forward_hook(lambda _module, _inputs, output: precisions.add(output.dtype))
+    learner.ready(source)
+    assert source.autocast
+    assert not any(source.autocast)
+    assert precisions == {torch.bfloat16}
+
+
 def test_next_to_zero_is_zero_while_a_network_learns_and_not_afterwards() -> None:
     tiny = torch.tensor([1e-39, 1.0])  # the smallest normal number is 1.2e-38
     with next_to_zero_is_zero():

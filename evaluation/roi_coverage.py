@@ -1,0 +1,94 @@
+"""How much of each labelled organ the coarse stage's ROI holds, and how much larger than needed it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.cases import case_name, list_cases, output_path
+from engine.geometry import Box, Geometry, Triple, Volume, canonicalise
+from engine.image_io import read_volume
+from engine.manifest import ManifestError, load_manifest
+from engine.network import NetworkError
+from engine.organs import ORGANS
+from engine.roi import box_with_margin
+from engine.runtime import load_network, runtimes_to_try
+from engine.segment import locate
+from engine.stage import StageModel
+from evaluation.errors import EvaluationError
+
+TIGHT_MARGIN_MM: Triple = (30.0, 20.0, 20.0)
+"""(z, y, x): what the box of the labels gets before an ROI is compared with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoiCoverage:
+    """Of one case: the share of each organ's voxels inside the ROI, and the ROI's volume to the labels' own box's."""
+
+    case: str
+    held: dict[str, float]
+    volume_ratio: float
+
+
+def measure_folder(images: Path, references: Path, models: Path) -> list[RoiCoverage]:
+    """The coarse network of ``models``, on the CPU, on every scan of ``images`` that has a label map in ``references``.
+
+    Raises ``EvaluationError`` if none has or the models cannot be used, and what reading scans raises.
+    """
+    try:
+        manifest = load_manifest(models)
+        coarse = StageModel(manifest.coarse, load_network(models, manifest.coarse, runtimes_to_try("cpu", "auto")[-1]))
+    except (ManifestError, NetworkError) as error:
+        raise EvaluationError(str(error)) from error
+    pairs = [(path, output_path(path, references)) for path in list_cases(images)]
+    found = [
+        measure(case_name(path), read_volume(path), read_volume(reference), coarse, manifest.roi_margin_mm)
+        for path, reference in pairs
+        if reference.is_file()
+    ]
+    if not found:
+        raise EvaluationError(f"no scan in {images} has a label map of its name in {references}")
+    return found
+
+
+def measure(case: str, ct: Volume, labels: Volume, coarse: StageModel, roi_margin_mm: Triple) -> RoiCoverage:
+    """Of one scan and its ``labels`` (0 to 13, on its grid). Raises ``EvaluationError`` if they show no organ."""
+    scan, truth = canonicalise(ct), canonicalise(labels)
+    if truth.geometry.shape_zyx != scan.geometry.shape_zyx:
+        raise EvaluationError(f"{case}: the label map of {truth.geometry.shape_zyx} voxels is not on the scan's grid")
+    array = np.rint(truth.array).astype(np.uint8)
+    if not array.any():
+        raise EvaluationError(f"{case}: the label map shows no organ")
+    box = locate(scan, coarse, roi_margin_mm).box
+    inside = np.bincount(array[box.slices].ravel(), minlength=1 + len(ORGANS))
+    everywhere = np.bincount(array.ravel(), minlength=1 + len(ORGANS))
+    held = {
+        organ: float(inside[label] / everywhere[label])
+        for label, organ in enumerate(ORGANS, start=1)
+        if everywhere[label]
+    }
+    tight = box_with_margin(_box_of(array > 0), scan.geometry, scan.geometry, TIGHT_MARGIN_MM)
+    return RoiCoverage(case, held, _volume(box, scan.geometry) / _volume(tight, scan.geometry))
+
+
+def coverage_table(coverages: Sequence[RoiCoverage]) -> str:
+    """A Markdown table, one case a row: the organ that loses most, and the ROI's volume."""
+    lines = ["| case | least held | of organ | volume |", "|---|---|---|---|"]
+    for coverage in coverages:
+        organ, share = min(coverage.held.items(), key=lambda item: item[1])
+        whole = share == 1
+        lines.append(
+            f"| {coverage.case} | {share:.2%} | {'all alike' if whole else organ} | {coverage.volume_ratio:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _box_of(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Box:
+    where = [np.flatnonzero(mask.any(tuple(axis for axis in range(3) if axis != own))) for own in range(3)]
+    z, y, x = ((int(ends[0]), int(ends[-1]) + 1) for ends in where)
+    return Box((z[0], y[0], x[0]), (z[1], y[1], x[1]))
+
+
+def _volume(box: Box, scan: Geometry) -> float:
+    return float(np.prod(box.shape_zyx)) * scan.voxel_volume_mm3

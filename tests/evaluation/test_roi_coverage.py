@@ -1,0 +1,100 @@
+"""The ROI's coverage: whole where the coarse stage sees everything, less where organs lie outside its box."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.geometry import CANONICAL_AXES_LPS, Geometry, Volume
+from engine.image_io import write_labels, write_volume
+from engine.organs import ORGANS
+from evaluation.__main__ import FAILED, main
+from evaluation.errors import EvaluationError
+from evaluation.roi_coverage import RoiCoverage, coverage_table, measure_folder
+from tests.engine.tiny import AIR_HU, block_phantom, organ_hu, write_models
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return write_models(tmp_path / "models")
+
+
+def write_case(folder: Path, ct: Volume, labels: Volume, name: str = "A") -> None:
+    for part in ("images", "labels"):
+        (folder / part).mkdir(exist_ok=True)
+    write_volume(ct, folder / "images" / f"{name}_0000.nii.gz")
+    write_labels(labels, folder / "labels" / f"{name}.nii.gz")
+
+
+def two_livers(far_is_labelled_only: bool) -> tuple[Volume, Volume]:
+    """A block of liver, and another one far above it that the CT may not show."""
+    geometry = Geometry((60, 40, 40), (3.0, 2.0, 2.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
+    labels = np.zeros(geometry.shape_zyx, np.uint8)
+    labels[4:14, 8:28, 8:28] = 1
+    seen = labels > 0
+    labels[50:55, 8:28, 8:28] = 1
+    if not far_is_labelled_only:
+        seen = labels > 0
+    ct = np.where(seen, organ_hu(13), AIR_HU).astype(np.int16)
+    return Volume(ct, geometry), Volume(labels, geometry)
+
+
+def test_what_the_coarse_stage_sees_is_held(tmp_path: Path, models: Path) -> None:
+    write_case(tmp_path, *block_phantom())
+    (found,) = measure_folder(tmp_path / "images", tmp_path / "labels", models)
+    assert found.case == "A"
+    assert set(found.held) == set(ORGANS)
+    assert min(found.held.values()) > 0.99
+    assert 0.2 < found.volume_ratio <= 1
+
+
+def test_an_organ_outside_the_roi_is_counted_by_its_voxels(tmp_path: Path, models: Path) -> None:
+    write_case(tmp_path, *two_livers(far_is_labelled_only=True))
+    (found,) = measure_folder(tmp_path / "images", tmp_path / "labels", models)
+    # a block of ten slices is held, one of five is not
+    assert found.held == {"liver": pytest.approx(10 / 15)}
+    assert found.volume_ratio < 0.6
+
+
+def test_a_scan_without_a_label_map_is_left_out_and_none_at_all_is_an_error(tmp_path: Path, models: Path) -> None:
+    write_case(tmp_path, *block_phantom())
+    write_case(tmp_path, *block_phantom(), name="B")
+    (tmp_path / "labels" / "B.nii.gz").unlink()
+    assert [found.case for found in measure_folder(tmp_path / "images", tmp_path / "labels", models)] == ["A"]
+    (tmp_path / "labels" / "A.nii.gz").unlink()
+    with pytest.raises(EvaluationError, match=r"no scan in .* has a label map of its name"):
+        measure_folder(tmp_path / "images", tmp_path / "labels", models)
+
+
+def test_labels_on_another_grid_or_without_organs_are_refused_by_name(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ct, labels = block_phantom()
+    arguments = ["roi", str(tmp_path / "images"), str(tmp_path / "labels"), "--models", str(models)]
+    write_case(tmp_path, ct, Volume(labels.array * np.uint8(0), labels.geometry))
+    assert main(arguments) == FAILED
+    assert "A: the label map shows no organ" in capsys.readouterr().err
+    write_case(tmp_path, ct, two_livers(far_is_labelled_only=True)[1])
+    assert main(arguments) == FAILED
+    assert "A: the label map of (60, 40, 40) voxels is not on the scan's grid" in capsys.readouterr().err
+
+
+def test_the_table_names_the_organ_that_loses_most() -> None:
+    table = coverage_table(
+        [RoiCoverage("A", {"liver": 1.0, "aorta": 0.5}, 1.234), RoiCoverage("B", {"liver": 1.0}, 0.9)]
+    )
+    assert "| A | 50.00% | aorta | 1.23 |" in table
+    assert "| B | 100.00% | all alike | 0.90 |" in table
+
+
+def test_the_command_prints_the_table(tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_case(tmp_path, *block_phantom())
+    assert main(["roi", str(tmp_path / "images"), str(tmp_path / "labels"), "--models", str(models)]) == 0
+    assert "| A | 100.00% |" in capsys.readouterr().out
+
+
+def test_models_that_are_not_there_are_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_case(tmp_path, *block_phantom())
+    where = str(tmp_path / "nowhere")
+    assert main(["roi", str(tmp_path / "images"), str(tmp_path / "labels"), "--models", where]) == FAILED
+    assert capsys.readouterr().err.startswith(f"evaluation: no manifest at {where}")
