@@ -1,5 +1,6 @@
 """How much of each labelled organ the coarse stage's ROI holds, and how much larger than needed it is."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.cases import case_name, list_cases, output_path
-from engine.geometry import Box, Geometry, Triple, Volume, canonicalise
+from engine.geometry import Box, Triple, Volume, canonicalise
 from engine.image_io import read_volume
 from engine.manifest import ManifestError, load_manifest
 from engine.network import NetworkError
@@ -17,6 +18,7 @@ from engine.runtime import load_network, runtimes_to_try
 from engine.segment import locate
 from engine.stage import StageModel
 from evaluation.errors import EvaluationError
+from evaluation.surface import bounding_box
 
 TIGHT_MARGIN_MM: Triple = (30.0, 20.0, 20.0)
 """(z, y, x): what the box of the labels gets before an ROI is compared with it."""
@@ -68,8 +70,10 @@ def measure(case: str, ct: Volume, labels: Volume, coarse: StageModel, roi_margi
         for label, organ in enumerate(ORGANS, start=1)
         if everywhere[label]
     }
-    tight = box_with_margin(_box_of(array > 0), scan.geometry, scan.geometry, TIGHT_MARGIN_MM)
-    return RoiCoverage(case, held, _volume(box, scan.geometry) / _volume(tight, scan.geometry))
+    z, y, x = bounding_box(array > 0)
+    labelled = Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+    tight = box_with_margin(labelled, scan.geometry, scan.geometry, TIGHT_MARGIN_MM)
+    return RoiCoverage(case, held, math.prod(box.shape_zyx) / math.prod(tight.shape_zyx))
 
 
 def coverage_table(coverages: Sequence[RoiCoverage]) -> str:
@@ -77,18 +81,6 @@ def coverage_table(coverages: Sequence[RoiCoverage]) -> str:
     lines = ["| case | least held | of organ | volume |", "|---|---|---|---|"]
     for coverage in coverages:
         organ, share = min(coverage.held.items(), key=lambda item: item[1])
-        whole = share == 1
-        lines.append(
-            f"| {coverage.case} | {share:.2%} | {'all alike' if whole else organ} | {coverage.volume_ratio:.2f} |"
-        )
+        of_organ = "all alike" if share == 1 else organ
+        lines.append(f"| {coverage.case} | {share:.2%} | {of_organ} | {coverage.volume_ratio:.2f} |")
     return "\n".join(lines)
-
-
-def _box_of(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Box:
-    where = [np.flatnonzero(mask.any(tuple(axis for axis in range(3) if axis != own))) for own in range(3)]
-    z, y, x = ((int(ends[0]), int(ends[-1]) + 1) for ends in where)
-    return Box((z[0], y[0], x[0]), (z[1], y[1], x[1]))
-
-
-def _volume(box: Box, scan: Geometry) -> float:
-    return float(np.prod(box.shape_zyx)) * scan.voxel_volume_mm3

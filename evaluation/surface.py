@@ -22,7 +22,7 @@ def surface_dice(prediction: Mask, reference: Mask, spacing_zyx: Triple, toleran
     """
     if not prediction.any() or not reference.any():
         return float(prediction.any() == reference.any())
-    box = _bounding_box(prediction | reference)
+    box = bounding_box(prediction | reference)
     library = _library()
     with warnings.catch_warnings():
         # the library calls SciPy by names that are deprecated but still there
@@ -31,7 +31,8 @@ def surface_dice(prediction: Mask, reference: Mask, spacing_zyx: Triple, toleran
         return float(library.compute_surface_dice_at_tolerance(distances, tolerance_mm))
 
 
-def _bounding_box(mask: Mask) -> tuple[slice, slice, slice]:
+def bounding_box(mask: Mask) -> tuple[slice, slice, slice]:
+    """The smallest box, as an index, that holds all that is set in ``mask`` (z, y, x), which must not be empty."""
     slices = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
