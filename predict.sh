@@ -1,6 +1,6 @@
 #!/bin/sh
 # Label the organs in the CT scans of a folder: sh predict.sh [INPUTS] [OUTPUTS] [options]
-# The options are those of `python -m engine predict --help`.
+# The options are those of `python -m attention_dmfnet predict --help`.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -23,7 +23,7 @@ else
   python=python3
 fi
 
-# -P: a folder named `engine` where this is called from must not be taken for ours
-PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH}
+# -P: a folder named `attention_dmfnet` where this is called from must not be taken for ours
+PYTHONPATH=$here/engine${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONPATH
 exec "$python" -P -m engine predict "$inputs" "$outputs" "$@"

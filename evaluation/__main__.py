@@ -20,9 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status."""
     options = _parser().parse_args(arguments)
     # imported late, so that --help needs no image library
-    from engine.cases import InputError
-    from engine.geometry import GeometryError
-    from engine.image_io import ImageError
+    from attention_dmfnet.files.cases import InputError
+    from attention_dmfnet.files.image_io import ImageError
+    from attention_dmfnet.geometry import GeometryError
+
     from evaluation.errors import ArgumentsError, EvaluationError
 
     try:
@@ -145,9 +146,10 @@ def _phantom(options: argparse.Namespace) -> int:
 
 
 def _picture(options: argparse.Namespace) -> int:
-    from engine.cases import case_name
-    from engine.image_io import read_volume
-    from evaluation.picture import draw
+    from attention_dmfnet.files.cases import case_name
+    from attention_dmfnet.files.image_io import read_volume
+
+    from evaluation.pictures.picture import draw
 
     ct, labels = read_volume(options.ct), read_volume(options.labels)
     draw(ct, labels, options.to, options.title if options.title is not None else case_name(options.ct))
@@ -156,8 +158,8 @@ def _picture(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from evaluation.score import score_folders
-    from evaluation.score_report import write_reports
+    from evaluation.accuracy.score import score_folders
+    from evaluation.accuracy.score_report import write_reports
 
     scores = score_folders(
         options.predictions,
@@ -174,9 +176,10 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _grid_limit(options: argparse.Namespace) -> int:
-    from engine.image_io import read_volume
+    from attention_dmfnet.files.image_io import read_volume
+
     from evaluation.errors import ArgumentsError
-    from evaluation.grid_limit import grid_limit, limit_table
+    from evaluation.studies.grid_limit import grid_limit, limit_table
 
     spacings: list[tuple[float, float, float]] = [(z, y, x) for z, y, x in options.spacing]
     if not all(0 < mm < float("inf") for spacing in spacings for mm in spacing):
@@ -188,15 +191,16 @@ def _grid_limit(options: argparse.Namespace) -> int:
 
 
 def _roi(options: argparse.Namespace) -> int:
-    from evaluation.roi_coverage import coverage_table, measure_folder
+    from evaluation.studies.roi_coverage import coverage_table, measure_folder
 
     print(coverage_table(measure_folder(options.images, options.references, options.models)))
     return 0
 
 
 def _lengthen(options: argparse.Namespace) -> int:
-    from engine.image_io import read_volume, write_volume
-    from evaluation.lengthen import lengthen
+    from attention_dmfnet.files.image_io import read_volume, write_volume
+
+    from evaluation.studies.lengthen import lengthen
 
     write_volume(lengthen(read_volume(options.scan), options.slices), options.to)
     return 0
@@ -210,12 +214,13 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _efficiency(options: argparse.Namespace) -> int:
-    from engine.cases import list_cases
-    from evaluation.efficiency import measure
-    from evaluation.efficiency_report import Setting, write_reports
-    from evaluation.gpu import find_gpu
-    from evaluation.machine import describe_machine
-    from evaluation.system import command_system, image_system
+    from attention_dmfnet.files.cases import list_cases
+
+    from evaluation.cost.efficiency import measure
+    from evaluation.cost.efficiency_report import Setting, write_reports
+    from evaluation.cost.gpu import find_gpu
+    from evaluation.cost.machine import describe_machine
+    from evaluation.cost.system import command_system, image_system
 
     gpu, gpu_in_words = find_gpu(options.gpu)
     if options.image is not None:
@@ -229,12 +234,12 @@ def _efficiency(options: argparse.Namespace) -> int:
 
 
 def _latency(options: argparse.Namespace) -> int:
+    from evaluation.cost.latency import measure_latency
+    from evaluation.cost.latency_report import latency_page, waterfall
+    from evaluation.cost.machine import describe_machine
+    from evaluation.cost.system import command_system, engine_system
+    from evaluation.cost.trace import write_chrome_trace
     from evaluation.files import write_bytes, write_text
-    from evaluation.latency import measure_latency
-    from evaluation.latency_report import latency_page, waterfall
-    from evaluation.machine import describe_machine
-    from evaluation.system import command_system, engine_system
-    from evaluation.trace import write_chrome_trace
 
     system = engine_system() if options.line is None else command_system(options.line)
     latencies = measure_latency(system, _scans(options.scans), _runs(options.runs), options.to, _tell)
@@ -249,10 +254,10 @@ def _latency(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from evaluation.bench import bench_page, bench_phantom, compare, peer_systems, runs_csv
+    from evaluation.cost.bench import bench_page, bench_phantom, compare, peer_systems, runs_csv
+    from evaluation.cost.machine import describe_machine
+    from evaluation.cost.system import engine_system
     from evaluation.files import write_text
-    from evaluation.machine import describe_machine
-    from evaluation.system import engine_system
 
     ours = engine_system("--device cpu")
     systems = [ours]
@@ -272,7 +277,7 @@ def _tell(line: str) -> None:
 
 
 def _scans(paths: Sequence[Path]) -> list[Path]:
-    from engine.cases import list_cases
+    from attention_dmfnet.files.cases import list_cases
 
     return [scan for path in paths for scan in list_cases(path)]
 

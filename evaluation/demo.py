@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.cases import InputError, case_name, list_cases
-from engine.image_io import read_volume
-from evaluation.dice import dice_by_organ
+from attention_dmfnet.files.cases import InputError, case_name, list_cases
+from attention_dmfnet.files.image_io import read_volume
+
+from evaluation.accuracy.dice import dice_by_organ
+from evaluation.accuracy.same_grid import require_same_grid
 from evaluation.errors import ArgumentsError, EvaluationError
 from evaluation.phantom import write_phantom
-from evaluation.picture import draw
-from evaluation.same_grid import require_same_grid
+from evaluation.pictures.picture import draw
 
 PREDICT = Path(__file__).resolve().parent.parent / "predict.sh"
 

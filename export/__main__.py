@@ -23,9 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # the libraries tell all that they do at this level
     logging.getLogger("export").setLevel(logging.INFO)
     # imported late: --help must not wait for torch
-    from engine.cases import InputError
-    from engine.manifest import ManifestError
-    from engine.network import NetworkError
+    from attention_dmfnet.files.cases import InputError
+    from attention_dmfnet.model.manifest import ManifestError
+    from attention_dmfnet.model.network import NetworkError
+
     from training.errors import TrainingError
 
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from engine.manifest import Parity, Precision
+from attention_dmfnet.model.manifest import Parity, Precision
 
 FULL_PRECISION_LABELS_DIFFER = 1e-5
 """Of all voxels: what the order of summing in float32 leaves between two runtimes, at the borders of organs."""

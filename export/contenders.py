@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import torch
+from attention_dmfnet.cpus import available_cpus
+from attention_dmfnet.model.loading import Runtime, find_gpu, load_network
+from attention_dmfnet.model.network import Network, NetworkError, Scores, Tile
 from torch import Tensor
 
-from engine.cpus import available_cpus
-from engine.network import Network, NetworkError, Scores, Tile
-from engine.runtime import Runtime, find_gpu, load_network
-
 if TYPE_CHECKING:
-    from engine.manifest import BackendName, DeviceName, Precision, Stage, Variant
-    from training.network import AttentionDMFNet
+    from attention_dmfnet.model.manifest import BackendName, DeviceName, Precision, Stage, Variant
+
+    from training.network.attention_dmfnet import AttentionDMFNet
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Contender:
 
 
 class TorchNetwork:
-    """The network as it was trained; see ``engine.network.Network``."""
+    """The network as it was trained; see ``attention_dmfnet.model.network.Network``."""
 
     def __init__(self, network: AttentionDMFNet, stride: int) -> None:
         # as `to_onnx` exports them
@@ -90,7 +90,7 @@ def _ways(stage: Stage) -> Iterator[tuple[Variant, BackendName, DeviceName]]:
 
 
 def _native_to_openvino() -> tuple[Precision, ...]:
-    from engine.network_openvino import native_precisions
+    from attention_dmfnet.model.backend_openvino import native_precisions
 
     return native_precisions()
 

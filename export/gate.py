@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+from attention_dmfnet.model.manifest import Parity, Stage, Variant
 
-from engine.manifest import Parity, Stage, Variant
 from export.bounds import why_refused
 from export.errors import ExportError
 from export.release import Release

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
+from attention_dmfnet.files.image_io import read_volume
+from attention_dmfnet.geometry import Volume, canonicalise
+from attention_dmfnet.model.manifest import Manifest, NetworkOutput, Parity
+from attention_dmfnet.segmenter import locate, segment
+from attention_dmfnet.stage import StageModel
+from attention_dmfnet.steps.roi import Roi
 
-from engine.geometry import Volume, canonicalise
-from engine.image_io import read_volume
-from engine.manifest import Manifest, NetworkOutput, Parity
-from engine.roi import Roi
-from engine.segment import locate, segment
-from engine.stage import StageModel
-from evaluation.dice import dice_by_organ
+from evaluation.accuracy.dice import dice_by_organ
 from export.contenders import Contender
 
 if TYPE_CHECKING:
-    from engine.network import Network, Scores, Tile
+    from attention_dmfnet.model.network import Network, Scores, Tile
 
 _log = logging.getLogger(__name__)
 

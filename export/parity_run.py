@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import onnx
 import torch
+from attention_dmfnet.cpus import available_cpus
+from attention_dmfnet.files.cases import case_name, list_cases
 
-from engine.cases import case_name, list_cases
-from engine.cpus import available_cpus
-from evaluation.machine import describe_machine
+from evaluation.cost.machine import describe_machine
 from export.contenders import Contender, TorchNetwork, load_contenders, reference_in_onnxruntime
 from export.errors import ExportError
 from export.gate import Verdict, judge, pass_gate
@@ -21,11 +21,12 @@ from export.parity import Original, compare
 from export.parity_table import parity_table
 from export.publish import CARD_NAME, publish, read_release
 from export.release import Release, sha256
-from training.checkpoint import WEIGHTS, load_trained
+from training.learning.checkpoint import WEIGHTS, load_trained
 
 if TYPE_CHECKING:
-    from engine.manifest import Manifest, Stage
-    from engine.network import Network
+    from attention_dmfnet.model.manifest import Manifest, Stage
+    from attention_dmfnet.model.network import Network
+
     from export.parity import StageName
 
 _DISTRIBUTIONS = {"openvino": "openvino", "onnxruntime": "onnxruntime", "tensorrt": "tensorrt-cu13"}

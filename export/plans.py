@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from attention_dmfnet.model.manifest import Stage, Variant
 
-from engine.manifest import Stage, Variant
 from export.errors import ExportError
 from export.release import Release, sha256
 from export.tensorrt_plan import BuildOptions, BuiltPlan, build_plan
 
 if TYPE_CHECKING:
-    from engine.manifest import Precision
+    from attention_dmfnet.model.manifest import Precision
 
 _log = logging.getLogger(__name__)
 

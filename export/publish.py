@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 
 import msgspec
+from attention_dmfnet.model.manifest import MANIFEST_NAME, Manifest, ManifestError, load_manifest
+from attention_dmfnet.model.network import NetworkError, read_model_file
 
-from engine.manifest import MANIFEST_NAME, Manifest, ManifestError, load_manifest
-from engine.network import NetworkError, read_model_file
 from export.errors import ExportError
 from export.release import Release
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-
-from engine.manifest import (
+from attention_dmfnet.model.manifest import (
     ComponentRule,
     KeepAll,
     KeepHighest,
@@ -23,11 +22,12 @@ from engine.manifest import (
     Stage,
     Variant,
 )
-from engine.organs import ORGANS
+
+from evaluation.organs import ORGANS
 from export.errors import ExportError
 from export.to_onnx import INPUT, OUTPUT, HalfOrFull, to_onnx
-from training.checkpoint import WEIGHTS, load_trained
-from training.network import TILE_MULTIPLE
+from training.learning.checkpoint import WEIGHTS, load_trained
+from training.network.attention_dmfnet import TILE_MULTIPLE
 from training.recipe import ROI_MARGIN_MM
 
 _log = logging.getLogger(__name__)

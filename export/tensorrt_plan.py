@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.cuda_driver import Cuda
-from engine.manifest import Plan, Stage
-from engine.network import NetworkError, check_contract
+from attention_dmfnet.model.cuda_driver import Cuda
+from attention_dmfnet.model.manifest import Plan, Stage
+from attention_dmfnet.model.network import NetworkError, check_contract
+
 from export.errors import ExportError
 
 if TYPE_CHECKING:
-    from engine.geometry import Index
+    from attention_dmfnet.geometry import Index
 
 Compatibility = Literal["none", "same_compute_capability", "ampere_plus"]
 _MB = 1 << 20

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.tidy import tidy
-from training.network import TILE_MULTIPLE, AttentionDMFNet, use_cpu_kernels
+from training.network.attention_dmfnet import TILE_MULTIPLE, AttentionDMFNet, use_cpu_kernels
 
 if TYPE_CHECKING:
-    from engine.geometry import Index
+    from attention_dmfnet.geometry import Index
 
 INPUT, OUTPUT = "image", "scores"
 OPSET = 20

@@ -14,15 +14,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from engine.organs import ORGANS
+from evaluation.organs import ORGANS
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
-    "export": {"training", "evaluation", "engine"},
-    "training": {"evaluation", "engine"},
-    "evaluation": {"engine"},
-    "cluster": {"engine"},
-    "engine": set[str](),
+    "export": {"training", "evaluation", "attention_dmfnet"},
+    "training": {"evaluation", "attention_dmfnet"},
+    "evaluation": {"attention_dmfnet"},
+    "cluster": {"attention_dmfnet"},
+    "attention_dmfnet": set[str](),
 }
 """For each package, the ones that it may import."""
 
@@ -31,11 +31,17 @@ EXTRAS = {
     "training": {"training"},
     "evaluation": {"report", "evaluation"},
     "cluster": {"cluster"},
-    "engine": {"cpu", "cuda", "tensorrt"},
+    "attention_dmfnet": {"cpu", "cuda", "tensorrt"},
 }
 """For each package, the extras that bring what it imports beyond the requirements of all."""
 
-PACKAGES = [name for name in LAYERS if (ROOT / name / "__init__.py").exists()]
+
+def folder_of(package: str) -> Path:
+    """The runtime alone is a package that people import by its own name: it lies in a folder of its own."""
+    return ROOT / "engine" / package if package == "attention_dmfnet" else ROOT / package
+
+
+PACKAGES = [name for name in LAYERS if (folder_of(name) / "__init__.py").exists()]
 
 
 def pyproject() -> dict[str, Any]:
@@ -58,7 +64,7 @@ def pinned_versions() -> dict[str, Version]:
 
 def imports_of(package: str) -> Iterator[tuple[Path, str]]:
     """Each import statement anywhere in ``package``, those inside functions too, by the top-level name it asks for."""
-    for path in (ROOT / package).rglob("*.py"):
+    for path in folder_of(package).rglob("*.py"):
         if "peers" in path.parts:  # scripts for the peers' own environment, which read our packages by path
             continue
         for node in ast.walk(ast.parse(path.read_text())):
@@ -82,7 +88,7 @@ def test_the_import_linter_guards_every_package_that_is_there() -> None:
 
 
 def test_image_io_alone_knows_simpleitk() -> None:
-    assert {path.name for path, name in imports_of("engine") if name == "SimpleITK"} == {"image_io.py"}
+    assert {path.name for path, name in imports_of("attention_dmfnet") if name == "SimpleITK"} == {"image_io.py"}
 
 
 def test_the_engine_itself_needs_five_packages() -> None:

@@ -16,14 +16,18 @@ DONE, FAILED = 0, 1
 _SIGNALLED = 128
 
 _COMMANDS = {
-    "prepare": ("training.prepare", "prepare", "check folders of scans and make a data set of them"),
-    "synthesize": ("training.synthesize", "synthesize", "complete anatomy maps to bodies that CT is painted from"),
-    "fit": ("training.fit_command", "fit_command", "train a stage by a recipe"),
-    "pseudo-label": ("training.pseudo_label", "pseudo_label", "label unlabelled scans with trained teachers"),
-    "ablation": ("training.ablation", "ablation", "teacher only against students with each robust loss"),
-    "step-time": ("training.step_time", "step_time", "what the parts of a training step cost on this CPU"),
-    "curve": ("training.curve", "curve", "draw the loss of several runs and the scores reached on the way"),
-    "card": ("training.card", "card", "the paper's protocol table for a run"),
+    "prepare": ("training.data.prepare", "prepare", "check folders of scans and make a data set of them"),
+    "synthesize": (
+        "training.painting.synthesize",
+        "synthesize",
+        "complete anatomy maps to bodies that CT is painted from",
+    ),
+    "fit": ("training.learning.fit_command", "fit_command", "train a stage by a recipe"),
+    "pseudo-label": ("training.pseudo.label", "pseudo_label", "label unlabelled scans with trained teachers"),
+    "ablation": ("training.reports.ablation", "ablation", "teacher only against students with each robust loss"),
+    "step-time": ("training.reports.step_time", "step_time", "what the parts of a training step cost on this CPU"),
+    "curve": ("training.reports.curve", "curve", "draw the loss of several runs and the scores reached on the way"),
+    "card": ("training.reports.card", "card", "the paper's protocol table for a run"),
 }
 """By command: the module that knows its arguments and its function, imported when it is asked for, and its help."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.picture import COLOURS
-from training.source import Hu, Labels
+from evaluation.pictures.picture import COLOURS
+from training.learning.source import Hu, Labels
 
 Rgb = npt.NDArray[np.uint8]
 """(row, column, 3)."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from training.errors import TrainingError
-from training.network import TILE_MULTIPLE
+from training.network.attention_dmfnet import TILE_MULTIPLE
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 STAGES = ("coarse", "fine")
@@ -41,7 +41,7 @@ class RecipeError(TrainingError):
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The arguments of :class:`training.network.AttentionDMFNet`."""
+    """The arguments of :class:`training.network.attention_dmfnet.AttentionDMFNet`."""
 
     classes: Annotated[int, msgspec.Meta(ge=2, le=255)]
     stem: AtLeastOne = 32

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from engine.geometry import Triple
-from engine.organs import ORGANS
+from attention_dmfnet.geometry import Triple
+
+from evaluation.organs import ORGANS
 from evaluation.phantom.patient import Patient
 from evaluation.phantom.shapes import Canvas, Field, Knot, Region
 

@@ -1,8 +1,8 @@
 """The kidneys: beans beside the spine, open to the front and the middle, with their vessels."""
 
 import numpy as np
+from attention_dmfnet.geometry import Triple
 
-from engine.geometry import Triple
 from evaluation.phantom.coat import lay
 from evaluation.phantom.patient import Patient
 from evaluation.phantom.shapes import Canvas, Field, Knot, Waves, ellipsoid, paint_tube, smooth_max, smooth_min, turned

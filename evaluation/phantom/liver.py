@@ -1,8 +1,8 @@
 """The liver: a wedge under the right dome of the diaphragm, with its vessels and the cleft of the round ligament."""
 
 import numpy as np
+from attention_dmfnet.geometry import Triple
 
-from engine.geometry import Triple
 from evaluation.phantom.coat import LABEL, lay
 from evaluation.phantom.kidneys import kidney_bed
 from evaluation.phantom.patient import Patient

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from attention_dmfnet.geometry import Triple
 
-from engine.geometry import Triple
 from evaluation.phantom.shapes import Field, Waves, stream
 
 PORTAL_VENOUS_HU = {

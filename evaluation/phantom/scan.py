@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from attention_dmfnet.files.image_io import write_labels, write_volume
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume, reorient_like
 
-from engine.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume, reorient_like
-from engine.image_io import write_labels, write_volume
 from evaluation.phantom.body import paint_body
 from evaluation.phantom.bowel import paint_bowel
 from evaluation.phantom.organs import paint_organs

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-from engine.geometry import Triple
+from attention_dmfnet.geometry import Triple
 
 Field = npt.NDArray[np.float32]
 """(z, y, x) one number per voxel; for a solid, mm outside (> 0) or inside (< 0) of its surface."""

@@ -3,8 +3,8 @@
 import itertools
 
 import numpy as np
+from attention_dmfnet.geometry import Triple
 
-from engine.geometry import Triple
 from evaluation.phantom.patient import Patient
 from evaluation.phantom.shapes import (
     Canvas,

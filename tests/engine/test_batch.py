@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet import folder as batch
+from attention_dmfnet.files.image_io import ImageError, read_volume, write_labels, write_volume
+from attention_dmfnet.folder import ReadAhead, predict
+from attention_dmfnet.geometry import Volume
+from attention_dmfnet.model.loading import start_loading
+from attention_dmfnet.model.manifest import Manifest, load_manifest
+from attention_dmfnet.model.network import NetworkError
+from attention_dmfnet.report import CaseReport
+from attention_dmfnet.segmenter import Scored, Segmentation, label, score
+from attention_dmfnet.stage import StageModel
 
-from engine import batch
-from engine.batch import ReadAhead, predict
-from engine.geometry import Volume
-from engine.image_io import ImageError, read_volume, write_labels, write_volume
-from engine.manifest import Manifest, load_manifest
-from engine.network import NetworkError
-from engine.report import CaseReport
-from engine.runtime import start_loading
-from engine.segment import Scored, Segmentation, label, score
-from engine.stage import StageModel
 from tests.engine.tiny import block_phantom
 
 

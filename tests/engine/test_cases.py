@@ -1,8 +1,7 @@
 from pathlib import Path
 
 import pytest
-
-from engine.cases import InputError, case_name, list_cases, output_path
+from attention_dmfnet.files.cases import InputError, case_name, list_cases, output_path
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 import numpy as np
 import numpy.typing as npt
-
-from engine.components import keep_components
-from engine.manifest import KeepAll, KeepHighest, KeepLargest, KeepParts
+from attention_dmfnet.model.manifest import KeepAll, KeepHighest, KeepLargest, KeepParts
+from attention_dmfnet.steps.components import keep_components
 
 
 def _parts(*sizes: int, label: int = 1) -> npt.NDArray[np.uint8]:

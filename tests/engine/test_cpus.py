@@ -2,8 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-
-from engine.cpus import available_cpus
+from attention_dmfnet.cpus import available_cpus
 
 
 @pytest.fixture(autouse=True)

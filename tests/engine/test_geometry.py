@@ -3,10 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from engine.geometry import (
+from attention_dmfnet.geometry import (
     CANONICAL_AXES_LPS,
     Axes,
     Box,
@@ -18,6 +15,8 @@ from engine.geometry import (
     canonicalise,
     reorient_like,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 UPRIGHT = Geometry((4, 5, 6), (3.0, 1.5, 1.0), (10.0, 20.0, 30.0), CANONICAL_AXES_LPS)
 

@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import SimpleITK
-
-from engine import image_io
-from engine.geometry import CANONICAL_AXES_LPS, Geometry, Volume
-from engine.image_io import ImageError, read_volume, write_labels, write_volume
+from attention_dmfnet.files import image_io
+from attention_dmfnet.files.image_io import ImageError, read_volume, write_labels, write_volume
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
 sitk: Any = SimpleITK
 

@@ -21,7 +21,7 @@ def blocked_imports() -> str:
 
 def test_every_module_of_the_engine_imports_without_training_and_export_libraries(blocked_imports: str) -> None:
     modules = [module.removesuffix(".__init__") for module in MODULES]
-    assert "engine.segment" in modules
+    assert "attention_dmfnet.segmenter" in modules
     loads = "\n".join(f"import {module}" for module in modules)
     result = _python(blocked_imports + loads)
     assert result.returncode == 0, result.stderr
@@ -33,19 +33,20 @@ def test_the_block_itself_works(blocked_imports: str) -> None:
 
 
 def test_a_whole_case_is_labelled_without_them(blocked_imports: str, models: Path, tmp_path: Path) -> None:
-    from engine.image_io import write_volume
+    from attention_dmfnet.files.image_io import write_volume
+
     from tests.engine.tiny import block_phantom
 
     write_volume(block_phantom()[0], tmp_path / "a.nii.gz")
     arguments = ["predict", str(tmp_path / "a.nii.gz"), str(tmp_path / "out"), "--models", str(models)]
-    result = _python(f"{blocked_imports}from engine.__main__ import main\nsys.exit(main({arguments}))")
+    result = _python(f"{blocked_imports}from attention_dmfnet.__main__ import main\nsys.exit(main({arguments}))")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out" / "a.nii.gz").exists()
 
 
 def test_help_answers_without_loading_anything_heavy() -> None:
     program = (
-        "import sys\nfrom engine.__main__ import main\n"
+        "import sys\nfrom attention_dmfnet.__main__ import main\n"
         "try: main(['predict', '--help'])\nexcept SystemExit: pass\n"
         "print([m for m in ('numpy', 'SimpleITK', 'cc3d', 'openvino', 'onnxruntime') if m in sys.modules])"
     )

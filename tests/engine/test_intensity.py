@@ -1,6 +1,5 @@
 import numpy as np
-
-from engine.intensity import normalise
+from attention_dmfnet.steps.intensity import normalise
 
 
 def test_intensities_are_clipped_then_centred_and_scaled() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK
+from attention_dmfnet.__main__ import DONE, SOME_FAILED, UNUSABLE, main
+from attention_dmfnet.files.image_io import read_volume, write_volume
+from attention_dmfnet.geometry import Volume
 
-from engine.__main__ import DONE, SOME_FAILED, UNUSABLE, main
-from engine.geometry import Volume
-from engine.image_io import read_volume, write_volume
 from tests.engine.tiny import block_phantom, write_models
 
 sitk: Any = SimpleITK
@@ -115,7 +115,7 @@ def test_what_is_there_already_is_kept_and_said_unless_overwritten(
 def test_the_cpu_is_told_in_one_line_with_its_reason(
     inputs: Path, tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.runtime.find_gpu", lambda: False)
+    monkeypatch.setattr("attention_dmfnet.model.loading.find_gpu", lambda: False)
     _predict(inputs, tmp_path / "out", models)
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -202,7 +202,7 @@ def test_a_run_that_is_told_to_stop_leaves_only_whole_files(tmp_path: Path, mode
     ct, _ = block_phantom((60, 120, 140))
     for number in range(60):
         os.link(_large(ct, tmp_path), tmp_path / "in" / f"case{number:02}.nii.gz")
-    command = [sys.executable, "-m", "engine", "predict", str(tmp_path / "in"), str(tmp_path / "out")]
+    command = [sys.executable, "-m", "attention_dmfnet", "predict", str(tmp_path / "in"), str(tmp_path / "out")]
     with subprocess.Popen(
         [*command, "--models", str(models)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
@@ -224,7 +224,16 @@ def test_a_process_that_leaves_at_once_has_written_and_said_everything(
 ) -> None:
     if broken:
         (inputs / "broken.nii.gz").write_bytes(b"not a scan")
-    command = [sys.executable, "-m", "engine", "predict", str(inputs), str(tmp_path / "out"), "--models", str(models)]
+    command = [
+        sys.executable,
+        "-m",
+        "attention_dmfnet",
+        "predict",
+        str(inputs),
+        str(tmp_path / "out"),
+        "--models",
+        str(models),
+    ]
     run = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == (SOME_FAILED if broken else DONE)
     assert [json.loads(line)["case"] for line in run.stdout.splitlines()] == ["a", "broken"][: 1 + broken]

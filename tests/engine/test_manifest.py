@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from attention_dmfnet.model.manifest import KeepAll, KeepLargest, KeepParts, Manifest, ManifestError, load_manifest
 
-from engine.manifest import KeepAll, KeepLargest, KeepParts, Manifest, ManifestError, load_manifest
 from tests.engine.tiny import manifest_json
 
 

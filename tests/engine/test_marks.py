@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from engine.marks import STARTED, Step, TraceError, recording, seconds_by_step, step, tracing
+from attention_dmfnet.marks import STARTED, Step, TraceError, recording, seconds_by_step, step, tracing
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from attention_dmfnet.geometry import Index
+from attention_dmfnet.model import backend_onnxruntime, backend_openvino
+from attention_dmfnet.model.backend_onnxruntime import OnnxRuntimeNetwork
+from attention_dmfnet.model.backend_openvino import OpenVinoNetwork
+from attention_dmfnet.model.manifest import Stage, Variant
+from attention_dmfnet.model.network import Network, NetworkError, check_contract, read_model_file
 
-from engine import network_onnxruntime, network_openvino
-from engine.geometry import Index
-from engine.manifest import Stage, Variant
-from engine.network import Network, NetworkError, check_contract, read_model_file
-from engine.network_onnxruntime import OnnxRuntimeNetwork
-from engine.network_openvino import OpenVinoNetwork
 from tests.engine.tiny import nearest_class_onnx, small_cnn_onnx, stage
 
 TILE = (8, 16, 16)
@@ -160,14 +160,14 @@ def test_half_precision_is_computed_where_it_is_asked_for() -> None:
 
 
 def test_every_cpu_computes_in_single_precision_and_half_is_native_to_the_gpu_alone() -> None:
-    assert "float32" in network_openvino.native_precisions()
-    assert network_onnxruntime.native_precisions("cpu") == ("float32",)
-    assert "float16" in network_onnxruntime.native_precisions("cuda")
+    assert "float32" in backend_openvino.native_precisions()
+    assert backend_onnxruntime.native_precisions("cpu") == ("float32",)
+    assert "float16" in backend_onnxruntime.native_precisions("cuda")
 
 
 def test_openvino_sends_no_notes_about_its_use() -> None:
     """Its model converter, imported for no reason of ours, would fork this process and call home."""
-    code = "import sys, engine.network_openvino; print([name for name in sys.modules if 'telemetry' in name])"
+    code = "import sys, attention_dmfnet.model.backend_openvino; print([name for name in sys.modules if 'telemetry' in name])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -186,7 +186,7 @@ def test_of_fitted_tiles_every_shape_is_scored_as_by_a_network_of_that_shape(bac
 def test_fitted_tiles_need_none_of_openvinos_private_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino._offline_transformations", None)
     # a second copy of the module: the first, which other tests hold, stays as it is
-    spec = importlib.util.find_spec("engine.network_openvino")
+    spec = importlib.util.find_spec("attention_dmfnet.model.backend_openvino")
     assert spec is not None
     assert spec.loader is not None
     copy = importlib.util.module_from_spec(spec)

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from attention_dmfnet.model.backend_tensorrt import TensorRtNetwork
+from attention_dmfnet.model.cuda_driver import Cuda
+from attention_dmfnet.model.manifest import Plan
+from attention_dmfnet.model.network import NetworkError
 
-from engine.cuda_driver import Cuda
-from engine.manifest import Plan
-from engine.network import NetworkError
-from engine.network_tensorrt import TensorRtNetwork
 from tests.engine.fake_cuda import FakeContext, FakeDriver, FakeEngine, FakeTensorRt
 from tests.engine.tiny import stage
 
@@ -142,7 +142,7 @@ def test_without_a_gpu_tensorrt_is_never_touched(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tensorrt, "Runtime", lambda logger: pytest.fail("TensorRT would have crashed here"))
     with pytest.raises(NetworkError, match="shows no GPU"):
         _load(FakeDriver(gpus=0), tensorrt)
-    monkeypatch.setattr("engine.cuda_driver._LIBRARY", "libcuda-that-is-not-here.so")
+    monkeypatch.setattr("attention_dmfnet.model.cuda_driver._LIBRARY", "libcuda-that-is-not-here.so")
     with pytest.raises(NetworkError, match="no NVIDIA driver here"):
         TensorRtNetwork(b"double", "fine.plan", stage(classes=3, tile_zyx=TILE), PLAN, 100, tensorrt)
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-
-from engine.nifti_voxels import DamagedFileError, read_nifti_voxels
+from attention_dmfnet.files.nifti_voxels import DamagedFileError, read_nifti_voxels
 
 NOISE = np.random.default_rng(0).integers(-1000, 1000, (30, 40, 50)).astype(np.int16)
 GAP_BYTES = 4
@@ -16,7 +15,7 @@ GAP_BYTES = 4
 @pytest.fixture(autouse=True, params=["zlib", "isal.isal_zlib"])
 def unpacker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to unpack refuse the same files."""
-    monkeypatch.setattr("engine.nifti_voxels._deflate", pytest.importorskip(request.param))
+    monkeypatch.setattr("attention_dmfnet.files.nifti_voxels._deflate", pytest.importorskip(request.param))
 
 
 def _nifti(array: npt.NDArray[Any], code: int, order: str = "<", dims: tuple[int, ...] | None = None) -> bytes:

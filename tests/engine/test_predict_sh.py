@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from attention_dmfnet.files.image_io import write_volume
 
-from engine.image_io import write_volume
 from tests.engine.tiny import block_phantom
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,6 @@
 import io
 
-from engine.progress import Progress
+from attention_dmfnet.cli.progress import Progress
 
 
 class Terminal(io.StringIO):

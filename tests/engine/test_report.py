@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from engine.report import CaseReport, as_json, as_line, skipped
+from attention_dmfnet.report import CaseReport, as_json, as_line, skipped
 
 DONE = CaseReport(
     "Case_1",

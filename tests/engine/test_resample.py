@@ -1,11 +1,19 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from attention_dmfnet.geometry import (
+    CANONICAL_AXES_LPS,
+    Box,
+    Geometry,
+    GeometryError,
+    Index,
+    Triple,
+    Volume,
+    canonicalise,
+)
+from attention_dmfnet.steps.resample import linear_weights, resample_linear, resample_nearest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from engine.geometry import CANONICAL_AXES_LPS, Box, Geometry, GeometryError, Index, Triple, Volume, canonicalise
-from engine.resample import linear_weights, resample_linear, resample_nearest
 
 
 def _grid(shape: Index, spacing: Triple = (1.0, 1.0, 1.0), origin: Triple = (0.0, 0.0, 0.0)) -> Geometry:

@@ -1,13 +1,12 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, GeometryError, Index, Triple
+from attention_dmfnet.model.network import Scores
+from attention_dmfnet.steps.restore import restore_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-
-from engine.geometry import CANONICAL_AXES_LPS, Box, Geometry, GeometryError, Index, Triple
-from engine.network import Scores
-from engine.restore import restore_labels
 
 TIE = 1e-4
 """Scores that differ by less may come out in either order: float32 rounds them at different steps."""

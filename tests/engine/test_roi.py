@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, Index, Triple
+from attention_dmfnet.steps.roi import box_with_margin, find_roi, largest_component_box, working_grid
 from hypothesis import given
 from hypothesis import strategies as st
-
-from engine.geometry import CANONICAL_AXES_LPS, Box, Geometry, Index, Triple
-from engine.roi import box_with_margin, find_roi, largest_component_box, working_grid
 
 
 def _grid(shape: Index, spacing: Triple) -> Geometry:

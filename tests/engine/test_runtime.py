@@ -3,11 +3,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.model import loading as runtime
+from attention_dmfnet.model.loading import (
+    Backend,
+    Device,
+    Runtime,
+    choose_for,
+    find_gpu,
+    runtimes_to_try,
+    start_loading,
+)
+from attention_dmfnet.model.manifest import load_manifest
+from attention_dmfnet.model.network import NetworkError
 
-from engine import runtime
-from engine.manifest import load_manifest
-from engine.network import NetworkError
-from engine.runtime import Backend, Device, Runtime, choose_for, find_gpu, runtimes_to_try, start_loading
 from tests.engine.tiny import with_plans, write_models
 
 
@@ -145,7 +153,7 @@ def test_a_swapped_fine_network_is_refused_when_it_is_wanted(tmp_path: Path) -> 
 
 
 def test_the_precision_that_is_asked_for_is_used_and_told(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.network_openvino.native_precisions", lambda: ("float32", "bfloat16"))
+    monkeypatch.setattr("attention_dmfnet.model.backend_openvino.native_precisions", lambda: ("float32", "bfloat16"))
     manifest = load_manifest(models)
     networks = start_loading(models, manifest, "cpu", "openvino", "float32")
     assert networks.runtime.result().computes == ("float32", "float32")
@@ -164,7 +172,7 @@ def test_a_plan_that_cannot_run_here_is_replaced_by_the_onnx_model_with_the_reas
     models = write_models(tmp_path)
     # `/dev` shows a GPU, and its driver's library is missing: as in a container without NVIDIA's toolkit
     monkeypatch.setattr(runtime, "find_gpu", lambda: True)
-    monkeypatch.setattr("engine.cuda_driver._LIBRARY", "libcuda-that-is-not-here.so")
+    monkeypatch.setattr("attention_dmfnet.model.cuda_driver._LIBRARY", "libcuda-that-is-not-here.so")
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     manifest = with_plans(models)
     networks = start_loading(models, manifest, "auto", "auto")

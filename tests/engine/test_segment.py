@@ -3,15 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.geometry import Box, Geometry, Index, Triple, Volume, canonicalise
+from attention_dmfnet.marks import recording
+from attention_dmfnet.model.loading import Runtime, load_network
+from attention_dmfnet.model.manifest import Manifest, load_manifest
+from attention_dmfnet.model.network import Scores, Tile
+from attention_dmfnet.segmenter import Segmentation, locate, segment
+from attention_dmfnet.stage import StageModel
 
-from engine.geometry import Box, Geometry, Index, Triple, Volume, canonicalise
-from engine.manifest import Manifest, load_manifest
-from engine.marks import recording
-from engine.network import Scores, Tile
-from engine.organs import ORGANS
-from engine.runtime import Runtime, load_network
-from engine.segment import Segmentation, locate, segment
-from engine.stage import StageModel
+from evaluation.organs import ORGANS
 from tests.engine.tiny import AIR_HU, block_phantom, organ_hu, write_models
 
 

@@ -1,9 +1,9 @@
 import msgspec
 import numpy as np
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, Volume
+from attention_dmfnet.model.network import Scores, Tile
+from attention_dmfnet.stage import StageModel
 
-from engine.geometry import CANONICAL_AXES_LPS, Box, Geometry, Volume
-from engine.network import Scores, Tile
-from engine.stage import StageModel
 from tests.engine.tiny import WINDOW_HU, stage
 
 

@@ -2,12 +2,11 @@ import itertools
 
 import numpy as np
 import pytest
+from attention_dmfnet.geometry import Index
+from attention_dmfnet.model.network import Scores, Tile
+from attention_dmfnet.steps.tiles import MOST_VOXELS, fitted_tile, score_in_tiles, tile_starts, tile_weights
 from hypothesis import given
 from hypothesis import strategies as st
-
-from engine.geometry import Index
-from engine.network import Scores, Tile
-from engine.tiles import MOST_VOXELS, fitted_tile, score_in_tiles, tile_starts, tile_weights
 
 sizes = st.integers(1, 200)
 tile_sides = st.integers(2, 64)

@@ -1,9 +1,9 @@
 import msgspec
 import pytest
+from attention_dmfnet.model.manifest import BackendName, DeviceName, Parity, Plan, Precision, Stage, Variant
+from attention_dmfnet.model.network import NetworkError
+from attention_dmfnet.model.variants import choose_variant
 
-from engine.manifest import BackendName, DeviceName, Parity, Plan, Precision, Stage, Variant
-from engine.network import NetworkError
-from engine.variants import choose_variant
 from tests.engine.tiny import stage
 
 ALL: tuple[Precision, ...] = ("float32", "bfloat16", "float16", "int8")

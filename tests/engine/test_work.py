@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
+from attention_dmfnet.model.loading import Runtime, load_network
+from attention_dmfnet.model.manifest import load_manifest
+from attention_dmfnet.model.network import Network, Scores, Tile
+from attention_dmfnet.segmenter import segment
+from attention_dmfnet.stage import StageModel
 
-from engine.image_io import read_volume, write_labels, write_volume
-from engine.manifest import load_manifest
-from engine.network import Network, Scores, Tile
-from engine.runtime import Runtime, load_network
-from engine.segment import segment
-from engine.stage import StageModel
 from tests.engine.tiny import block_phantom, write_models
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnx
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume
+from attention_dmfnet.model.manifest import Manifest, Plan, Stage, Variant, load_manifest
 from onnx import TensorProto, helper
 
-from engine.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume
-from engine.manifest import Manifest, Plan, Stage, Variant, load_manifest
-from engine.organs import ORGANS
+from evaluation.organs import ORGANS
 
 WINDOW_HU = (-200.0, 600.0)
 AIR_HU = -200

@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from evaluation.cold_start import CaseRun
-from evaluation.process_tree import TreeCost
-from evaluation.sampler import Sample
-from evaluation.system import System
-from evaluation.trace import Trace
+from evaluation.cost.cold_start import CaseRun
+from evaluation.cost.process_tree import TreeCost
+from evaluation.cost.sampler import Sample
+from evaluation.cost.system import System
+from evaluation.cost.trace import Trace
 
 # `label()` writes what every system has to leave: a file for each scan
 _PREAMBLE = """

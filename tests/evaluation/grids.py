@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-
-from engine.geometry import CANONICAL_AXES_LPS, Geometry, Triple, Volume
-from engine.image_io import write_volume
+from attention_dmfnet.files.image_io import write_volume
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Triple, Volume
 
 
 def labels_of(array: npt.ArrayLike, spacing_zyx: Triple = (1, 1, 1)) -> Volume:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.bench import (
+from evaluation.cost.bench import (
     MONAI,
     NNUNET,
     PEERS,
@@ -16,7 +16,7 @@ from evaluation.bench import (
     peer_systems,
     runs_csv,
 )
-from evaluation.cold_start import CaseRun
+from evaluation.cost.cold_start import CaseRun
 from evaluation.errors import ArgumentsError, EvaluationError
 from tests.evaluation.fakes import fake_scan, fake_system, run_of, sample, tree_of
 

@@ -3,11 +3,11 @@ import stat
 from pathlib import Path
 
 import pytest
+from attention_dmfnet.marks import STARTED, TRACE_VARIABLE
 
-from engine.marks import STARTED, TRACE_VARIABLE
-from evaluation.cold_start import cold_start
+from evaluation.cost.cold_start import cold_start
+from evaluation.cost.system import System, image_system
 from evaluation.errors import EvaluationError
-from evaluation.system import System, image_system
 from tests.evaluation.fakes import fake_scan, fake_system
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.control_group import ContainerGroup
+from evaluation.cost.control_group import ContainerGroup
 
 ID = "4f5e0c"
 

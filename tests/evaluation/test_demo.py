@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.files.image_io import write_volume
+from attention_dmfnet.geometry import Volume
 from PIL import Image
 
-from engine.geometry import Volume
-from engine.image_io import write_volume
 from evaluation import demo
 from evaluation.demo import run_demo
 from evaluation.errors import ArgumentsError, EvaluationError

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from engine.organs import ORGANS
-from evaluation.dice import dice, dice_by_organ
+from evaluation.accuracy.dice import dice, dice_by_organ
+from evaluation.organs import ORGANS
 
 
 def test_dice_is_twice_the_overlap_over_both_sizes() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.efficiency import (
+from evaluation.cost.efficiency import (
     area,
     cpu_percent,
     honest_cost,
@@ -14,7 +14,7 @@ from evaluation.efficiency import (
     official_costs,
     official_cpu_percent,
 )
-from evaluation.efficiency_report import Setting, honest_csv, official_csv, write_reports
+from evaluation.cost.efficiency_report import Setting, honest_csv, official_csv, write_reports
 from tests.evaluation.fakes import fake_scan, fake_system, run_of, sample, tree_of
 
 SETTING = Setting("A title", "a command", "a machine", "no GPU")

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from evaluation.flare22 import (
+from evaluation.accuracy.flare22 import (
     LABELLED_SLICES_ONLY,
     ORGAN_CODES,
     PLAIN,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from evaluation.gpu import NoGpuError, NvidiaGpu
-from evaluation.sampler import Sampler
+from evaluation.cost.gpu import NoGpuError, NvidiaGpu
+from evaluation.cost.sampler import Sampler
 
 
 class FakeNvml:

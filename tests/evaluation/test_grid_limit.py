@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.files.image_io import write_labels
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
-from engine.geometry import CANONICAL_AXES_LPS, Geometry, Volume
-from engine.image_io import write_labels
 from evaluation.__main__ import UNUSABLE, main
-from evaluation.grid_limit import grid_limit
+from evaluation.studies.grid_limit import grid_limit
 
 LABELS = Geometry((24, 40, 40), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
 

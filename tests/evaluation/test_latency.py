@@ -1,14 +1,14 @@
 from pathlib import Path
 
 import pytest
+from attention_dmfnet.files.image_io import write_volume
+from attention_dmfnet.marks import STARTED, TRACE_VARIABLE, Step
 
-from engine.image_io import write_volume
-from engine.marks import STARTED, TRACE_VARIABLE, Step
+from evaluation.cost.latency import Latency, measure_latency, warm_steps
+from evaluation.cost.latency_report import latency_page, waterfall
+from evaluation.cost.system import System, engine_system
+from evaluation.cost.trace import Trace
 from evaluation.errors import EvaluationError
-from evaluation.latency import Latency, measure_latency, warm_steps
-from evaluation.latency_report import latency_page, waterfall
-from evaluation.system import System, engine_system
-from evaluation.trace import Trace
 from tests.engine.tiny import block_phantom, write_models
 from tests.evaluation.fakes import fake_scan, fake_system, run_of, sample, tree_of
 

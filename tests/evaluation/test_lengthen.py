@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.files.image_io import read_volume, write_volume
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
-from engine.geometry import CANONICAL_AXES_LPS, Geometry, Volume
-from engine.image_io import read_volume, write_volume
 from evaluation.__main__ import UNUSABLE, main
 
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from evaluation.machine import describe_machine
+from evaluation.cost.machine import describe_machine
 from tests.evaluation.test_gpu import FakeNvml
 
 
@@ -14,7 +14,7 @@ def test_the_cpu_is_named_by_its_model(tmp_path: Path) -> None:
 
 
 def test_the_gpu_is_named_where_there_is_one() -> None:
-    from evaluation.gpu import NvidiaGpu
+    from evaluation.cost.gpu import NvidiaGpu
 
     assert "Quadro RTX 5000" in describe_machine(NvidiaGpu(0, FakeNvml()))
 

@@ -80,6 +80,6 @@ def test_help_loads_no_image_library() -> None:
 def test_the_demonstration_needs_only_the_engine_and_pillow() -> None:
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({BLOCKED_FOR_THE_DEMO}));"
-        "import evaluation.demo, evaluation.phantom, evaluation.picture, evaluation.dice"
+        "import evaluation.demo, evaluation.phantom, evaluation.pictures.picture, evaluation.accuracy.dice"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

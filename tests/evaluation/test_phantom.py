@@ -6,10 +6,10 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 import pytest
+from attention_dmfnet.files.image_io import read_volume
+from attention_dmfnet.geometry import Axes, Box, Geometry, Triple, Volume, reorient_like
 
-from engine.geometry import Axes, Box, Geometry, Triple, Volume, reorient_like
-from engine.image_io import read_volume
-from engine.organs import ORGANS
+from evaluation.organs import ORGANS
 from evaluation.phantom import make_phantom, phantom_geometry, write_phantom
 
 SMALL = phantom_geometry((66, 112, 128), (5, 3.2, 3.2))

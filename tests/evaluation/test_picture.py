@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from attention_dmfnet.geometry import Volume, reorient_like
 from PIL import Image
 
-from engine.geometry import Volume, reorient_like
 from evaluation.errors import EvaluationError
-from evaluation.picture import COLOURS, best_slice, draw
+from evaluation.pictures.picture import COLOURS, best_slice, draw
 from tests.evaluation.grids import labels_of
 
 LIVER, SPLEEN = 1, 3

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.cost.measured_process import MeasuredProcess
+from evaluation.cost.process_tree import Descendants, TreeCost, TreeWatcher
 from evaluation.errors import EvaluationError
-from evaluation.measured_process import MeasuredProcess
-from evaluation.process_tree import Descendants, TreeCost, TreeWatcher
 
 # interpreter start-up, of which there may be three, on any machine
 SLACK_CPU_S = 1.5

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.files.image_io import write_labels, write_volume
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
-from engine.geometry import CANONICAL_AXES_LPS, Geometry, Volume
-from engine.image_io import write_labels, write_volume
-from engine.organs import ORGANS
 from evaluation.__main__ import FAILED, main
 from evaluation.errors import EvaluationError
-from evaluation.roi_coverage import RoiCoverage, coverage_table, measure_folder
+from evaluation.organs import ORGANS
+from evaluation.studies.roi_coverage import RoiCoverage, coverage_table, measure_folder
 from tests.engine.tiny import AIR_HU, block_phantom, organ_hu, write_models
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.files.cases import InputError
+from attention_dmfnet.geometry import Geometry, Volume, reorient_like
 
-from engine.cases import InputError
-from engine.geometry import Geometry, Volume, reorient_like
+from evaluation.accuracy.flare22 import OrganScore
+from evaluation.accuracy.score import CaseScore, score_folders
 from evaluation.errors import ArgumentsError, EvaluationError
-from evaluation.flare22 import OrganScore
-from evaluation.score import CaseScore, score_folders
 from tests.evaluation.grids import labels_of, write
 
 LIVER, SPLEEN, AORTA, LEFT_KIDNEY = 1, 3, 5, 13

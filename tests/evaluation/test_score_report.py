@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from evaluation.accuracy.flare22 import OrganScore
+from evaluation.accuracy.score import CaseScore
+from evaluation.accuracy.score_report import organisers_csv, summary, write_reports
 from evaluation.errors import EvaluationError
-from evaluation.flare22 import OrganScore
-from evaluation.score import CaseScore
-from evaluation.score_report import organisers_csv, summary, write_reports
 
 ORGANISERS_HEADER = (
     "Name,Liver_DSC,RK_DSC,Spleen_DSC,Pancreas_DSC,Aorta_DSC,IVC_DSC,RAG_DSC,LAG_DSC,Gallbladder_DSC,Esophagus_DSC,"

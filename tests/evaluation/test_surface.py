@@ -4,10 +4,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
+from attention_dmfnet.geometry import Triple
 from surface_distance import lookup_tables
 
-from engine.geometry import Triple
-from evaluation.surface import surface_dice
+from evaluation.accuracy.surface import surface_dice
 from tests.evaluation.marching_cubes import CORNERS, possible_areas
 
 VOXEL_AREA = 8 * math.sqrt(3) / 8

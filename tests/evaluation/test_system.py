@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
+from attention_dmfnet.marks import TRACE_VARIABLE
 
-from engine.marks import TRACE_VARIABLE
+from evaluation.cost.system import PREDICT, command_system, engine_system, image_system
 from evaluation.errors import ArgumentsError
-from evaluation.system import PREDICT, command_system, engine_system, image_system
 
 PLACES = (Path("/a b/in"), Path("/out"))
 

@@ -2,10 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+from attention_dmfnet.marks import STARTED, Step
 
-from engine.marks import STARTED, Step
+from evaluation.cost.trace import Trace, read_trace, write_chrome_trace
 from evaluation.errors import EvaluationError
-from evaluation.trace import Trace, read_trace, write_chrome_trace
 
 
 def marks(file: Path, *steps: tuple[str, float, float, str]) -> Path:

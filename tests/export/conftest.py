@@ -6,8 +6,8 @@ import torch
 
 from export.publish import publish
 from export.release import build_release
-from training.checkpoint import build_network, save_trained
-from training.network import AttentionDMFNet
+from training.learning.checkpoint import build_network, save_trained
+from training.network.attention_dmfnet import AttentionDMFNet
 from training.recipe import Recipe
 
 TILES_ZYX = {"coarse": (16, 32, 16), "fine": (16, 16, 32)}

@@ -3,8 +3,8 @@
 from typing import Any
 
 import msgspec
+from attention_dmfnet.model.manifest import Manifest, Parity, Precision, Variant
 
-from engine.manifest import Manifest, Parity, Precision, Variant
 from export.release import Release, sha256
 from tests.engine.tiny import manifest_json
 

@@ -1,6 +1,6 @@
 import pytest
+from attention_dmfnet.model.manifest import Precision
 
-from engine.manifest import Precision
 from export.bounds import why_refused
 from export.errors import ExportError
 from export.gate import Verdict, judge, pass_gate

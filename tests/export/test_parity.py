@@ -5,11 +5,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from attention_dmfnet.files.image_io import write_volume
+from attention_dmfnet.model.loading import Runtime, load_network
+from attention_dmfnet.model.manifest import Manifest, Stage, Variant, load_manifest
+from attention_dmfnet.model.network import Network, Scores, Tile
 
-from engine.image_io import write_volume
-from engine.manifest import Manifest, Stage, Variant, load_manifest
-from engine.network import Network, Scores, Tile
-from engine.runtime import Runtime, load_network
 from export.contenders import Contender, load_contenders
 from export.parity import Figures, Original, compare
 from tests.engine.tiny import block_labels, block_phantom, write_models
@@ -122,10 +122,10 @@ def _ways(contenders: list[Contender]) -> set[tuple[str, str]]:
 def test_each_variant_is_tried_wherever_this_machine_computes_it(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.contenders.find_gpu", lambda: False)
     fine = load_manifest(models).fine
-    monkeypatch.setattr("engine.network_openvino.native_precisions", lambda: ("float32",))
+    monkeypatch.setattr("attention_dmfnet.model.backend_openvino.native_precisions", lambda: ("float32",))
     full = {("openvino", "float32"), ("onnxruntime", "float32")}
     assert _ways(load_contenders(models, fine)) == full
-    monkeypatch.setattr("engine.network_openvino.native_precisions", lambda: ("float32", "bfloat16"))
+    monkeypatch.setattr("attention_dmfnet.model.backend_openvino.native_precisions", lambda: ("float32", "bfloat16"))
     assert _ways(load_contenders(models, fine)) == full | {("openvino", "bfloat16")}
 
 
@@ -144,7 +144,7 @@ def test_bfloat16_that_the_manifest_has_already_is_not_tried_twice(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("export.contenders.find_gpu", lambda: False)
-    monkeypatch.setattr("engine.network_openvino.native_precisions", lambda: ("float32", "bfloat16"))
+    monkeypatch.setattr("attention_dmfnet.model.backend_openvino.native_precisions", lambda: ("float32", "bfloat16"))
     fine: Stage = load_manifest(models).fine
     both = (fine.variants[0], msgspec.structs.replace(fine.variants[0], precision="bfloat16"))
     contenders = load_contenders(models, msgspec.structs.replace(fine, variants=both))

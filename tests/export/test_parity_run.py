@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from attention_dmfnet.files.image_io import read_volume, write_volume
+from attention_dmfnet.geometry import Volume
+from attention_dmfnet.model.backend_openvino import native_precisions
+from attention_dmfnet.model.loading import Runtime, load_network
+from attention_dmfnet.model.manifest import load_manifest
+from attention_dmfnet.segmenter import segment
+from attention_dmfnet.stage import StageModel
 from onnx import numpy_helper
 
-from engine.geometry import Volume
-from engine.image_io import read_volume, write_volume
-from engine.manifest import load_manifest
-from engine.network_openvino import native_precisions
-from engine.runtime import Runtime, load_network
-from engine.segment import segment
-from engine.stage import StageModel
 from export.__main__ import main
 from export.release import sha256
 from tests.engine.tiny import block_phantom

@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from attention_dmfnet.model.manifest import load_manifest
+from attention_dmfnet.model.network import NetworkError
 
-from engine.manifest import load_manifest
-from engine.network import NetworkError
 from export.errors import ExportError
 from export.publish import publish, read_release
 from export.release import Release

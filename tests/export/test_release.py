@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+from attention_dmfnet.model.manifest import KeepAll, KeepHighest, KeepLargest, KeepParts, Measured, load_manifest
 
-from engine.manifest import KeepAll, KeepHighest, KeepLargest, KeepParts, Measured, load_manifest
-from engine.organs import ORGANS
+from evaluation.organs import ORGANS
 from export.errors import ExportError
 from export.release import COMPONENT_RULES, build_release, read_measured
 from tests.export.conftest import TILES_ZYX, tiny_recipe

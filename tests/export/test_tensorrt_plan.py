@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
+from attention_dmfnet.model.loading import Runtime, choose_for
+from attention_dmfnet.model.manifest import Stage, load_manifest
+from attention_dmfnet.model.network import NetworkError
 from onnx import TensorProto, helper, numpy_helper
 
-from engine.manifest import Stage, load_manifest
-from engine.network import NetworkError
-from engine.runtime import Runtime, choose_for
 from export.__main__ import main
 from export.errors import ExportError
 from export.plans import add_plans
@@ -149,7 +149,7 @@ def test_a_model_that_is_not_the_stages_is_refused(exported: Path) -> None:
 
 
 def test_tensorrt_proper_is_not_touched_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.cuda_driver._LIBRARY", "libcuda-that-is-not-here.so")
+    monkeypatch.setattr("attention_dmfnet.model.cuda_driver._LIBRARY", "libcuda-that-is-not-here.so")
     # has nothing but its name: to look at anything of it would raise AttributeError
     proper = SimpleNamespace(__name__="tensorrt")
     with pytest.raises(ExportError, match="there is none here: no NVIDIA driver"):

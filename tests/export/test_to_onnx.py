@@ -8,17 +8,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from attention_dmfnet.model.loading import Runtime, load_network
+from attention_dmfnet.model.manifest import Precision, load_manifest
+from attention_dmfnet.model.network import Network
 from onnx import TensorProto
 
-from engine.manifest import Precision, load_manifest
-from engine.network import Network
-from engine.runtime import Runtime, load_network
 from export.contenders import TorchNetwork
 from export.errors import ExportError
 from export.to_onnx import to_onnx
 from tests.export.conftest import TILES_ZYX
-from training.checkpoint import load_trained
-from training.network import AttentionDMFNet, use_cpu_kernels
+from training.learning.checkpoint import load_trained
+from training.network.attention_dmfnet import AttentionDMFNet, use_cpu_kernels
 
 FULL_TOLERANCE, HALF_TOLERANCE = 1e-5, 1e-2
 """Of the largest score."""

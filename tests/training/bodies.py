@@ -1,11 +1,11 @@
 """Tiny bodies for tests of the painter and of completion: boxes and balls of tissue."""
 
 import numpy as np
+from attention_dmfnet.geometry import Geometry, Volume
 
-from engine.geometry import Geometry, Volume
-from training.anatomy import Anatomy
-from training.completion import Body
-from training.tissue import Tissue
+from training.painting.anatomy import Anatomy
+from training.painting.completion import Body
+from training.painting.tissue import Tissue
 
 SHAPE = (40, 60, 80)
 """Voxels of 3 x 2 x 2 mm: 120 x 120 x 160 mm."""

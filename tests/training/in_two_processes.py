@@ -7,8 +7,8 @@ import torch
 import torch.distributed as dist
 
 from tests.training.spheres import Spheres, recipe
-from training.fit import Machine, fit
-from training.norms import SharedBatchNorm3d
+from training.learning.fit import Machine, fit
+from training.learning.norms import SharedBatchNorm3d
 
 TWO_SAMPLES = torch.randn(2, 3, 2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 MACHINE = Machine("cpu", threads=1)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from attention_dmfnet.files.image_io import write_labels, write_volume
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume, reorient_like
 
-from engine.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume, reorient_like
-from engine.image_io import write_labels, write_volume
 from tests.engine.tiny import manifest_json, nearest_class_onnx
 
 SHAPE_ZYX: Index = (30, 42, 52)
@@ -86,7 +86,7 @@ def add_labelled(raw: Path, name: str, ct: Volume, labels: Volume) -> tuple[Path
 
 def write_nnunet(raw: Path, numbering: dict[str, int], labelled: int = 2) -> Path:
     """A folder in nnU-Net's layout whose organs have the numbers of ``numbering`` (name to number, 0 being none)."""
-    from training.organ_names import label_of_name
+    from training.data.organ_names import label_of_name
 
     for folder in ("imagesTr", "labelsTr"):
         (raw / folder).mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from training.learning.source import Hu, Labels, Sample
+from training.learning.validation import ValidationCase
 from training.recipe import SGD, AdamW, Augmentation, Grid, Intensity, Loss, Network, Recipe, Run, Sampling, Schedule
-from training.source import Hu, Labels, Sample
-from training.validation import ValidationCase
 
 TILE = (32, 32, 32)
 HU = (-100.0, 150.0, 0.0)

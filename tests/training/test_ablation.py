@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from evaluation.flare22 import OrganScore
+from evaluation.accuracy.flare22 import OrganScore
 from tests.training.bodies import body
 from tests.training.spheres import Spheres, cases, recipe
-from training import ablation
-from training.ablation import ORACLE, STUDENTS, TEACHER, write_ablation
-from training.ablation_scenarios import PaintedScenario, PseudoSource
-from training.ablation_table import table
-from training.bodies import HELD_OUT
-from training.checkpoint import read_run_recipe
-from training.fit import Machine
+from training.learning.checkpoint import read_run_recipe
+from training.learning.fit import Machine
+from training.learning.source import Source, SourceError
+from training.learning.validation import ValidationCase
+from training.painting.bodies import HELD_OUT
 from training.recipe import Recipe
-from training.source import Source, SourceError
-from training.validation import ValidationCase
+from training.reports import ablation
+from training.reports.ablation import ORACLE, STUDENTS, TEACHER, write_ablation
+from training.reports.ablation_scenarios import PaintedScenario, PseudoSource
+from training.reports.ablation_table import table
 
 CPU = Machine("cpu", threads=1)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.cache import CachedArray, CacheError, replacing_folder, write_array, write_text
+from training.data.cache import CachedArray, CacheError, replacing_folder, write_array, write_text
 
 
 @pytest.fixture

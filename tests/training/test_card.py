@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from tests.training.spheres import Spheres, cases, recipe
-from training.card import describe_run
-from training.checkpoint import CheckpointError
-from training.environment import ENVIRONMENT, describe, read_environment
-from training.fit import Machine, fit
+from training.learning.checkpoint import CheckpointError
+from training.learning.environment import ENVIRONMENT, describe, read_environment
+from training.learning.fit import Machine, fit
+from training.reports.card import describe_run
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
 
-from engine.image_io import read_volume, write_labels, write_volume
-from evaluation.dice import dice_by_organ
+from evaluation.accuracy.dice import dice_by_organ
 from evaluation.phantom import make_phantom, phantom_geometry
 from export.__main__ import main as export
 from tests.training.small_patients import add_labelled
 from training.__main__ import main as training
-from training.checkpoint import WEIGHTS
-from training.dataset import open_dataset
-from training.pseudo_folder import read_pseudo
+from training.data.dataset import open_dataset
+from training.learning.checkpoint import WEIGHTS
+from training.pseudo.folder import read_pseudo
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from attention_dmfnet.geometry import Volume
 
-from engine.geometry import Volume
 from tests.training.bodies import anatomy
-from training.completion import BODY_SPACING_ZYX, Body, _inner_layers, as_volume, complete
-from training.tissue import Tissue, label_of_tissue
+from training.painting.completion import BODY_SPACING_ZYX, Body, _inner_layers, as_volume, complete
+from training.painting.tissue import Tissue, label_of_tissue
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["abdomen", "whole"])

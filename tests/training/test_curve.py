@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from training.__main__ import main
-from training.curve import Run, loss_by_samples
+from training.reports.curve import Run, loss_by_samples
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import SimpleITK
+from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, Volume, canonicalise
 
-from engine.geometry import CANONICAL_AXES_LPS, Box, Geometry, Volume, canonicalise
-from engine.image_io import read_volume, write_labels, write_volume
 from tests.training.small_patients import add_labelled, make_patient, organ_hu, write_flare22, write_nnunet
-from training.data_checks import Checked, check_cases
-from training.layouts import LayoutError, read_layout
-from training.problem import Problem
+from training.data.checks import Checked, check_cases
+from training.data.layouts import LayoutError, read_layout
+from training.data.problem import Problem
 
-# as in engine.image_io: declared typed, but annotated next to nothing
+# as in attention_dmfnet.files.image_io: declared typed, but annotated next to nothing
 sitk: Any = SimpleITK
 
 Change = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]

@@ -4,10 +4,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
-from engine.geometry import CANONICAL_AXES_LPS, Geometry, Volume
-from training.cache import CacheError
-from training.dataset import (
+from training.data.cache import CacheError
+from training.data.dataset import (
     Case,
     CaseEntry,
     DatasetError,
@@ -16,8 +16,8 @@ from training.dataset import (
     cache_key,
     open_dataset,
 )
-from training.splits import Splits, write_splits
-from training.stage_arrays import write_case
+from training.data.splits import Splits, write_splits
+from training.data.stage_arrays import write_case
 
 GRID = StageGrid((3.0, 2.0, 2.0), (16, 16, 16), (-200.0, 300.0), (30.0, 20.0, 20.0))
 SHAPE = (6, 8, 10)

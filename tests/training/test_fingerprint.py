@@ -3,12 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.geometry import Index, Triple
 
-from engine.geometry import Index, Triple
+from training.data.facts import HU_EDGES, CaseFacts, ImageFacts, LabelFacts, OrganFacts
+from training.data.fingerprint import as_table, read_fingerprint, take_fingerprint
 from training.errors import TrainingError
-from training.facts import HU_EDGES, CaseFacts, ImageFacts, LabelFacts, OrganFacts
-from training.fingerprint import as_table, read_fingerprint, take_fingerprint
-from training.network import TILE_MULTIPLE
+from training.network.attention_dmfnet import TILE_MULTIPLE
 from training.recipe import Grid, Intensity
 
 MARGIN_MM = (30.0, 20.0, 20.0)

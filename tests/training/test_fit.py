@@ -16,17 +16,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.training.spheres import Spheres, cases, paint, recipe
-from training.batches import batches
-from training.checkpoint import CheckpointError, load_trained
 from training.errors import TrainingError
-from training.fit import Machine, fit
-from training.journal import read_log
-from training.learner import Learner, next_to_zero_is_zero
-from training.optimiser import Averaged, learning_rate
+from training.learning.batches import batches
+from training.learning.checkpoint import CheckpointError, load_trained
+from training.learning.fit import Machine, fit
+from training.learning.journal import read_log
+from training.learning.learner import Learner, next_to_zero_is_zero
+from training.learning.optimiser import Averaged, learning_rate
+from training.learning.source import Hu, Labels, Sample
+from training.learning.stop import TrainingStoppedError
+from training.learning.validation import ValidationCase, predict
 from training.recipe import Schedule
-from training.source import Hu, Labels, Sample
-from training.stop import TrainingStoppedError
-from training.validation import ValidationCase, predict
 
 CPU = Machine("cpu", threads=1)
 

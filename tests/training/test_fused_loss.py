@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.batches import Batch
-from training.fused_loss import fused_dice_and_cross_entropy
-from training.losses import IGNORE, dice_and_cross_entropy
-from training.objective import batch_loss
+from training.learning.batches import Batch
+from training.learning.losses import IGNORE, dice_and_cross_entropy
+from training.learning.objective import batch_loss
+from training.network.cpu.fused_loss import fused_dice_and_cross_entropy
 from training.recipe import BetaCE, Loss
 
 
@@ -73,7 +73,7 @@ class Given:
 
 
 def test_a_batch_of_all_kinds_of_cases_is_the_weighted_mean_of_their_losses() -> None:
-    from training.losses import case_loss
+    from training.learning.losses import case_loss
 
     half = torch.cat([random_case(4, seed)[0] for seed in range(4)])
     labels = torch.cat([random_case(4, seed)[1] for seed in range(4)]).to(torch.uint8)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training import fused_norm
-from training.network import PreActivationConv3d
+from training.network.attention_dmfnet import PreActivationConv3d
+from training.network.cpu import fused_norm
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_it_is_the_modules_one_after_the_other(
     monkeypatch.setattr(fused_norm, "_ROWS_IN_FLOAT32", 7)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     taken = Mock(wraps=fused_norm.norm_relu)
-    monkeypatch.setattr("training.network.norm_relu", taken)
+    monkeypatch.setattr("training.network.attention_dmfnet.norm_relu", taken)
     tried = unit(training, momentum)
     reference = copy.deepcopy(tried).double()
     tried.fused = True
@@ -116,7 +116,7 @@ def test_where_it_would_not_be_the_same_the_modules_run(change: str, monkeypatch
     def refuse(*_: object) -> None:
         raise AssertionError("the fused step was taken")
 
-    monkeypatch.setattr("training.network.norm_relu", refuse)
+    monkeypatch.setattr("training.network.attention_dmfnet.norm_relu", refuse)
     module = unit()
     module.fused = True
     x = torch.randn(1, 6, 3, 4, 5)

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 
 from tests.training.test_pathology import CANVAS, PLAIN_PHASE, SEEDS, forced, healthy, patient, sample
-from training.body_sites import BodySites
-from training.completion import BODY_SPACING_ZYX, Body
-from training.gallbladder import fill_gallbladder
-from training.gut_contents import fill_gut
-from training.painter import Painter, _healthy_look
-from training.pathology import HEALTHY, draw_findings
-from training.scan_setup import PLAIN_SETUP
-from training.spots import draw_spots
-from training.tissue import Tissue
+from training.painting.body_sites import BodySites
+from training.painting.completion import BODY_SPACING_ZYX, Body
+from training.painting.gallbladder import fill_gallbladder
+from training.painting.gut_contents import fill_gut
+from training.painting.painter import Painter, _healthy_look
+from training.painting.pathology import HEALTHY, draw_findings
+from training.painting.scan_setup import PLAIN_SETUP
+from training.painting.spots import draw_spots
+from training.painting.tissue import Tissue
 
 GALLBLADDER = int(Tissue.GALLBLADDER)
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from training.anatomy import TissueMap
-from training.great_vessels import redraw_great_vessels
-from training.tissue import Tissue
+from training.painting.anatomy import TissueMap
+from training.painting.great_vessels import redraw_great_vessels
+from training.painting.tissue import Tissue
 
 SPACING = (3.0, 2.0, 2.0)
 VOXEL_AREA = SPACING[1] * SPACING[2]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.organs import ORGANS
+from evaluation.organs import ORGANS
 from tests.training.small_patients import write_flare22, write_nnunet
-from training.layouts import LABELS, merge, read_layout
-from training.organ_names import label_of_name
+from training.data.layouts import LABELS, merge, read_layout
+from training.data.organ_names import label_of_name
 
 
 def test_flare22_cases_are_paired_by_the_organisers_names(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.losses import (
+from training.learning.losses import (
     IGNORE,
     beta_cross_entropy,
     case_loss,

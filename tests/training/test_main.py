@@ -10,7 +10,7 @@ import pytest
 
 from tests.training.bodies import body
 from training.__main__ import main
-from training.checkpoint import load_trained
+from training.learning.checkpoint import load_trained
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["network.stem=8", "network.width=16", "network.groups=4", "grid.tile_zyx=[32, 32, 32]", "run.minutes=0",

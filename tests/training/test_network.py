@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training import fused_norm, subgrids
-from training.network import (
+from training.network.attention_dmfnet import (
     AttentionDMFNet,
     AttentionGate,
     DilatedConv3d,
@@ -16,7 +15,8 @@ from training.network import (
     MultiFiberUnit,
     use_cpu_kernels,
 )
-from training.network_size import convolution_macs, parameters
+from training.network.cpu import fused_norm, subgrids
+from training.network.size import convolution_macs, parameters
 
 
 def tiny(classes: int = 3, **options: bool) -> AttentionDMFNet:

@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import numpy as np
+from attention_dmfnet.files.image_io import read_volume
 
-from engine.image_io import read_volume
 from tests.training.bodies import body
-from training.bodies import HELD_OUT
-from training.painted_scans import FIELDS, WHOLE_SCAN, write_painted_scans
+from training.painting.bodies import HELD_OUT
+from training.painting.painted_scans import FIELDS, WHOLE_SCAN, write_painted_scans
 
 
 def save_body(folder: Path, name: str) -> None:

@@ -7,12 +7,12 @@ import pytest
 from scipy import ndimage
 
 from tests.training.bodies import BOXES, body, real_body
-from training.bodies import HELD_OUT, load
-from training.completion import Body
-from training.painter import PADDING_HU, Canvas, Painter, coarsen
-from training.pathology import HEALTHY
-from training.scan_setup import PLAIN_SETUP
-from training.tissue import PHASES, TISSUES, Tissue, label_of_tissue, paint_hu
+from training.painting.bodies import HELD_OUT, load
+from training.painting.completion import Body
+from training.painting.painter import PADDING_HU, Canvas, Painter, coarsen
+from training.painting.pathology import HEALTHY
+from training.painting.scan_setup import PLAIN_SETUP
+from training.painting.tissue import PHASES, TISSUES, Tissue, label_of_tissue, paint_hu
 
 CANVAS = Canvas((40, 48, 64), (3.0, 2.5, 2.5), (0.0, 0.0, 0.0), 0.0)
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from tests.training.in_two_processes import MACHINE, TWO_SAMPLES
 from tests.training.spheres import Spheres, recipe
-from training.batches import batches
-from training.fit import fit
-from training.journal import read_log
+from training.learning.batches import batches
+from training.learning.fit import fit
+from training.learning.journal import read_log
 
 ROOT = Path(__file__).resolve().parents[2]
 

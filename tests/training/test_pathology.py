@@ -7,12 +7,12 @@ import pytest
 from scipy import ndimage
 
 from tests.training.bodies import SHAPE, body, real_body
-from training.body_sites import BodySites
-from training.completion import Body
-from training.painter import PADDING_HU, Canvas, Painter
-from training.pathology import HEALTHY, Pathology
-from training.scan_setup import PLAIN_SETUP, ScanSetup
-from training.tissue import Tissue
+from training.painting.body_sites import BodySites
+from training.painting.completion import Body
+from training.painting.painter import PADDING_HU, Canvas, Painter
+from training.painting.pathology import HEALTHY, Pathology
+from training.painting.scan_setup import PLAIN_SETUP, ScanSetup
+from training.painting.tissue import Tissue
 
 CANVAS = Canvas((40, 48, 64), (3.0, 2.5, 2.5), (0.0, 0.0, 0.0), 0.0)
 PLAIN_PHASE = {"plain": 1.0}

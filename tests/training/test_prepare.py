@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
+from attention_dmfnet.geometry import Volume
 
-from engine.geometry import Volume
-from engine.image_io import read_volume, write_labels, write_volume
 from tests.training.small_patients import (
     add_labelled,
     make_patient,
@@ -18,9 +18,9 @@ from tests.training.small_patients import (
     write_recipe_for_patients,
 )
 from training.__main__ import main
-from training.dataset import open_dataset
-from training.fingerprint import read_fingerprint
-from training.splits import read_splits
+from training.data.dataset import open_dataset
+from training.data.fingerprint import read_fingerprint
+from training.data.splits import read_splits
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from training.__main__ import main
-from training.dataset import open_dataset
-from training.fingerprint import read_fingerprint
+from training.data.dataset import open_dataset
+from training.data.fingerprint import read_fingerprint
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

@@ -6,20 +6,20 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from attention_dmfnet.__main__ import main as engine_main
+from attention_dmfnet.files.image_io import read_volume
+from attention_dmfnet.geometry import Volume
+from attention_dmfnet.model.manifest import Manifest
+from attention_dmfnet.segmenter import Segmentation, segment
+from attention_dmfnet.stage import StageModel
 
-import training.pseudo_label
-from engine.__main__ import main as engine_main
-from engine.geometry import Volume
-from engine.image_io import read_volume
-from engine.manifest import Manifest
-from engine.organs import ORGANS
-from engine.segment import Segmentation, segment
-from engine.stage import StageModel
-from evaluation.dice import dice_by_organ
+import training.pseudo.label
+from evaluation.accuracy.dice import dice_by_organ
+from evaluation.organs import ORGANS
 from tests.training.small_patients import make_patient, write_flare22, write_recipe_for_patients, write_teacher
 from training.__main__ import main
-from training.dataset import open_dataset
-from training.pseudo_folder import LabelledCase, read_pseudo
+from training.data.dataset import open_dataset
+from training.pseudo.folder import LabelledCase, read_pseudo
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_second_run_labels_nothing_again_but_selects_anew(
     def refuse(*arguments: object) -> None:
         raise AssertionError("a scan was labelled again")
 
-    monkeypatch.setattr(training.pseudo_label, "segment", refuse)
+    monkeypatch.setattr(training.pseudo.label, "segment", refuse)
     strict = tmp_path / "strict.toml"
     strict.write_text("[min_probability]\nliver = 1.0\n")
     assert label(raw, tmp_path / "pseudo", dataset, teacher, extra=("--selection", str(strict))) == 0
@@ -129,7 +129,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return segment(ct, coarse, fine, manifest)
 
-    monkeypatch.setattr(training.pseudo_label, "segment", stop_at_the_second)
+    monkeypatch.setattr(training.pseudo.label, "segment", stop_at_the_second)
     assert label(raw, tmp_path / "pseudo", dataset, teacher) == 130
     assert [path.name for path in (tmp_path / "pseudo" / "labels").iterdir()] == ["Case_00001.nii.gz"]
     assert not (tmp_path / "pseudo" / "pseudo.json").exists()

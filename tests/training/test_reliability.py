@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
+from attention_dmfnet.model.network import Scores, Tile
 
-from engine.geometry import CANONICAL_AXES_LPS, Geometry, Volume
-from engine.network import Scores, Tile
 from tests.engine.tiny import stage
-from training.reliability import ListeningStage, agreements, mean_probabilities, softmax
+from training.pseudo.reliability import ListeningStage, agreements, mean_probabilities, softmax
 
 
 def test_probabilities_are_those_of_the_scores() -> None:

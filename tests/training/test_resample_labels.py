@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
-from engine.geometry import CANONICAL_AXES_LPS, Geometry, Volume
-from training.resample_labels import share_out
+from training.data.resample_labels import share_out
 
 
 def row(labels: list[int], spacing_mm: float = 1.0) -> Volume:

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from tests.training.bodies import body, real_body
 from tests.training.spheres import recipe
-from training.augment import Augment
+from training.data.augment import Augment
+from training.learning.source import DatasetSource, MixedSource, Sample, SourceError, open_bodies, open_sources
 from training.recipe import Augmentation, Grid, Recipe, load_recipe
-from training.source import DatasetSource, MixedSource, Sample, SourceError, open_bodies, open_sources
 
 OFF = Augmentation(0, elastic_probability=0, noise_probability=0, blur_probability=0, gamma_probability=0,
                    low_resolution_probability=0, anisotropy_probability=0)  # fmt: skip

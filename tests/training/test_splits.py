@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.splits import Splits, SplitsError, make_splits, read_splits, write_splits
+from training.data.splits import Splits, SplitsError, make_splits, read_splits, write_splits
 
 PATIENTS = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=4), st.integers(1, 4), min_size=1, max_size=30)
 

@@ -4,17 +4,17 @@ import hashlib
 
 import numpy as np
 import pytest
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Box, Volume, canonicalise
+from attention_dmfnet.model.manifest import NetworkInput, NetworkOutput, Stage, Variant
+from attention_dmfnet.model.network import Scores, Tile
+from attention_dmfnet.stage import StageModel
+from attention_dmfnet.steps.roi import box_with_margin, working_grid
 
-from engine.geometry import CANONICAL_AXES_LPS, Axes, Box, Volume, canonicalise
-from engine.manifest import NetworkInput, NetworkOutput, Stage, Variant
-from engine.network import Scores, Tile
-from engine.roi import box_with_margin, working_grid
-from engine.stage import StageModel
 from tests.training.small_patients import BODY_HU, all_values, make_patient, organ_hu
-from training.dataset import Stage as StageName
-from training.dataset import StageGrid
+from training.data.dataset import Stage as StageName
+from training.data.dataset import StageGrid
+from training.data.stage_arrays import arrays_for
 from training.recipe import ROI_MARGIN_MM
-from training.stage_arrays import arrays_for
 
 GRIDS = {
     "coarse": StageGrid((11.0, 9.0, 9.0), (16, 16, 32), (-200.0, 300.0), (30.0, 20.0, 20.0)),

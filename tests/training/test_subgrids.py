@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.subgrids import convolve_on_subgrids
+from training.network.cpu.subgrids import convolve_on_subgrids
 
 
 @settings(deadline=None, max_examples=60)

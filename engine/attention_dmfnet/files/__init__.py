@@ -1,0 +1,1 @@
+"""What is read and written: scans, label maps, and the names of cases."""

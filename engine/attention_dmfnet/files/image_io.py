@@ -1,0 +1,199 @@
+"""Scans and label maps on disk. The only module that knows SimpleITK, and that it reverses the axes."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK
+
+from attention_dmfnet.files.cases import case_name, list_cases, stem
+from attention_dmfnet.files.nifti_voxels import DamagedFileError, NiftiVoxels, ends_as_written, read_nifti_voxels
+from attention_dmfnet.geometry import Geometry, GeometryError, Triple, Volume
+
+__all__ = ["AIR_HU", "ImageError", "case_name", "list_cases", "read_volume", "write_labels", "write_volume"]
+
+# SimpleITK declares itself typed but annotates next to nothing: strict checking would refuse every call of it
+sitk: Any = SimpleITK
+# what matters is raised as an error; ITK's own remarks about headers would only tear the progress bar apart
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+AIR_HU = -1024
+"""What a voxel without a value is taken for."""
+
+
+class ImageError(Exception):
+    """An image that cannot be read, is not a CT volume, or cannot be written."""
+
+
+def read_volume(path: Path, notes: list[str] | None = None) -> Volume:
+    """Read a three-dimensional image, with the array in (z, y, x) order and the grid as ITK has it.
+
+    The array is int16 where every value is a whole number that fits, whatever type the file has (labels and rescaled
+    CT included), else float32. Voxels without a value (NaN, infinity) become -1024 HU, and a sentence about them is
+    appended to ``notes``. A fourth axis of one frame is dropped.
+
+    Raises ``ImageError``, with the file's name, for what is not a whole, single-channel, three-dimensional image.
+    """
+    reader, geometry = _read_header(path)
+    array, empty_voxels = _compact(_read_voxels(path, reader))
+    if empty_voxels and notes is not None:
+        notes.append(f"{empty_voxels} voxels have no value and were read as air")
+    return Volume(array, geometry)
+
+
+def write_labels(labels: Volume, path: Path) -> None:
+    """Write a label map as uint8, compressed, on its own grid: the whole file or none.
+
+    Raises ``ImageError`` if the labels are not whole numbers from 0 to 255, or the place cannot be written.
+    """
+    array = labels.array
+    if array.dtype != np.uint8:
+        compact = array.astype(np.uint8)
+        if not np.array_equal(compact, array):
+            raise ImageError(f"{path}: labels must be whole numbers from 0 to 255")
+        array = compact
+    write_volume(Volume(array, labels.geometry), path)
+
+
+def write_volume(volume: Volume, path: Path) -> None:
+    """Write ``volume`` compressed, in its array's own type and on its own grid: the whole file or none.
+
+    The file is made beside ``path`` under a hidden name and renamed when it is complete. NIfTI keeps spacing, origin
+    and direction as 32-bit numbers.
+
+    Raises ``ImageError`` if the place cannot be written.
+    """
+    geometry = volume.geometry
+    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array))
+    image.SetSpacing(geometry.spacing_zyx[::-1])
+    image.SetOrigin(geometry.origin_lps)
+    # ITK's direction matrix, row by row: its columns are the directions of x, y, z
+    image.SetDirection(np.array(geometry.axes_lps[::-1], dtype=np.float64).T.ravel().tolist())
+    with _replacing(path) as partial:
+        try:
+            sitk.WriteImage(image, str(partial), useCompression=True)
+        except RuntimeError as error:
+            raise ImageError(f"cannot write {path}: is the disk full?") from error
+        # ITK does not notice when a NIfTI file takes no more bytes
+        if ".nii" in partial.name.lower() and not ends_as_written(partial, volume.array.nbytes):
+            raise ImageError(f"cannot write {path}: it is cut short; is the disk full?")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    extension = path.name[len(stem(path)) :]
+    partial = path.with_name(f".{stem(path)}.{os.getpid()}.partial{extension}")
+    try:
+        # asked first, because SimpleITK's own report of a full or read-only disk names no reason
+        partial.touch()
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _read_header(path: Path) -> tuple[Any, Geometry]:
+    """ITK's reader of ``path``, with nothing but the header read, and the grid."""
+    if not path.is_file():
+        raise ImageError(f"{path}: no such file")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    channels, size = reader.GetNumberOfComponents(), reader.GetSize()
+    if channels != 1:
+        raise ImageError(f"{path}: {channels} values per voxel; a CT has one (is this in colour?)")
+    if len(size) != 3 and not (len(size) == 4 and size[3] == 1):
+        raise ImageError(f"{path}: the image has {len(size)} dimensions {size}; give one three-dimensional scan")
+    if 0 in size:
+        raise ImageError(f"{path}: the image is empty, its size is {size}")
+    try:
+        return reader, _geometry(reader)
+    except GeometryError as error:
+        raise ImageError(f"{path}: {error}; correct the file's header") from error
+
+
+def _read_voxels(path: Path, reader: Any) -> NiftiVoxels:
+    try:
+        voxels = read_nifti_voxels(path) if ".nii" in path.name.lower() else None
+        if voxels is None:
+            image = reader.Execute()
+            array = sitk.GetArrayFromImage(image)
+            voxels = NiftiVoxels(array.reshape(array.shape[-3:]), 1.0, 0.0)
+    except DamagedFileError as error:
+        raise ImageError(f"cannot read {path}: {error}; copy or download it again") from error
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    return voxels
+
+
+def _geometry(reader: Any) -> Geometry:
+    dimensions = reader.GetDimension()
+    x, y, z = reader.GetSize()[:3]
+    # a fourth axis of one frame is dropped from the direction matrix, too
+    direction = np.array(reader.GetDirection(), dtype=np.float64).reshape(dimensions, dimensions)[:3, :3]
+    along_z, along_y, along_x = (_triple(direction[:, axis]) for axis in (2, 1, 0))
+    return Geometry(
+        (z, y, x), _triple(reader.GetSpacing()[2::-1]), _triple(reader.GetOrigin()[:3]), (along_z, along_y, along_x)
+    )
+
+
+def _triple(values: Any) -> Triple:
+    # + 0.0 turns the negative zeros of ITK's header reader into zeros
+    a, b, c = (float(value) + 0.0 for value in values)
+    return (a, b, c)
+
+
+def _compact(voxels: NiftiVoxels) -> tuple[npt.NDArray[Any], int]:
+    """The values as int16 or else float32, and how many voxels had none."""
+    stored = voxels.array
+    unscaled = voxels.slope == 1 and voxels.intercept == 0
+    if unscaled and stored.dtype == np.int16:
+        return stored, 0
+    array: npt.NDArray[Any] = np.empty(stored.shape, dtype=np.int16)
+    empty_voxels = 0
+    # slice by slice: a float64 scan must not be held in memory a second time
+    for z, plane in enumerate(stored):
+        values = plane if unscaled else plane * voxels.slope + voxels.intercept
+        missing = ~np.isfinite(values)
+        empty_voxels += int(missing.sum())
+        values = np.where(missing, values.dtype.type(AIR_HU), values) if missing.any() else values
+        if array.dtype == np.int16 and not _fits_int16(values):
+            array = array.astype(np.float32)
+        array[z] = values
+    return array, empty_voxels
+
+
+def _fits_int16(values: npt.NDArray[Any]) -> bool:
+    limits = np.iinfo(np.int16)
+    if values.min() < limits.min or values.max() > limits.max:
+        return False
+    return np.issubdtype(values.dtype, np.integer) or bool(np.array_equal(values, np.rint(values)))
+
+
+def _unreadable(path: Path, error: RuntimeError) -> ImageError:
+    """What ITK's exception means, in one sentence."""
+    text = str(error)
+    if "orthonormal" in text:
+        return ImageError(
+            f"{path}: the axes in the header are not at right angles; correct the header, "
+            "or set ITK_NIFTI_SFORM_PERMISSIVE=1 to take the nearest right angles"
+        )
+    if "Unable to determine ImageIO reader" in text:
+        return ImageError(f"cannot read {path}: this is not a file of the kind that its name says")
+    # the last line says what happened; a "Reason" after it is the last errno of the process, most often unrelated
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("Reason:")]
+    reason = re.sub(r"^(\w+ ERROR: )?(\w+\(0x\w+\): )?", "", lines[-1]) if lines else "no reason given"
+    return ImageError(f"cannot read {path}: {reason}; is the file complete?")

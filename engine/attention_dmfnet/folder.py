@@ -1,0 +1,179 @@
+"""A folder of cases: while the networks see a scan, the next one is read and the one before is labelled and written."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from attention_dmfnet.files.cases import case_name, output_path
+from attention_dmfnet.files.image_io import ImageError, read_volume, write_labels
+from attention_dmfnet.geometry import GeometryError, Volume
+from attention_dmfnet.marks import Step, recording, seconds_by_step, step
+from attention_dmfnet.model.loading import Networks
+from attention_dmfnet.model.manifest import Manifest
+from attention_dmfnet.model.network import NetworkError
+from attention_dmfnet.report import CaseReport
+from attention_dmfnet.segmenter import Scored, label, score
+from attention_dmfnet.stage import StageModel
+
+_log = logging.getLogger(__name__)
+
+
+def predict(
+    cases: Sequence[Path],
+    outputs: Path,
+    manifest: Manifest,
+    networks: Networks,
+    on_step: Callable[[str, str], None] | None = None,
+) -> Iterator[CaseReport]:
+    """Label every case and write it to ``outputs``; a report after each, in order.
+
+    A case that fails is reported and does not stop the others. ``on_step`` hears the case's name and each step's, from
+    two threads: while the networks see a scan, the labels of the one before are made and written.
+    Raises ``NetworkError`` if the networks cannot be loaded: then no case can succeed.
+    """
+    run = _Run(outputs, manifest, networks, on_step)
+    # left through an error or Ctrl-C, the labels that are being written are waited for, and whole
+    with ReadAhead(cases) as ahead, ThreadPoolExecutor(max_workers=1, thread_name_prefix="labels") as labels:
+        before: Future[CaseReport] | None = None
+        for path in cases:
+            try:
+                found = run.find(path, ahead)
+            finally:
+                if before is not None:
+                    yield before.result()
+            before = labels.submit(run.finish, found)
+        if before is not None:
+            yield before.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A case between the networks and its labels; ``error`` instead of scores if it failed."""
+
+    path: Path
+    started_s: float
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    scored: Scored | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    outputs: Path
+    manifest: Manifest
+    networks: Networks
+    on_step: Callable[[str, str], None] | None
+
+    def find(self, path: Path, ahead: ReadAhead) -> _Found:
+        """Take the scan at ``path``, which is the next one ``ahead``, and ask the networks. Raises ``NetworkError``."""
+        started_s = time.perf_counter()
+        with self._recording(path) as steps:
+            try:
+                scan, scored = self._read_and_score(ahead)
+            except NetworkError:
+                raise
+            except Exception as error:  # whatever it is, the other cases must not suffer from it
+                return _Found(path, started_s, error=_sentence(error, path))
+        return _Found(path, started_s, (*scan.steps, *steps), scan.notes, scored)
+
+    def _read_and_score(self, ahead: ReadAhead) -> tuple[Scan, Scored]:
+        with step("wait"):
+            # first of the two: where no network loads, no case is worth a report
+            self.networks.coarse.wait()
+            scan = ahead.take()
+        coarse = StageModel(self.manifest.coarse, self.networks.coarse)
+        fine = StageModel(self.manifest.fine, self.networks.fine)
+        scored = score(scan.volume, coarse, fine, self.manifest)
+        # the network's own memory, which it fills again for the next scan
+        return scan, replace(scored, scores=scored.scores.copy())
+
+    def finish(self, found: _Found) -> CaseReport:
+        """Make and write the labels."""
+        name, output = case_name(found.path), output_path(found.path, self.outputs)
+        error = found.error
+        with self._recording(found.path) as steps:
+            if found.scored is not None:
+                try:
+                    result = label(found.scored, self.manifest)
+                    with step("write"):
+                        write_labels(result.labels, output)
+                except Exception as failure:
+                    error = _sentence(failure, found.path)
+        if error is not None:
+            return CaseReport(name, "failed", str(output), error=error)
+        seconds = seconds_by_step([*found.steps, *steps])
+        seconds["total"] = time.perf_counter() - found.started_s
+        notes = (*found.notes, *result.notes)
+        return CaseReport(name, "done", str(output), seconds, result.roi_mm, result.volumes_ml, notes)
+
+    def _recording(self, path: Path) -> AbstractContextManager[list[Step]]:
+        on_step, name = self.on_step, case_name(path)
+        return recording(None if on_step is None else lambda what: on_step(name, what))
+
+
+def _sentence(error: Exception, path: Path) -> str:
+    if isinstance(error, ImageError | GeometryError):
+        return str(error)
+    _log.error("%s failed unexpectedly", case_name(path), exc_info=error)
+    return f"{type(error).__name__}: {error}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A scan in memory, what is to be said about it, and how long reading took."""
+
+    volume: Volume
+    notes: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+class ReadAhead:
+    """Reads scans one ahead of ``take``: at most the one that was taken last and the next are in memory."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = iter(paths)
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
+        self._coming: Future[Scan] | None = None
+        self._read_next()
+
+    def take(self) -> Scan:
+        """The next scan, when it is read; only then reading the one after it begins.
+
+        The scan taken before must not be held any longer. Raises ``ImageError`` if this one cannot be read.
+        """
+        coming, self._coming = self._coming, None
+        if coming is None:
+            raise IndexError("every scan was taken")
+        try:
+            return coming.result()
+        finally:
+            self._read_next()
+
+    def _read_next(self) -> None:
+        path = next(self._paths, None)
+        if path is not None:
+            self._coming = self._reader.submit(_read, path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(path: Path) -> Scan:
+    notes: list[str] = []
+    with recording() as steps, step("read"):
+        volume = read_volume(path, notes)
+    return Scan(volume, tuple(notes), tuple(steps))

@@ -1,0 +1,156 @@
+"""Networks through ONNX Runtime, on the CPU or an NVIDIA GPU."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+
+from attention_dmfnet.geometry import Index
+from attention_dmfnet.model.manifest import Precision, Stage
+from attention_dmfnet.model.network import NetworkError, Scores, Tile, check_contract
+from attention_dmfnet.steps.tiles import MOST_VOXELS
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_FATAL_ONLY = 4
+_MB = 1 << 20
+
+
+def native_precisions(device: Literal["cpu", "cuda"]) -> tuple[Precision, ...]:
+    """What ``device`` is fast in: on the CPU, half precision is converted to single for every operator."""
+    return PRECISIONS if device == "cuda" else ("float32",)
+
+
+class OnnxRuntimeNetwork:
+    """One session with the memory of its input and output; see ``attention_dmfnet.model.network.FittedNetwork``."""
+
+    def __init__(
+        self,
+        model: bytes,
+        file: str,
+        stage: Stage,
+        device: Literal["cpu", "cuda"],
+        threads: int,
+        memory_limit_mb: int = 1024,
+    ) -> None:
+        """Load ``model``, the content of ``file``; on the GPU it allocates at most ``memory_limit_mb``.
+
+        Raises ``NetworkError`` if it does not fit the stage, or would run on another device than ``device``.
+        """
+        largest = stage.tile_zyx if stage.tile_multiple is None else (1, 1, max(MOST_VOXELS, math.prod(stage.tile_zyx)))
+        # input and output lie on the GPU outside of the arena
+        tensors_mb = -(-4 * (1 + stage.output.classes) * math.prod(largest) // _MB)
+        session = _start(model, file, device, _options(device, threads), max(1, memory_limit_mb - tensors_mb))
+        check_contract(file, stage, _shapes(session.get_inputs()), _shapes(session.get_outputs()))
+        self._session = session
+        self._stage = stage
+        self._device = device
+        self._on_gpu = device == "cuda"
+        self._tile_zyx: Index | None = None
+        self.fit(stage.tile_zyx)
+
+    def fit(self, tile_zyx: Index) -> None:
+        """Allocate input and output for tiles of ``tile_zyx``: they stay where they are for all of them."""
+        if tile_zyx == self._tile_zyx:
+            return
+        output = self._stage.output
+        in_shape, out_shape = (1, 1, *tile_zyx), (1, output.classes, *(side // output.stride for side in tile_zyx))
+        self._output = np.zeros(out_shape, dtype=np.float32)
+        # on the GPU, or in this array itself on the CPU
+        self._device_input = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(in_shape, np.float32), self._device, 0)
+        self._device_output = onnxruntime.OrtValue.ortvalue_from_numpy(self._output, self._device, 0)
+        self._binding = self._session.io_binding()
+        self._binding.bind_ortvalue_input(self._stage.input.name, self._device_input)
+        self._binding.bind_ortvalue_output(self._stage.output.name, self._device_output)
+        self._tile_zyx = tile_zyx
+
+    def __call__(self, tile: Tile) -> Scores:
+        z, y, x = tile.shape
+        self.fit((z, y, x))
+        self._device_input.update_inplace(np.ascontiguousarray(tile[None, None]))
+        self._binding.synchronize_inputs()
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # its exceptions share no base class but this
+            raise NetworkError(f"ONNX Runtime failed: {_first_line(error)}{self._hint(error)}") from error
+        self._binding.synchronize_outputs()
+        scores: Scores = self._device_output.numpy()[0] if self._on_gpu else self._output[0]
+        return scores
+
+    def _hint(self, error: Exception) -> str:
+        return "; raise --gpu-memory-mb" if self._on_gpu and "memory" in str(error).lower() else ""
+
+
+def _options(device: Literal["cpu", "cuda"], threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL_ONLY
+    # without the arena a tile's memory goes back after the tile: a whole case peaks at half the memory
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    # threads that wait between tiles must not spin: the CPU time of a case is scored
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if device == "cuda":
+        # loading fails, instead of a network whose operators run on the CPU without a word
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def _start(model: bytes, file: str, device: Literal["cpu", "cuda"], options: Any, arena_mb: int) -> Any:
+    provider = _PROVIDERS[device]
+    settings: dict[str, str] = {}
+    if device == "cuda":
+        _find_cuda()
+        settings = _cuda_settings(arena_mb)
+    try:
+        # enable_fallback: the Python layer would try again on the CPU by itself, also later when a tile fails
+        session = onnxruntime.InferenceSession(model, options, providers=[(provider, settings)], enable_fallback=0)
+    except Exception as error:  # its exceptions share no base class but this
+        if device == "cuda" and "CPU EP" in str(error):
+            raise NetworkError(_not_on_gpu(file)) from error
+        raise NetworkError(f"ONNX Runtime cannot load {file}: {_first_line(error)}") from error
+    if provider not in session.get_providers():
+        raise NetworkError(_not_on_gpu(file))
+    return session
+
+
+def _cuda_settings(arena_mb: int) -> dict[str, str]:
+    return {
+        # CUDA's own memory comes on top
+        "gpu_mem_limit": str(arena_mb * _MB),
+        # the arena takes what a tile needs, not the next power of two
+        "arena_extend_strategy": "kSameAsRequested",
+        # large workspaces buy little speed, and device memory is scored
+        "cudnn_conv_use_max_workspace": "0",
+        # trying out every algorithm takes longer than computing a case
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+
+
+def _not_on_gpu(file: str) -> str:
+    return (
+        f"ONNX Runtime would run {file} on the CPU instead of the GPU: CUDA did not start, or an operator has no CUDA "
+        "form; check the driver, or use --device cpu"
+    )
+
+
+def _find_cuda() -> None:
+    if _PROVIDERS["cuda"] not in onnxruntime.get_available_providers():
+        raise NetworkError(
+            "this ONNX Runtime was built without CUDA; in an environment of its own, "
+            '`pip install "attention-dmfnet[cuda]"`, or use --device cpu'
+        )
+    # the CUDA libraries come as Python packages, where the loader does not look
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+
+
+def _shapes(tensors: Any) -> dict[str, list[object]]:
+    return {tensor.name: list(tensor.shape) for tensor in tensors}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

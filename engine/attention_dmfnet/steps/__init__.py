@@ -1,0 +1,1 @@
+"""What is done to a scan on its way through the method, step by step."""

@@ -1,0 +1,1 @@
+"""What labelling costs: seconds, memory, CPU time."""

@@ -1,0 +1,1 @@
+"""Studies that were made once, kept so that they can be made again."""

@@ -1,0 +1,1 @@
+"""Folders of scans, checked and prepared for training."""

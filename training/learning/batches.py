@@ -1,0 +1,107 @@
+"""Samples in batches, drawn ahead by worker processes.
+
+Sample n of a run depends on the seed and n alone, whichever process draws it: a run can go on where it stopped, and two
+processes with half the batch see what one with the whole batch sees.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from attention_dmfnet.steps.intensity import normalise
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from training.learning.source import Sample, Source
+from training.recipe import Intensity, Recipe
+
+RECALIBRATION = 10**12
+"""Samples from this number on are drawn for BatchNorm's final statistics, never for training."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normalised ``images`` (b, 1, z, y, x), ``labels`` (b, z, y, x) uint8, and what is known of each case."""
+
+    images: Tensor
+    labels: Tensor
+    annotated: tuple[frozenset[int] | None, ...]
+    is_pseudo: tuple[bool, ...]
+    weights: tuple[float, ...]
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from where a GPU fetches it while it computes: the loader asks."""
+        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on ``device``."""
+        images, labels = (each.to(device, non_blocking=True) for each in (self.images, self.labels))
+        return replace(self, images=images, labels=labels)
+
+
+def batches(source: Source, recipe: Recipe, first: int, rank: int, processes: int) -> Iterator[Batch]:
+    """This process's batches of an endless run, from sample ``first`` of the whole run on.
+
+    Of each step's samples, which all processes share, process ``rank`` takes its ``batch``.
+    """
+    numbers = _BatchNumbers(first + rank * recipe.run.batch, recipe.run.batch, processes * recipe.run.batch)
+    workers = recipe.sampling.workers
+    loader: DataLoader[Sample] = DataLoader(
+        _Drawn(source, recipe.run.seed),
+        batch_sampler=numbers,
+        num_workers=workers,
+        collate_fn=_Collate(recipe.intensity),
+        worker_init_fn=_begin_worker,
+        prefetch_factor=3 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+        # its own, as the loader draws a number from it: the run's generator must not notice how often it was resumed
+        generator=torch.Generator(),
+    )
+    return iter(loader)
+
+
+class _Drawn(Dataset[Sample]):
+    """Sample n of a run."""
+
+    def __init__(self, source: Source, seed: int) -> None:
+        self._source, self._seed = source, seed
+
+    def __getitem__(self, number: int) -> Sample:
+        return self._source.sample(np.random.default_rng((self._seed, number)))
+
+
+class _BatchNumbers(Sampler[list[int]]):
+    def __init__(self, start: int, size: int, step: int) -> None:
+        self._start, self._size, self._step = start, size, step
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start in itertools.count(self._start, self._step):
+            yield list(range(start, start + self._size))
+
+
+@dataclass(frozen=True)
+class _Collate:
+    intensity: Intensity
+
+    def __call__(self, samples: list[Sample]) -> Batch:
+        how = self.intensity
+        images = [normalise(sample.image, how.window_hu, how.mean_hu, how.std_hu) for sample in samples]
+        return Batch(
+            torch.from_numpy(np.stack(images))[:, None],
+            torch.from_numpy(np.stack([sample.labels for sample in samples])),
+            tuple(sample.annotated for sample in samples),
+            tuple(sample.is_pseudo for sample in samples),
+            tuple(sample.weight for sample in samples),
+        )
+
+
+def _begin_worker(number: int) -> None:
+    # Ctrl-C, and what cluster schedulers send, reaches all processes: the main one finishes its step, which may need
+    # more samples, saves, and then ends the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,206 @@
+"""What a run folder holds: the recipe, the checkpoint that a run goes on from, and the weights that it ends with.
+
+    recipe.toml               as run, with every value
+    checkpoint.safetensors    both sets of weights, the optimiser's and the generator's state; counters and the data's
+                              fingerprint are in the file's metadata. One file, replaced in one step: a stop at any
+                              moment leaves the old one or the new one.
+    environment.json          what it was trained on
+    log.jsonl, tensorboard/   how it went
+    weights.safetensors       what to export: averaged, BatchNorm recalibrated
+    snapshot-50/              recipe.toml and weights.safetensors as they were at that share (%) of the budget
+
+Everything is safetensors, JSON or TOML: nothing is ever unpickled.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import safetensors
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from training.errors import TrainingError
+from training.network.attention_dmfnet import AttentionDMFNet
+from training.recipe import Recipe, parse_recipe, write_recipe
+
+RECIPE, CHECKPOINT, WEIGHTS, LOG = "recipe.toml", "checkpoint.safetensors", "weights.safetensors", "log.jsonl"
+
+
+class CheckpointError(TrainingError):
+    """A run folder whose files are missing, damaged or belong to something else."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network in evaluation mode on the CPU, and the recipe that made it."""
+
+    network: AttentionDMFNet
+    recipe: Recipe
+
+
+class Progress(msgspec.Struct, forbid_unknown_fields=True):
+    """How far a run has come: steps taken, seconds spent, the losses of the epoch under way, the last step scored."""
+
+    step: int = 0
+    spent_s: float = 0.0
+    epoch_losses: list[float] = []
+    validated_step: int = 0
+
+
+def build_network(recipe: Recipe) -> AttentionDMFNet:
+    """The recipe's network with fresh He-normal weights."""
+    shape = recipe.network
+    return AttentionDMFNet(shape.classes, shape.stem, shape.width, shape.groups, gates=shape.gates)
+
+
+def load_trained(run: Path) -> Trained:
+    """The weights of a finished run (or snapshot) and its recipe.
+
+    Raises ``CheckpointError``, or ``RecipeError`` for the recipe itself.
+    """
+    recipe = read_run_recipe(run)
+    network = build_network(recipe)
+    path = run / WEIGHTS
+    if not path.is_file():
+        hint = "; the run is not finished: go on with --resume" if (run / CHECKPOINT).exists() else ""
+        raise CheckpointError(f"no {WEIGHTS} in {run}{hint}")
+    load_weights(network, path)
+    return Trained(network.eval(), recipe)
+
+
+def read_run_recipe(run: Path) -> Recipe:
+    """The recipe of a run folder. Raises ``CheckpointError`` if there is none."""
+    path = run / RECIPE
+    try:
+        return parse_recipe(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise CheckpointError(f"{run} is no run folder: it has no {RECIPE}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Fill ``network`` from a safetensors file. Raises ``CheckpointError`` if it is another network's."""
+    try:
+        network.load_state_dict(safetensors.torch.load_file(path))
+    except FileNotFoundError:
+        raise CheckpointError(f"no weights at {path}") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    except RuntimeError as error:  # load_state_dict's list of names and shapes that do not fit
+        raise CheckpointError(f"{path} does not fit the recipe's network: {_first_lines(error)}") from error
+
+
+def save_trained(run: Path, network: nn.Module, recipe: Recipe) -> None:
+    """Write what ``load_trained`` reads, weights last: a folder with weights is whole."""
+    run.mkdir(parents=True, exist_ok=True)
+    replace_file(run / RECIPE, write_recipe(recipe).encode())
+    replace_file(run / WEIGHTS, safetensors.torch.save(_contiguous(network.state_dict())))
+
+
+def save_checkpoint(
+    run: Path,
+    network: nn.Module,
+    averaged: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    data: Mapping[str, str],
+) -> None:
+    """Replace the run's checkpoint in one step; ``data`` is the fingerprint of what it is trained on."""
+    tensors = {f"network.{key}": value for key, value in network.state_dict().items()}
+    tensors |= {f"averaged.{key}": value for key, value in averaged.state_dict().items()}
+    tensors |= {f"optimiser.{key}": value for key, value in _optimiser_tensors(optimiser).items()}
+    tensors["generator"] = torch.get_rng_state()
+    metadata = {"progress": msgspec.json.encode(progress).decode(), "data": json.dumps(dict(data), sort_keys=True)}
+    replace_file(run / CHECKPOINT, safetensors.torch.save(_contiguous(tensors), metadata))
+
+
+def load_checkpoint(
+    run: Path, network: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, data: Mapping[str, str]
+) -> Progress:
+    """Put everything back as ``save_checkpoint`` found it, and return how far the run had come.
+
+    Raises ``CheckpointError`` if there is none, it is damaged, or the data it was trained on have changed.
+    """
+    path = run / CHECKPOINT
+    if not path.is_file():
+        raise CheckpointError(f"no {CHECKPOINT} in {run} to resume from; start the run without --resume")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+        tensors = safetensors.torch.load_file(path)
+        progress = msgspec.json.decode(metadata["progress"], type=Progress)
+        trained_on: dict[str, str] = json.loads(metadata["data"])
+    except (OSError, SafetensorError, KeyError, ValueError, msgspec.MsgspecError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); start the run anew in another folder") from error
+    if trained_on != dict(data):
+        changed = sorted(key for key in trained_on.keys() | data.keys() if trained_on.get(key) != data.get(key))
+        raise CheckpointError(
+            f"{path} was trained on other data ({', '.join(changed)} differ); resume with the same data, "
+            "or start a new run with --start-from"
+        )
+    try:
+        network.load_state_dict(_below(tensors, "network."))
+        averaged.load_state_dict(_below(tensors, "averaged."))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit {run / RECIPE}: {_first_lines(error)}") from error
+    _restore_optimiser(optimiser, _below(tensors, "optimiser."))
+    torch.set_rng_state(tensors["generator"])
+    return progress
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write beside ``path``, then rename: ``path`` is never half a file, and a full disk leaves the old one."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """``{parameter number}.{name}`` of every tensor that the optimiser keeps; its settings are the recipe's."""
+    state: dict[int, dict[str, Any]] = optimiser.state_dict()["state"]
+    return {
+        f"{number}.{name}": value
+        for number, entry in state.items()
+        for name, value in entry.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for key, value in tensors.items():
+        number, _, name = key.partition(".")
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            # in the parameter's own memory format, as the optimiser itself makes it
+            value = torch.empty_like(parameter, device="cpu").copy_(value)
+        state.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _first_lines(error: Exception, count: int = 3) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines()[:count])

@@ -1,0 +1,154 @@
+"""The training loop: one stage, by a recipe, from whatever sources, on whatever machine.
+
+Precision, devices and processes are Lightning Fabric's (``training.learning.learner``): under torchrun, or with several devices,
+the same loop trains in parallel, and a step is the same as one process's with all the batches together.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from training.errors import TrainingError
+from training.learning.checkpoint import CHECKPOINT, RECIPE, Progress, replace_file, save_trained
+from training.learning.environment import ENVIRONMENT, describe
+from training.learning.journal import Journal
+from training.learning.learner import Learner, Machine, next_to_zero_is_zero
+from training.learning.source import Source
+from training.learning.stop import StopRequest, TrainingStoppedError, full_disk_told
+from training.learning.validation import CaseScores, ValidationCase
+from training.recipe import Recipe, write_recipe
+
+__all__ = ["Machine", "fit"]
+
+_PICTURES = 10
+"""A run shows about so many sample pictures."""
+
+
+def fit(
+    recipe: Recipe,
+    run: Path,
+    source: Source,
+    validation: Sequence[ValidationCase] = (),
+    machine: Machine | None = None,
+    resume: bool = False,
+    start_from: Path | None = None,
+) -> CaseScores:
+    """Train by ``recipe`` into the folder ``run``, and return the validation cases' scores at the end.
+
+    ``resume`` goes on from the run's checkpoint, on the CPU to the very numbers of an uninterrupted run; ``start_from``
+    is a file of weights to begin with. Raises ``TrainingStoppedError`` after SIGTERM or Ctrl-C, once a checkpoint is
+    written; ``TrainingError`` for a loss that is no number, a full disk, and a folder that cannot be used.
+    """
+    if not resume and (run / CHECKPOINT).exists():
+        raise TrainingError(f"{run} holds a run already; add --resume to go on with it, or choose another folder")
+    fabric = (machine or Machine()).launch(recipe)
+    learner = Learner(recipe, fabric, start_from)
+    with full_disk_told(run), next_to_zero_is_zero():
+        progress = learner.restore(run, source) if resume else Progress()
+        if fabric.is_global_zero:
+            run.mkdir(parents=True, exist_ok=True)
+            replace_file(run / RECIPE, write_recipe(recipe).encode())
+            replace_file(run / ENVIRONMENT, msgspec.json.encode(describe(fabric.world_size)))
+        with Journal(run, recipe, progress.step, fabric.is_global_zero) as journal, StopRequest() as stop:
+            session = _Session(recipe, run, source, validation, learner, progress, journal, stop)
+            session.spend_budget()
+            return session.finish()
+
+
+@dataclass(frozen=True)
+class _Session:
+    """One run, from where ``progress`` is."""
+
+    recipe: Recipe
+    run: Path
+    source: Source
+    validation: Sequence[ValidationCase]
+    learner: Learner
+    progress: Progress
+    journal: Journal
+    stop: StopRequest
+
+    def spend_budget(self) -> None:
+        """Take steps until all of the budget, in steps or in time, is spent."""
+        learner, progress, how = self.learner, self.progress, self.recipe.run
+        stream = learner.batches(self.source, first=progress.step * how.batch * learner.processes)
+        last = saved = time.monotonic()
+        while (share := self._share_spent()) < 1:
+            if self._validation_is_due():
+                self._validate_on_the_way()
+                last = time.monotonic()  # the budget is for learning
+            batch = next(stream)
+            loss = learner.gradients(batch, progress.step, share)
+            now = time.monotonic()
+            loss, stopping, progress.spent_s = learner.agree(loss, self.stop.requested, progress.spent_s + now - last)
+            last = now
+            learner.update(loss, progress.step, self.run)
+            progress.step += 1
+            self._note(loss, share)
+            if _crossed(share, self._share_spent(), _PICTURES) and learner.speaks:
+                self.journal.picture("sample, label, network", progress.step, learner.picture(batch))
+            self._keep_snapshots(share)
+            if stopping or (learner.speaks and now - saved > how.checkpoint_every_s):
+                learner.save(self.run, self.source, progress)
+                saved = time.monotonic()
+            if stopping:
+                where = f"step {progress.step}, {self._share_spent():.0%} of the budget"
+                raise TrainingStoppedError(f"stopped at {where}; go on with --resume", self.stop.signal_number)
+
+    def finish(self) -> CaseScores:
+        """Write the weights that the run ends with, then score them."""
+        learner, progress = self.learner, self.progress
+        learner.save(self.run, self.source, progress)
+        ready = learner.ready(self.source)
+        if learner.speaks:
+            save_trained(self.run, ready, self.recipe)
+        scores = learner.validate(self.source, self.validation, self.stop, ready)
+        self.journal.validation(progress.step, scores, final=True)
+        self.journal.say(f"{self.run}: finished after {progress.step} steps, {progress.spent_s / 60:.1f} minutes")
+        return scores
+
+    def _share_spent(self) -> float:
+        how = self.recipe.run
+        if how.epochs:
+            return self.progress.step / (how.epochs * how.steps_per_epoch)
+        return self.progress.spent_s / (how.minutes * 60)
+
+    def _note(self, loss: float, share: float) -> None:
+        progress = self.progress
+        progress.epoch_losses.append(loss)
+        self.journal.step(progress.step, share, loss)
+        if progress.step % self.recipe.run.steps_per_epoch == 0:
+            mean = sum(progress.epoch_losses) / len(progress.epoch_losses)
+            self.journal.epoch(progress.step, progress.spent_s, mean, self.learner.rate)
+            progress.epoch_losses.clear()
+
+    def _keep_snapshots(self, before: float) -> None:
+        """Weights on the way, in folders that can be exported: teachers may be asked to agree."""
+        for at in self.recipe.run.snapshots_at:
+            if before < at <= self._share_spent():
+                ready = self.learner.ready(self.source)
+                if self.learner.speaks:
+                    save_trained(self.run / f"snapshot-{round(100 * at)}", ready, self.recipe)
+
+    def _validation_is_due(self) -> bool:
+        every = self.recipe.run.validate_every_epochs * self.recipe.run.steps_per_epoch
+        return every > 0 and self.progress.step % every == 0 and self.progress.step > self.progress.validated_step
+
+    def _validate_on_the_way(self) -> None:
+        """A checkpoint before and after, so that a stop neither skips nor repeats it."""
+        learner, progress = self.learner, self.progress
+        learner.save(self.run, self.source, progress)
+        scores = learner.validate(self.source, self.validation, self.stop)
+        self.journal.validation(progress.step, scores, final=False)
+        progress.validated_step = progress.step
+        learner.save(self.run, self.source, progress)
+
+
+def _crossed(before: float, after: float, parts: int) -> bool:
+    return before == 0 or math.floor(before * parts) != math.floor(after * parts)

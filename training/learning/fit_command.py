@@ -1,0 +1,73 @@
+"""``python -m training fit``: the command line of the training loop."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.learning.checkpoint import read_run_recipe
+from training.recipe import STAGES, Recipe, RecipeError, load_recipe
+
+if TYPE_CHECKING:
+    from training.data.dataset import Case
+    from training.learning.validation import ValidationCase
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``fit``."""
+    parser.add_argument("--recipe", metavar="NAME", help="a recipe's name, or the path of a .toml file")
+    parser.add_argument("--stage", choices=STAGES, help="which stage; may be left out if the recipe names one")
+    parser.add_argument("--to", metavar="RUN", type=Path, required=True, help="the folder of the run")
+    parser.add_argument("--data", metavar="DATASET", type=Path, nargs="+", default=[], help="folders made by `prepare`")
+    parser.add_argument("--bodies", metavar="DIR", type=Path, help="the folder made by `synthesize`, to paint from")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="changes",
+        help="change the recipe, such as run.minutes=30; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint, with its own recipe")
+    parser.add_argument("--start-from", metavar="WEIGHTS", type=Path, help="weights (.safetensors) to begin with")
+    parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
+    parser.add_argument("--devices", default="auto", help="how many per node; default: all GPUs, or one CPU process")
+    parser.add_argument("--nodes", type=int, default=1, help="machines, each started with torchrun; default: 1")
+    parser.add_argument("--threads", type=int, help="CPU threads of each process; default: as many as it may use")
+
+
+def fit_command(options: argparse.Namespace) -> int:
+    """Train as the options say; returns the exit status."""
+    recipe = _recipe(options)
+    from attention_dmfnet.cpus import available_cpus
+
+    from training.learning.fit import Machine, fit
+    from training.learning.source import open_bodies, open_sources
+    from training.learning.validation import painted_cases
+
+    source, held_out = open_sources(recipe, options.data, options.bodies)
+    how = recipe.run
+    validation = [_whole(case) for case in held_out[: how.validation_cases]]
+    if not options.data and how.validation_cases:
+        painted = open_bodies(options.bodies, recipe, held_out=True)
+        validation = painted_cases(painted, how.validation_cases, recipe.network.classes, how.seed)
+    devices = int(options.devices) if options.devices.isdigit() else options.devices
+    machine = Machine(options.accelerator, devices, options.nodes, options.threads or available_cpus())
+    fit(recipe, options.to, source, validation, machine, options.resume, options.start_from)
+    return 0
+
+
+def _whole(case: Case) -> ValidationCase:
+    from training.learning.validation import ValidationCase
+
+    return ValidationCase(case.name, case.annotated, lambda: case.read_patch((0, 0, 0), case.shape_zyx))
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    if not options.resume:
+        if options.recipe is None:
+            raise RecipeError("name a recipe: --recipe small, for example")
+        return load_recipe(options.recipe, options.stage, options.changes)
+    changed = [change for change in options.changes if not change.lstrip().startswith("run.")]
+    if options.recipe is not None or options.start_from is not None or changed:
+        raise RecipeError("a resumed run keeps its recipe and weights; only its budget may change, with --set")
+    # read once for its sentence if there is no run, then with the changes
+    read_run_recipe(options.to)
+    return load_recipe(options.to / "recipe.toml", options.stage, options.changes)

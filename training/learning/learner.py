@@ -1,0 +1,205 @@
+"""What learns: the network, its average and its optimiser, on whatever devices and processes there are."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from training.errors import TrainingError
+from training.learning import norms
+from training.learning.batches import RECALIBRATION, Batch, batches
+from training.learning.checkpoint import (
+    CHECKPOINT,
+    Progress,
+    build_network,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
+from training.learning.objective import Scorer, batch_loss
+from training.learning.optimiser import Averaged, build_optimiser, learning_rate
+from training.learning.source import Source
+from training.learning.stop import StopRequest, TrainingStoppedError
+from training.learning.validation import CaseScores, ValidationCase, validate
+from training.network.attention_dmfnet import AttentionDMFNet, use_cpu_kernels
+from training.pictures import Rgb, fullest_slice, row_of, slice_with_labels
+from training.recipe import Recipe
+
+
+@contextmanager
+def next_to_zero_is_zero() -> Iterator[None]:
+    """Take denormal numbers for zero: they slow a CPU down many times, and gradients of sure voxels are of their kind.
+
+    A setting of the thread and those that it starts; afterwards it is torch's usual one.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What to run on, in Fabric's words: ``auto``, ``cpu``, ``cuda``; devices per node, nodes."""
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    nodes: int = 1
+    threads: int | None = None
+
+    def launch(self, recipe: Recipe) -> Fabric:
+        """Start Fabric, and the other processes if there are to be any."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        precision = "bf16-mixed" if recipe.run.precision == "bfloat16" else "32-true"
+        devices = self.devices
+        if devices == "auto" and self.accelerator == "cpu":
+            # torchrun has started the processes already; else a CPU trains fastest in one, with threads
+            devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        fabric = Fabric(
+            accelerator=self.accelerator,
+            devices=devices,
+            num_nodes=self.nodes,
+            precision=precision,  # type: ignore[arg-type]
+        )
+        fabric.launch()
+        return fabric
+
+
+class Learner:
+    """The network, its average and its optimiser, on the devices that Fabric found."""
+
+    def __init__(self, recipe: Recipe, fabric: Fabric, start_from: Path | None) -> None:
+        self.recipe, self.fabric = recipe, fabric
+        self.processes, self.speaks = fabric.world_size, fabric.is_global_zero
+        self.rate = 0.0
+        torch.manual_seed(recipe.run.seed)
+        network: nn.Module = build_network(recipe)
+        if start_from is not None:
+            load_weights(network, start_from)
+        on_cpu = fabric.device.type == "cpu"
+        if self.processes > 1 and recipe.run.shared_norms:
+            network = norms.synchronise(network, on_cpu)
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        # in float32 the groups themselves are as fast or faster (docs/performance.md); 1x1x1 has none and stays dense
+        in_bfloat16 = recipe.run.precision == "bfloat16"
+        use_cpu_kernels(network, on=on_cpu, dense_up_to=64 if in_bfloat16 else 0)
+        self.averaged = Averaged(network, recipe.run.ema)
+        self.averaged.network.to(fabric.device)
+        self._wrapped, self._optimiser = fabric.setup(network, build_optimiser(network, recipe.optimiser))
+        self.network = cast(AttentionDMFNet, self._wrapped.module)
+        self.network.train()
+
+    def restore(self, run: Path, source: Source) -> Progress:
+        """Go on from the run's checkpoint."""
+        optimiser = cast(torch.optim.Optimizer, self._optimiser.optimizer)
+        return load_checkpoint(run, self.network, self.averaged.network, optimiser, source.fingerprint)
+
+    def batches(self, source: Source, first: int) -> Iterator[Batch]:
+        """This process's batches from the run's sample ``first`` on, on its device."""
+        for batch in batches(source, self.recipe, first, self.fabric.global_rank, self.processes):
+            yield batch.to(self.fabric.device)
+
+    def gradients(self, batch: Batch, step: int, share: float) -> float:
+        """Compute the loss of ``batch`` and the gradients, summed up over all processes."""
+        if share >= self.recipe.schedule.freeze_norm_at:
+            norms.freeze(self.network)
+        self.rate = learning_rate(self.recipe, step, share)
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.rate
+        loss = batch_loss(cast(Scorer, self._wrapped), _channels_last(batch), self.recipe.loss)
+        self._optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        return loss.item()
+
+    def agree(self, loss: float, stop: bool, spent_s: float) -> tuple[float, bool, float]:
+        """The processes' mean loss, whether any is to stop, and the first one's clock: all must turn back together."""
+        if self.processes == 1:
+            return loss, stop, spent_s
+        mine = [loss, float(stop), spent_s if self.fabric.is_global_zero else 0.0]
+        total = cast(Tensor, self.fabric.all_reduce(torch.tensor(mine, device=self.fabric.device), reduce_op="sum"))
+        loss_sum, stops, first_spent_s = total.tolist()
+        return loss_sum / self.processes, stops > 0, first_spent_s
+
+    def update(self, loss: float, step: int, run: Path) -> None:
+        """Take the step, unless the loss or the gradient has become infinite or no number."""
+        clip = self.recipe.optimiser.clip_norm
+        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), clip)) if clip else 0.0
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient's norm became {norm}"
+            raise TrainingError(f"the {what} at step {step + 1}; {_good_checkpoint(run)}; try a lower learning rate")
+        self._optimiser.step()
+        self.averaged.follow(self.network, step)
+
+    def save(self, run: Path, source: Source, progress: Progress) -> None:
+        """Replace the checkpoint, unless the weights are infinite or no numbers: then the last good one stays."""
+        if not self.speaks:
+            return
+        if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
+            raise TrainingError(
+                f"the weights became infinite by step {progress.step}; {_good_checkpoint(run)}; "
+                "try a lower learning rate"
+            )
+        optimiser = cast(torch.optim.Optimizer, self._optimiser.optimizer)
+        save_checkpoint(run, self.network, self.averaged.network, optimiser, progress, source.fingerprint)
+
+    def ready(self, source: Source) -> nn.Module:
+        """The averaged network as it would be exported: with BatchNorm statistics of its own."""
+        network = copy.deepcopy(self.averaged.network)
+        how = self.recipe.run
+        count = math.ceil(self.recipe.schedule.recalibrate_samples / (how.batch * self.processes))
+        if count:
+            images = (_channels_last(batch).images for batch in self.batches(source, RECALIBRATION))
+            norms.recalibrate(network, itertools.islice(images, count), self.fabric.autocast)
+        return network.eval()
+
+    def validate(
+        self, source: Source, cases: Sequence[ValidationCase], stop: StopRequest, ready: nn.Module | None = None
+    ) -> CaseScores:
+        """The scores of the averaged network; only the first process scores, the others get none.
+
+        Raises ``TrainingStoppedError`` if any process was asked to stop meanwhile.
+        """
+        scores: CaseScores = {}
+        if not cases:
+            return scores
+        network = self.ready(source) if ready is None else ready
+        if self.speaks:
+            with self.fabric.autocast():
+                scores = validate(network, self.recipe, cases, self.fabric.device, lambda: stop.requested)
+        if self.agree(0.0, stop.requested, 0.0)[1]:
+            raise TrainingStoppedError("stopped while cases were being scored; go on with --resume", stop.signal_number)
+        return scores
+
+    @torch.no_grad()
+    def picture(self, batch: Batch) -> Rgb:
+        """The first sample's fullest slice: as it is, with its labels, and with the network's."""
+        how = self.recipe.intensity
+        with self.fabric.autocast():
+            found = self.averaged.network(batch.images[:1])[0].argmax(0).cpu().numpy().astype("uint8")
+        hu = (batch.images[0, 0] * how.std_hu + how.mean_hu).cpu().numpy()
+        labels = batch.labels[0].cpu().numpy()
+        z = fullest_slice(labels)
+        return row_of([slice_with_labels(hu[z], over) for over in (labels[z] * 0, labels[z], found[z])])
+
+
+def _channels_last(batch: Batch) -> Batch:
+    return replace(batch, images=batch.images.to(memory_format=torch.channels_last_3d))
+
+
+def _good_checkpoint(run: Path) -> str:
+    if (run / CHECKPOINT).exists():
+        return f"{run / CHECKPOINT} is from before and still good"
+    return "there is no checkpoint yet"

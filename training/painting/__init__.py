@@ -1,0 +1,1 @@
+"""Synthetic CT painted from anatomy maps."""

@@ -1,0 +1,217 @@
+"""Complete an organ map to a whole body, once: warp templates that know every tissue on to its organs.
+
+A thin-plate spline on organ landmarks (centroids and 3rd/97th percentiles along each axis) maps the target's space to
+the template's. Organs of the template that the target does not cover become the nearest other tissue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from attention_dmfnet.geometry import Geometry, Volume
+from scipy import ndimage
+from scipy.interpolate import RBFInterpolator
+
+from training.painting.anatomy import Anatomy, TissueMap
+from training.painting.great_vessels import redraw_great_vessels
+from training.painting.tissue import Tissue
+
+BODY_SPACING_ZYX = (3.0, 2.0, 2.0)
+# not the esophagus: how much of it is labelled depends on the field of view
+_LANDMARK_ORGANS = (1, 2, 3, 4, 7, 8, 9, 11, 12, 13, 17)
+_FILLABLE = (*range(1, 18), int(Tissue.RIGHT_MEDULLA), int(Tissue.LEFT_MEDULLA))
+_ABOVE_MM, _BELOW_MM = 130.0, 160.0
+
+_Value = TypeVar("_Value", np.uint8, np.int16)
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Body:
+    """``tissues`` (z, y, x) at ``BODY_SPACING_ZYX``, canonical; ``hu`` where a real CT was warped along, else empty."""
+
+    name: str
+    tissues: TissueMap
+    hu: npt.NDArray[np.int16]
+
+
+def _coordinates(geometry: Geometry, index: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
+    """mm along the canonical axes (z, y, x) of fractional indices (n, 3)."""
+    origin = np.asarray(geometry.origin_lps)[::-1]
+    mm: npt.NDArray[np.float64] = index * np.asarray(geometry.spacing_zyx) + origin
+    return mm
+
+
+def _landmarks(anatomy: Anatomy, organ: int) -> npt.NDArray[np.float64] | None:
+    """(7, 3) mm: the centroid and, axis by axis, the middle of the organ's two ends."""
+    where = np.argwhere(anatomy.tissues == organ).astype(np.float64)
+    if len(where) < 20:
+        return None
+    points = [where.mean(0)]
+    for axis in range(3):
+        low, high = np.percentile(where[:, axis], (3, 97))
+        points += [where[where[:, axis] <= low].mean(0), where[where[:, axis] >= high].mean(0)]
+    return _coordinates(anatomy.volume.geometry, np.array(points))
+
+
+def _warp(target: Anatomy, template: Anatomy, grid_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Template mm (n, 3) of the target's points ``grid_mm`` (n, 3)."""
+    to, source = [], []
+    for organ in _LANDMARK_ORGANS:
+        if organ not in target.known or organ not in template.known:
+            continue
+        there, here = _landmarks(template, organ), _landmarks(target, organ)
+        if there is None or here is None:
+            continue
+        # of a truncated organ the upper end and the centre are not where they seem
+        keep = [1] if organ in template.cut or organ in target.cut else list(range(7))
+        to.append(here[keep])
+        source.append(there[keep])
+    points, values = np.concatenate(to) / 100, np.concatenate(source) / 100
+    spline = RBFInterpolator(points, values, kernel="thin_plate_spline", smoothing=0.05)
+    # a spline runs wild beyond its landmarks: above and below them the template continues at its own scale
+    z = grid_mm[:, 0]
+    z_held = np.clip(z, points[:, 0].min() * 100 - 15, points[:, 0].max() * 100 + 15)
+    held = grid_mm.copy()
+    held[:, 0] = z_held
+    mm = np.asarray(spline(held / 100) * 100)
+    mm[:, 0] += z - z_held
+    return mm.astype(np.float32)
+
+
+def _sample_map(
+    template: Anatomy, mm: npt.NDArray[np.float32], array: npt.NDArray[_Value], outside: int
+) -> tuple[npt.NDArray[_Value], npt.NDArray[np.bool_]]:
+    """Nearest values of ``array`` at template positions ``mm`` (3, z, y, x), and where those are inside it."""
+    geometry = template.volume.geometry
+    index = [
+        np.rint((mm[axis] - geometry.origin_lps[2 - axis]) / geometry.spacing_zyx[axis]).astype(np.int32)
+        for axis in range(3)
+    ]
+    inside = np.ones(mm.shape[1:], np.bool_)
+    for axis in range(3):
+        inside &= (index[axis] >= 0) & (index[axis] < array.shape[axis])
+        np.clip(index[axis], 0, array.shape[axis] - 1, out=index[axis])
+    values: npt.NDArray[_Value] = array[index[0], index[1], index[2]]
+    values[~inside] = outside
+    return values, inside
+
+
+def _body_grid(target: Anatomy, width_mm: float = 460.0, depth_mm: float = 340.0) -> Geometry:
+    """A canonical grid round the target's organs, with room for the body, the chest's base and the pelvis."""
+    organs = np.isin(target.tissues, (1, 2, 3, 4, 9, 11, 13))
+    where = np.argwhere(organs)
+    low, high = _coordinates(target.volume.geometry, np.stack([where.min(0), where.max(0)]))
+    middle = (low + high) / 2
+    start = np.array([low[0] - _BELOW_MM, middle[1] - depth_mm / 2, middle[2] - width_mm / 2])
+    size = np.array([high[0] + _ABOVE_MM - start[0], depth_mm, width_mm])
+    z, y, x = (int(v) for v in np.ceil(size / BODY_SPACING_ZYX))
+    return Geometry((z, y, x), BODY_SPACING_ZYX, (start[2], start[1], start[0]), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
+
+
+def _warped_grid(target: Anatomy, template: Anatomy, grid: Geometry, step: int = 6) -> npt.NDArray[np.float32]:
+    """Template mm (3, z, y, x) of every voxel of ``grid``; the spline is evaluated on every ``step``-th voxel."""
+    coarse = [np.arange(0, size + step, step) for size in grid.shape_zyx]
+    nodes = np.stack(np.meshgrid(*coarse, indexing="ij"), -1).reshape(-1, 3)
+    mm = _warp(target, template, _coordinates(grid, nodes)).reshape(*(len(c) for c in coarse), 3)
+    where = np.meshgrid(*(np.arange(size) / step for size in grid.shape_zyx), indexing="ij")
+    return np.stack([ndimage.map_coordinates(mm[..., axis], where, order=1) for axis in range(3)]).astype(np.float32)
+
+
+def complete(
+    target: Anatomy, abdomen: Anatomy, whole: Anatomy, rng: np.random.Generator, prefer_abdomen: bool = True
+) -> Body:
+    """The target's organs in a complete body.
+
+    ``abdomen`` is a template with aorta and vena cava, ``whole`` one from head to foot. With ``prefer_abdomen`` the
+    body inside the first one's field of view is the first one's, else only its vessels are taken.
+    """
+    grid = _body_grid(target)
+    own, own_inside = _sample_map(target, _grid_mm(grid), target.tissues, 0)
+    own_rows = np.asarray(own_inside.any((1, 2)))[:, None, None]
+    tissues, _ = _sample_map(whole, _warped_grid(target, whole, grid), whole.tissues, Tissue.AIR)
+    abdomen_mm = _warped_grid(target, abdomen, grid)
+    near, inside = _sample_map(abdomen, abdomen_mm, abdomen.tissues, Tissue.AIR)
+    hu = np.zeros(tissues.shape, np.int16)
+    if prefer_abdomen:
+        rows = inside.mean((1, 2)) > 0.5  # whole slices: a seam across the body is worse than one between slices
+        inside &= rows[:, None, None]
+        tissues = np.where(inside, near, np.where(rows[:, None, None], np.uint8(Tissue.AIR), tissues))
+        if abdomen.hu is not None:
+            warped_hu, _ = _sample_map(abdomen, abdomen_mm, abdomen.hu, -1000)
+            hu = np.where(inside & (tissues > 0), warped_hu, np.int16(0))
+    else:
+        spine_side = np.asarray(inside.any((1, 2)))[:, None, None]
+        tissues[(tissues == Tissue.AORTA) & spine_side] = Tissue.VESSEL
+    vessels_drawn = bool({int(Tissue.AORTA), int(Tissue.VENA_CAVA)} & target.known)
+    leftover = np.isin(tissues, _FILLABLE) & own_rows
+    if not vessels_drawn:
+        leftover &= ~np.isin(tissues, (Tissue.AORTA, Tissue.VENA_CAVA))
+    _fill(tissues, hu, leftover, own > 0, grid)
+    if not vessels_drawn and not prefer_abdomen:
+        vessels = inside & np.isin(near, (Tissue.AORTA, Tissue.VENA_CAVA))
+        tissues[vessels] = near[vessels]
+    tissues[own > 0] = own[own > 0]
+    # the target's bowel must not look like the template's gallbladder
+    hu[(own > 0) & (own != near)] = 0
+    if not vessels_drawn:
+        redraw_great_vessels(tissues, grid.spacing_zyx, rng)
+    _grow_body(tissues, grid.spacing_zyx)
+    return Body(target.name, _inner_layers(tissues, grid.spacing_zyx), hu)
+
+
+def _grid_mm(grid: Geometry) -> npt.NDArray[np.float32]:
+    """(3, z, y, x) mm of every voxel of a canonical grid."""
+    axes = zip(grid.shape_zyx, grid.spacing_zyx, grid.origin_lps[::-1], strict=True)
+    along = [np.arange(size, dtype=np.float32) * mm + origin for size, mm, origin in axes]
+    return np.stack(np.meshgrid(*along, indexing="ij"))
+
+
+def _fill(tissues: TissueMap, hu: npt.NDArray[np.int16], leftover: Mask, own: Mask, grid: Geometry) -> None:
+    """What the template's organs leave where the target has none becomes the nearest tissue that is neither's organ."""
+    nearest = ndimage.distance_transform_edt(
+        leftover | own, grid.spacing_zyx, return_distances=False, return_indices=True
+    )
+    fill = leftover & ~own
+    source = tuple(axis[fill] for axis in nearest)
+    tissues[fill] = tissues[source]
+    hu[fill] = hu[source]
+
+
+def _grow_body(tissues: TissueMap, spacing_zyx: tuple[float, float, float]) -> None:
+    """Wrap 8 mm of muscle, fat and skin round organs that the warped body left in the open."""
+    organs = (tissues >= 1) & (tissues <= 17)
+    reach = ndimage.distance_transform_edt(~organs, spacing_zyx)
+    for tissue, upto_mm in ((Tissue.MUSCLE, 5.0), (Tissue.FAT, 13.0), (Tissue.SKIN, 16.0)):
+        tissues[(tissues == Tissue.AIR) & (reach <= upto_mm)] = tissue
+
+
+def _inner_layers(tissues: TissueMap, spacing_zyx: tuple[float, float, float]) -> TissueMap:
+    """Split walls from contents and cortex from medulla by depth below the organ's surface."""
+    for organ, inner, wall_mm in (
+        (Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA, 7.0),
+        (Tissue.LEFT_KIDNEY, Tissue.LEFT_MEDULLA, 7.0),
+        (Tissue.STOMACH, Tissue.STOMACH_CONTENT, 4.2),
+        (Tissue.DUODENUM, Tissue.DUODENUM_CONTENT, 4.2),
+        (Tissue.COLON, Tissue.COLON_CONTENT, 3.2),
+        (Tissue.SMALL_BOWEL, Tissue.BOWEL_CONTENT, 3.2),
+    ):
+        mask = np.isin(tissues, (organ, inner))
+        if mask.any():
+            box = ndimage.find_objects(mask.astype(np.uint8))[0]
+            # a rim around the box: where the organ ends at the box's side, its surface is there too
+            depth = ndimage.distance_transform_edt(np.pad(mask[box], 1), spacing_zyx)[1:-1, 1:-1, 1:-1]
+            part = tissues[box]
+            part[mask[box]] = organ
+            part[depth > wall_mm] = inner
+    return tissues
+
+
+def as_volume(body: Body) -> Volume:
+    """The tissue map with a geometry, for looking at it."""
+    axes = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+    shape = body.tissues.shape
+    return Volume(body.tissues, Geometry((shape[0], shape[1], shape[2]), BODY_SPACING_ZYX, (0.0, 0.0, 0.0), axes))

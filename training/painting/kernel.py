@@ -1,0 +1,279 @@
+"""The painter's compiled loops: every voxel's tissue, HU and label, then blur and noise."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from training.painting.anatomy import TissueMap
+
+Float3D = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+NODE_STEP = 8
+"""Voxels between two nodes of the deformation."""
+
+NOISE_SIDE = 128
+"""Voxels of a noise volume along each axis, a power of two: it repeats beyond."""
+
+
+class Look(NamedTuple):
+    """One scan's look, as compiled code takes it. Positions are indices of the body's voxels (z, y, x)."""
+
+    hu: Float3D  # (TISSUES,)
+    rough: Float3D  # (TISSUES,) amplitude of the fine texture, HU
+    patchy: Float3D  # (TISSUES,) amplitude of the coarse texture, HU
+    vessel: Float3D  # (TISSUES,) half width of the noise shells whose crossings are vessels
+    gas: Float3D  # (TISSUES,) coarse noise above this is gas
+    level: Float3D  # (TISSUES,) row above (anterior of) which contents are gas
+    label: npt.NDArray[np.uint8]  # (TISSUES,)
+    absent: npt.NDArray[np.uint8]  # (TISSUES,) 1: removed; fat and bowel lie in its place
+    loops: float  # coarse noise above this is bowel in such a place
+    real: int  # 1: the background keeps the real scan's HU, 2: everything does
+    spots: Float64  # (n, 9) centre z y x, radii z y x, HU, edge noise, spared tissue's texture 0 or 1
+    into: npt.NDArray[np.int64]  # (n,) bit t is set where tissue t takes the spot
+    ascites_mm: float  # fluid reaches this far from the bowel and the organs in the belly; 0: none
+    ascites_hu: float
+    floats: int  # 1: parts of the bowel too have given way to the fluid
+    belly_mm: npt.NDArray[np.uint8]  # on every 2nd, 3rd, 3rd voxel: mm from those organs, 255 where no fluid gets
+    lungs: Float64  # (2, 3) right, left: row behind which fluid lies, its slope, slice below which solid
+    lung_hu: Float64  # (2,) of the fluid and of the airless lung
+    middle_x: float
+    bag: Float64  # (4, 3) full gallbladder: its middle, and the rows that take what is off it to half axes
+    bag_fat: float  # half axes up to which bowel gives way to fat round it; 0: no such gallbladder
+    mixing: Float64  # (3,) vena cava: slice of the renal veins, HU added below, slices of mixing
+    table: Float64  # (5,) row, middle x, curve, half width, thickness in voxels; thickness 0: none
+    arms: Float64  # (n, 6) y, x, radius, their change per slice (y, x), radius of the bone
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def paint(
+    tissues: TissueMap,
+    real_hu: npt.NDArray[np.int16],
+    nodes: Float3D,
+    banks: Float3D,
+    shift: npt.NDArray[np.int64],
+    look: Look,
+    image: Float3D,
+    labels: npt.NDArray[np.uint8],
+) -> None:
+    """Fill ``image`` (HU) and ``labels`` of one patch whose nodes lie at the body's (z, y, x) indices ``nodes``."""
+    depth, height, width = image.shape
+    sz, sy, sx = tissues.shape
+    hu, rough, patchy, vessel, gas, level = look.hu, look.rough, look.patchy, look.vessel, look.gas, look.level
+    label, absent, spots, into, real = look.label, look.absent, look.spots, look.into, look.real
+    loops, ascites_mm, ascites_hu, floats, belly_mm = (
+        look.loops, look.ascites_mm, look.ascites_hu, look.floats, look.belly_mm,
+    )  # fmt: skip
+    lungs, lung_hu, middle_x, mixing = look.lungs, look.lung_hu, look.middle_x, look.mixing
+    table, arms, bag, bag_fat = look.table, look.arms, look.bag, look.bag_fat
+    row = np.empty((nodes.shape[2], 3), np.float32)
+    for z in range(depth):
+        for y in range(height):
+            _between_nodes(nodes, z, y, row)
+            for x in range(width):
+                nx, fx = x // NODE_STEP, np.float32((x % NODE_STEP) / NODE_STEP)
+                p0 = row[nx, 0] + fx * (row[nx + 1, 0] - row[nx, 0])
+                p1 = row[nx, 1] + fx * (row[nx + 1, 1] - row[nx, 1])
+                p2 = row[nx, 2] + fx * (row[nx + 1, 2] - row[nx, 2])
+                i, j, k = round(p0), round(p1), round(p2)
+                if i < 0 or i >= sz:
+                    labels[z, y, x] = 0  # beyond the end of the scan
+                    image[z, y, x] = -1024.0
+                    continue
+                t, own_hu = 0, 0
+                if 0 <= j < sy and 0 <= k < sx:
+                    t, own_hu = tissues[i, j, k], real_hu[i, j, k]
+                if bag_fat > 0 and (t == 14 or t == 15 or t == 21 or t == 25 or t == 26 or t >= 34):
+                    out = _out_of_bag(p0, p1, p2, bag)
+                    if out < 1:
+                        t, own_hu = 9, 0
+                    elif out < bag_fat and t != 21:
+                        t, own_hu = 21, 0
+                n1 = _noise(banks[1], shift[0], z, y, x)
+                n2 = _noise(banks[2], shift[1], z, y, x)
+                organ = label[t]
+                labels[z, y, x] = organ
+                # 0 is where the real scan does not reach: beside the body and beyond its field of view
+                if own_hu != 0 and real == 2:
+                    image[z, y, x] = own_hu
+                    continue
+                if t == 0:
+                    image[z, y, x] = _beside(p0, p1, p2, table, arms, hu, n1, n2)
+                    continue
+                n3 = _noise(banks[2], shift[2], z, y, x)
+                if absent[t]:
+                    image[z, y, x] = _gap(loops, hu, n1, n2, n3)
+                    continue
+                value = hu[t] + rough[t] * n1 + patchy[t] * n2
+                if vessel[t] > 0 and abs(n2) < vessel[t] and abs(n3) < vessel[t]:
+                    value = hu[25]
+                if t == 4 and n1 > 1.1:
+                    value -= 70  # fat between the pancreas's lobules
+                if t >= 32 and (n3 > gas[t] or j < level[t]):
+                    value = -950 + 10 * n1
+                if own_hu != 0 and real == 1 and organ == 0 and (t < 14 or t >= 16):
+                    value = own_hu
+                if t == 6:
+                    share = (mixing[0] - p0) / mixing[2] + 0.5 + 0.5 * n2
+                    value += mixing[1] * min(max(share, 0.0), 1.0)
+                elif t == 23:
+                    value = _lung(p0, p1, p2, lungs, lung_hu, middle_x, value, n1, n2)
+                elif (
+                    ascites_mm > 0
+                    and (t == 21 or t == 26 or (floats and n3 > 0.3 and (t == 14 or t == 15 or t >= 34)))
+                    and (floats or n3 < 1.0)  # strands of fat stay where there is not much fluid
+                    and _belly(belly_mm, p0, p1, p2) + 4 * n2 < ascites_mm
+                ):
+                    value = ascites_hu + 3 * n1 + 2 * n2
+                image[z, y, x] = _spotted(p0, p1, p2, t, spots, into, rough, value, n1, n2)
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def _between_nodes(nodes: Float3D, z: int, y: int, row: Float3D) -> None:
+    """Fill ``row`` (n, 3): the nodes' positions along x, interpolated for the patch's row (z, y)."""
+    nz, fz = z // NODE_STEP, np.float32((z % NODE_STEP) / NODE_STEP)
+    ny, fy = y // NODE_STEP, np.float32((y % NODE_STEP) / NODE_STEP)
+    for n in range(row.shape[0]):
+        for axis in range(3):
+            low = nodes[nz, ny, n, axis] + fy * (nodes[nz, ny + 1, n, axis] - nodes[nz, ny, n, axis])
+            high = nodes[nz + 1, ny, n, axis]
+            high += fy * (nodes[nz + 1, ny + 1, n, axis] - nodes[nz + 1, ny, n, axis])
+            row[n, axis] = low + fz * (high - low)
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _noise(bank: Float3D, shift: npt.NDArray[np.int64], z: int, y: int, x: int) -> Any:
+    """The voxel of the noise volume ``bank``, which repeats, that lies ``shift`` from (z, y, x)."""
+    mask = NOISE_SIDE - 1
+    return bank[(z + shift[0]) & mask, (y + shift[1]) & mask, (x + shift[2]) & mask]
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _out_of_bag(p0: float, p1: float, p2: float, bag: Float64) -> Any:
+    """How far the voxel lies from the middle of the full gallbladder, in its half axes."""
+    total = 0.0
+    for axis in range(1, 4):
+        along = bag[axis, 0] * (p0 - bag[0, 0]) + bag[axis, 1] * (p1 - bag[0, 1]) + bag[axis, 2] * (p2 - bag[0, 2])
+        total += along * along
+    return np.sqrt(total)
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _spotted(
+    p0: float, p1: float, p2: float, t: int, spots: Float64, into: npt.NDArray[np.int64], rough: Float3D,
+    value: float, n1: float, n2: float,
+) -> Any:  # fmt: skip
+    """HU of the last spot that the voxel lies in and whose tissues take it, else ``value``."""
+    for n in range(spots.shape[0]):
+        if (into[n] >> t) & 1:
+            dz = (p0 - spots[n, 0]) / spots[n, 3]
+            dy = (p1 - spots[n, 1]) / spots[n, 4]
+            dx = (p2 - spots[n, 2]) / spots[n, 5]
+            if dz * dz + dy * dy + dx * dx < 1 + spots[n, 7] * n2:
+                value = spots[n, 6] + (rough[t] * n1 if spots[n, 8] else 6 * n1 + 8 * n2)
+    return value
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _gap(loops: float, hu: Float3D, n1: float, n2: float, n3: float) -> Any:
+    """HU where an organ was removed: fat, and bowel that has moved in."""
+    if n3 > loops + 0.35:
+        return hu[35] + 6 * n1 + 4 * n2
+    if n3 > loops:
+        return hu[15] + 6 * n1
+    return hu[21] + 8 * n1 + 8 * n2
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _beside(p0: float, p1: float, p2: float, table: Float64, arms: Float64, hu: Float3D, n1: float, n2: float) -> Any:
+    """HU beside the body: air, the arms, or the table's shell and foam."""
+    for n in range(arms.shape[0]):
+        dy = p1 - arms[n, 0] - arms[n, 3] * p0
+        dx = p2 - arms[n, 1] - arms[n, 4] * p0
+        away = np.sqrt(dy * dy + dx * dx) / arms[n, 2]
+        if away < 1 + 0.06 * n2:
+            if away > 0.78 + 0.06 * n2:
+                return hu[21] + 8 * n1
+            if away < arms[n, 5]:
+                return hu[19] + 60 * n1 if away > 0.6 * arms[n, 5] else hu[18] + 40 * n1
+            return hu[20] + 9 * n1 + 7 * n2
+    thick = table[4]
+    across = p2 - table[1]
+    if thick > 0 and abs(across) < table[3]:
+        below = p1 - table[0] + table[2] * across * across
+        if 0 <= below < thick:
+            return 40 + 40 * n1 if below < 2.2 or below > thick - 2.2 else -900 + 15 * n1
+    return hu[0] + 4 * n1 + 2 * n2
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _lung(
+    p0: float, p1: float, p2: float, lungs: Float64, lung_hu: Float64, middle_x: float, value: float, n1: float,
+    n2: float,
+) -> Any:  # fmt: skip
+    """HU of the lung: fluid in its dorsal part, airless lung above the fluid and at the base, else ``value``."""
+    side = 0 if p2 < middle_x else 1
+    row = lungs[side, 0] + lungs[side, 1] * p0 + 1.5 * n2
+    if p1 > row:
+        return lung_hu[0] + 3 * n1 + 2 * n2
+    if p1 > row - 4 - 3 * n2 or p0 < lungs[side, 2] + 4 * n2:
+        return lung_hu[1] + 9 * n1 + 12 * n2
+    return value
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _belly(belly_mm: npt.NDArray[np.uint8], p0: float, p1: float, p2: float) -> Any:
+    """Trilinear value of the map, whose first voxel is the body's (1, 1, 1)."""
+    z, y, x = (p0 - 1) / 2, (p1 - 1) / 3, (p2 - 1) / 3
+    i = min(max(int(np.floor(z)), 0), belly_mm.shape[0] - 2)
+    j = min(max(int(np.floor(y)), 0), belly_mm.shape[1] - 2)
+    k = min(max(int(np.floor(x)), 0), belly_mm.shape[2] - 2)
+    fz, fy, fx = min(max(z - i, 0.0), 1.0), min(max(y - j, 0.0), 1.0), min(max(x - k, 0.0), 1.0)
+    total = 0.0
+    for a in range(2):
+        for b in range(2):
+            w = (fz if a else 1 - fz) * (fy if b else 1 - fy)
+            total += w * ((1 - fx) * belly_mm[i + a, j + b, k] + fx * belly_mm[i + a, j + b, k + 1])
+    return total
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def blur(image: Float3D, across: float, in_plane: float) -> None:
+    """In place, three taps (w, 1 - 2w, w) along each axis."""
+    depth, height, width = image.shape
+    for z in range(depth):
+        for y in range(height):
+            before = image[z, y, 0]
+            for x in range(1, width - 1):
+                here = image[z, y, x]
+                image[z, y, x] = here + in_plane * (before - 2 * here + image[z, y, x + 1])
+                before = here
+    before_row = np.empty(width, image.dtype)
+    for z in range(depth):
+        before_row[:] = image[z, 0]
+        for y in range(1, height - 1):
+            for x in range(width):
+                here = image[z, y, x]
+                image[z, y, x] = here + in_plane * (before_row[x] - 2 * here + image[z, y + 1, x])
+                before_row[x] = here
+    before_slice = image[0].copy()
+    for z in range(1, depth - 1):
+        for y in range(height):
+            for x in range(width):
+                here = image[z, y, x]
+                image[z, y, x] = here + across * (before_slice[y, x] - 2 * here + image[z + 1, y, x])
+                before_slice[y, x] = here
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def add_noise(image: Float3D, bank: Float3D, shift: npt.NDArray[np.int64], sigmas: Float3D) -> None:
+    """Add the noise volume ``bank`` from ``shift`` on, times each slice's own sigma (HU)."""
+    depth, height, width = image.shape
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                image[z, y, x] += sigmas[z] * _noise(bank, shift, z, y, x)

@@ -1,0 +1,130 @@
+"""Ellipsoids painted into chosen tissues: cysts, tumours, stones, plaque, thrombus, the renal pelvis, metal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from training.painting.body_sites import BodySites
+from training.painting.completion import BODY_SPACING_ZYX
+from training.painting.kernel import Look
+from training.painting.pathology import Findings, Pathology
+from training.painting.tissue import Tissue
+
+Spots = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+"""Rows and tissue bits, as ``Look`` holds them."""
+
+_BACKGROUND = (
+    Tissue.COLON, Tissue.SMALL_BOWEL, Tissue.FAT, Tissue.VESSEL, Tissue.SOFT, Tissue.COLON_CONTENT,
+    Tissue.BOWEL_CONTENT,
+)  # fmt: skip
+_HOLD_METAL = (Tissue.SPONGIOSA, Tissue.CORTICAL_BONE, Tissue.MUSCLE, *_BACKGROUND)
+_SOLID = (
+    # organ, most lesions, the tissues that show them
+    (Tissue.LIVER, 4, (Tissue.LIVER,)),
+    (Tissue.RIGHT_KIDNEY, 2, (Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA)),
+    (Tissue.LEFT_KIDNEY, 2, (Tissue.LEFT_KIDNEY, Tissue.LEFT_MEDULLA)),
+    (Tissue.SPLEEN, 1, (Tissue.SPLEEN,)),
+    (Tissue.PANCREAS, 1, (Tissue.PANCREAS,)),
+)
+
+
+def draw_spots(
+    look: Look, sites: BodySites, findings: Findings, often: Pathology, metal: bool, rng: np.random.Generator
+) -> Spots:
+    """All spots of one scan, later ones over earlier ones."""
+    drawn = _Drawn(sites, rng)
+    for organ, most, into in _SOLID:
+        if rng.uniform() < often.lesions * (0.5 if organ == Tissue.PANCREAS else 1):
+            for _ in range(int(rng.integers(1, most + 1))):
+                hu = rng.uniform(-5, 25) if rng.uniform() < 0.5 else look.hu[organ] + rng.uniform(-60, 50)
+                drawn.add(organ, rng.uniform(3, 18), hu, into, edge=rng.uniform(0, 0.3), own_texture=True)
+    if rng.uniform() < often.mass:
+        spot = sites.centre + rng.normal(0, 1, 3) * np.array([90, 40, 70]) / BODY_SPACING_ZYX
+        radius, hu, edge = rng.uniform(20, 80), rng.uniform(0, 60), rng.uniform(0, 0.4)
+        if hu < 35 and _near_gallbladder(spot, sites):
+            hu += 35  # a smooth bag of fluid there is a gallbladder
+        drawn.add_at(spot, radius, hu, _BACKGROUND, edge=edge)
+    if rng.uniform() < often.gallstones:
+        hu = rng.uniform(60, 500)
+        for _ in range(int(rng.integers(1, 5))):
+            drawn.add(Tissue.GALLBLADDER, rng.uniform(2, 8), hu, (Tissue.GALLBLADDER,))
+    if findings.aneurysm is not None:  # a crescent of thrombus: a ball about a point beside the lumen's middle
+        beside = findings.aneurysm + rng.normal(0, 3, 3)
+        drawn.add_at(beside, rng.uniform(8, 14), rng.uniform(25, 55), (Tissue.AORTA,), edge=0.1)
+    if rng.uniform() < often.plaque and Tissue.AORTA in sites.places:
+        for _ in range(int(rng.integers(2, 15))):
+            spot = _at_the_wall(sites.places[Tissue.AORTA], rng)
+            drawn.add_at(spot, rng.uniform(1.5, 4), rng.uniform(150, 1000), (Tissue.AORTA,), edge=0.3)
+    if rng.uniform() < often.renal_pelvis:
+        _add_pelves(drawn, rng)
+    if metal:
+        holders = (Tissue.SPONGIOSA, Tissue.CORTICAL_BONE, Tissue.FAT, Tissue.SOFT)
+        held = [tissue for tissue in holders if tissue in sites.places] or [Tissue.FAT]
+        for _ in range(int(rng.integers(1, 5))):
+            tissue = held[int(rng.integers(len(held)))]
+            drawn.add(tissue, rng.uniform(2, 9), rng.uniform(2000, 3000), _HOLD_METAL)
+    return drawn.spots()
+
+
+def _near_gallbladder(spot: npt.NDArray[np.float64], sites: BodySites) -> bool:
+    places = sites.places.get(int(Tissue.GALLBLADDER))
+    if places is None:
+        return False
+    return bool(np.linalg.norm((spot - places.mean(0)) * BODY_SPACING_ZYX) < 80)
+
+
+def _at_the_wall(places: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """One of the places that lie farthest from the middle of a vessel's slice."""
+    level = places[int(rng.integers(len(places))), 0]
+    same = places[places[:, 0] == level]
+    away = np.hypot(*(same - same.mean(0)).T[1:])
+    outer = same[away >= np.median(away)]
+    return np.asarray(outer[int(rng.integers(len(outer)))])
+
+
+def _add_pelves(drawn: _Drawn, rng: np.random.Generator) -> None:
+    """Urine, or contrast excreted into it, in the middle of one kidney or of both."""
+    hu = rng.uniform(0, 15) if rng.uniform() < 0.5 else rng.uniform(200, 600)
+    size = rng.uniform(6, 22) if hu < 100 else rng.uniform(4, 12)
+    kept = rng.permutation(2)[: int(rng.integers(1, 3))]
+    for side in kept:
+        medulla = (Tissue.RIGHT_MEDULLA, Tissue.LEFT_MEDULLA)[int(side)]
+        if medulla in drawn.sites.places:
+            middle = drawn.sites.places[medulla].mean(0)
+            drawn.add_at(middle, size, hu, (medulla,), edge=0.5)
+            if hu < 100 and size > 16:  # the cortex thins
+                cortex = (Tissue.RIGHT_KIDNEY, Tissue.LEFT_KIDNEY)[int(side)]
+                drawn.add_at(middle, 0.9 * size, hu, (medulla, cortex), edge=0.3)
+
+
+class _Drawn:
+    """Collects spots; a place is drawn from the body's own."""
+
+    def __init__(self, sites: BodySites, rng: np.random.Generator) -> None:
+        self.sites, self._rng = sites, rng
+        self._rows: list[list[float]] = []
+        self._bits: list[int] = []
+
+    def add(
+        self, tissue: Tissue, radius_mm: float, hu: float, into: Iterable[Tissue], edge: float = 0.0,
+        own_texture: bool = False,
+    ) -> None:  # fmt: skip
+        """One somewhere in ``tissue``; none if the body has none of it."""
+        places = self.sites.places.get(int(tissue))
+        if places is not None:
+            self.add_at(places[int(self._rng.integers(len(places)))], radius_mm, hu, into, edge, own_texture)
+
+    def add_at(
+        self, centre: npt.NDArray[np.float64], radius_mm: float, hu: float, into: Iterable[Tissue], edge: float = 0.0,
+        own_texture: bool = False,
+    ) -> None:  # fmt: skip
+        """One at ``centre``, its axes up to 40 % longer or shorter than ``radius_mm``."""
+        radii = radius_mm * self._rng.uniform(0.65, 1.4, 3) / BODY_SPACING_ZYX
+        self._rows.append([*centre, *np.maximum(radii, 0.6), hu, edge, float(own_texture)])
+        self._bits.append(sum(1 << int(tissue) for tissue in into))
+
+    def spots(self) -> Spots:
+        return np.array(self._rows, np.float64).reshape(-1, 9), np.array(self._bits, np.int64)

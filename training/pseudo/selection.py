@@ -1,0 +1,128 @@
+"""Which of a teacher's organs and cases a student is trained on."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from attention_dmfnet.model.manifest import Positive, Share
+
+from evaluation.organs import ORGANS
+from training.errors import TrainingError
+from training.pseudo.folder import Decision, LabelledCase, OrganReliability
+
+_THIN = ("right adrenal gland", "left adrenal gland", "esophagus", "gallbladder", "duodenum", "pancreas")
+
+MIN_PROBABILITY = {organ: 0.80 if organ in _THIN else 0.85 for organ in ORGANS}
+MIN_AGREEMENT = {organ: 0.75 if organ in _THIN else 0.85 for organ in ORGANS}
+"""Where to begin: a well-trained teacher's good organs lie above, its guesses below. Look at the report and adjust."""
+
+ALL = "all"
+
+POSSIBLE_ML: Mapping[str, tuple[float, float]] = {
+    "liver": (500, 4000),
+    "right kidney": (50, 600),
+    "spleen": (30, 1500),
+    "pancreas": (15, 250),
+    "aorta": (15, 350),
+    "inferior vena cava": (15, 250),
+    "right adrenal gland": (0.8, 25),
+    "left adrenal gland": (0.8, 25),
+    "gallbladder": (2, 300),
+    "esophagus": (3, 120),
+    "stomach": (30, 1500),
+    "duodenum": (15, 300),
+    "left kidney": (50, 600),
+}
+"""mL in adults, diseased ones included, as textbooks and the published sizes of segmented scans have them."""
+
+
+class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The thresholds. The key ``all`` stands for the organs that a table does not name; without it the defaults do.
+
+    A case needs ``min_organs`` organs that pass. Volumes must lie within ``POSSIBLE_ML`` and, where the fingerprint
+    of labelled scans is at hand, within ``volume_factor`` times what was seen there.
+    """
+
+    min_probability: dict[str, Share] = {}
+    min_agreement: dict[str, Share] = {}
+    min_organs: Annotated[int, msgspec.Meta(ge=1, le=13)] = 6
+    volume_factor: Annotated[float, msgspec.Meta(ge=1)] = 2.0
+
+    def __post_init__(self) -> None:
+        unknown = (self.min_probability.keys() | self.min_agreement.keys()) - {*ORGANS, ALL}
+        if unknown:
+            raise ValueError(f"{sorted(unknown)[0]!r} is no organ; choose from all, {', '.join(ORGANS)}")
+
+
+def read_selection(path: Path) -> Selection:
+    """A TOML file with the fields of ``Selection``. Raises ``TrainingError``."""
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Selection)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise TrainingError(f"cannot use the selection in {path}: {error}") from error
+
+
+def decide(
+    case: LabelledCase, selection: Selection, seen_ml: Mapping[str, tuple[Positive, Positive]] | None = None
+) -> Decision:
+    """Which organs of ``case`` are kept, and whether the case is.
+
+    ``seen_ml`` are the least and largest volumes of the organs in labelled scans. An organ that the teacher did not
+    find is never kept as absent: whether it is not there or was overlooked cannot be told.
+    """
+    dropped: dict[str, str] = {}
+    kept: dict[str, float] = {}
+    for organ, found in case.organs.items():
+        why = _doubt(organ, found, selection, (seen_ml or {}).get(organ))
+        if why is None:
+            kept[organ] = _reliability(found)
+        else:
+            dropped[organ] = why
+    annotated = tuple(sorted(ORGANS.index(organ) + 1 for organ in kept))
+    weight = sum(kept.values()) / len(kept) if kept else 0.0
+    enough = len(kept) >= selection.min_organs
+    why = "" if enough else f"only {len(kept)} organs can be trusted, {selection.min_organs} are needed"
+    return Decision(case.name, enough, annotated, weight, dropped, why)
+
+
+def _doubt(
+    organ: str, found: OrganReliability, selection: Selection, seen_ml: tuple[float, float] | None
+) -> str | None:
+    """Why ``organ`` cannot be trusted, or None if it can."""
+    least = _threshold(organ, selection.min_probability, MIN_PROBABILITY)
+    if found.mean_probability < least:
+        return f"mean probability {found.mean_probability:.2f} is below {least:.2f}"
+    least = _threshold(organ, selection.min_agreement, MIN_AGREEMENT)
+    if found.agreement is not None and found.agreement < least:
+        return f"teachers agree by {found.agreement:.2f}, below {least:.2f}"
+    low, high = _volume_range(organ, selection.volume_factor, seen_ml)
+    if found.volume_ml > high:
+        return f"{found.volume_ml:.0f} mL is more than {high:.0f} mL"
+    # an organ that the scan cuts may be as small as it likes
+    if found.volume_ml < low and not found.cut:
+        return f"{found.volume_ml:.1f} mL is less than {low:.1f} mL"
+    return None
+
+
+def _threshold(organ: str, chosen: Mapping[str, float], default: Mapping[str, float]) -> float:
+    return chosen.get(organ, chosen.get(ALL, default[organ]))
+
+
+def _volume_range(organ: str, factor: float, seen_ml: tuple[float, float] | None) -> tuple[float, float]:
+    low, high = POSSIBLE_ML[organ]
+    if seen_ml is None:
+        return low, high
+    # what was seen is possible, whatever the table says
+    return min(max(low, seen_ml[0] / factor), seen_ml[0]), max(min(high, seen_ml[1] * factor), seen_ml[1])
+
+
+def _reliability(found: OrganReliability) -> float:
+    """One number for weighting: probability and agreement, both of which must be high (geometric mean)."""
+    if found.agreement is None:
+        return found.mean_probability
+    return math.sqrt(found.mean_probability * found.agreement)

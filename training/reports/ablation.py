@@ -1,0 +1,118 @@
+"""``python -m training ablation``: what unlabelled scans are worth, and which loss learns most from pseudo labels.
+
+The same budget, split and seeds for every arm: a teacher on the labelled scans alone, and students on these and on
+pseudo labels, one with each loss. The cases that are scored are in no arm's training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from attention_dmfnet.cpus import available_cpus
+from msgspec.structs import replace
+
+from evaluation.accuracy.flare22 import OrganScore
+from training.errors import TrainingError
+from training.learning.checkpoint import CHECKPOINT, replace_file
+from training.learning.fit import Machine, fit
+from training.learning.source import Source
+from training.learning.validation import CaseScores
+from training.recipe import (
+    STAGES,
+    BetaCE,
+    GeneralisedCE,
+    PlainCE,
+    Recipe,
+    RobustLoss,
+    SymmetricCE,
+    load_recipe,
+)
+from training.reports.ablation_scenarios import PaintedScenario, PreparedScenario, Scenario
+from training.reports.ablation_table import ArmScores, table
+
+_log = logging.getLogger(__name__)
+
+TEACHER, ORACLE = "teacher only", "true labels"
+
+STUDENTS: Mapping[str, RobustLoss] = {
+    "student, CE": PlainCE(),
+    "student, generalised CE": GeneralisedCE(),
+    "student, symmetric CE": SymmetricCE(),
+    "student, beta CE": BetaCE(),
+}
+
+_SCORES = "scores.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``ablation``."""
+    parser.add_argument("--to", metavar="DIR", type=Path, required=True, help="gets the runs and the table")
+    parser.add_argument("--recipe", default="ablation", help="the recipe of every arm; default: ablation")
+    parser.add_argument("--stage", choices=STAGES, default="fine", help="default: fine")
+    parser.add_argument("--data", metavar="DATASET", type=Path, nargs="+", help="prepared, with true and pseudo labels")
+    parser.add_argument("--bodies", metavar="DIR", type=Path, help="instead: painted scans, the truth known")
+    parser.add_argument("--labelled", type=int, default=4, help="with --bodies: labelled anatomies; default: 4")
+    parser.add_argument("--unlabelled", type=int, default=60, help="with --bodies: unlabelled scans; default: 60")
+    parser.add_argument("--cases", type=int, default=10, help="validation cases; default: 10")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="changes", help="as for fit")
+    parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: as many as the process may use")
+
+
+def ablation(options: argparse.Namespace) -> int:
+    """Run what is missing, then write the table; returns the exit status."""
+    if (options.data is None) is (options.bodies is None):
+        raise TrainingError("name either --data or --bodies: where the scans of the ablation come from")
+    recipe = load_recipe(options.recipe, options.stage, options.changes)
+    scenario: Scenario
+    if options.bodies is not None:
+        scenario = PaintedScenario(options.bodies, options.labelled, options.unlabelled, options.cases)
+    else:
+        scenario = PreparedScenario(options.data, options.cases)
+    machine = Machine(options.accelerator, 1, 1, options.threads or available_cpus())
+    write_ablation(scenario, recipe, options.seeds, options.to, machine)
+    return 0
+
+
+def write_ablation(scenario: Scenario, recipe: Recipe, seeds: list[int], folder: Path, machine: Machine) -> str:
+    """Train every arm with every seed below ``folder``, and write ``ablation.md`` there: its text is returned.
+
+    Runs that are finished are not repeated, and one that was stopped goes on.
+    """
+    arms: ArmScores = {}
+    notes: list[str] = []
+    for seed in seeds:
+        seeded = replace(recipe, run=replace(recipe.run, seed=seed))
+        teacher = folder / f"teacher-{seed}"
+        source = scenario.teacher(seeded)
+        arms.setdefault(TEACHER, []).append(_scores(teacher, seeded, source, scenario, machine))
+        notes += scenario.notes(seeded, teacher)
+        for name, loss in STUDENTS.items():
+            student = replace(seeded, loss=replace(seeded.loss, pseudo=loss))
+            run = folder / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+            students_source = scenario.student(student, teacher)
+            arms.setdefault(name, []).append(_scores(run, student, students_source, scenario, machine))
+        oracle = scenario.oracle(seeded)
+        if oracle is not None:
+            run = folder / f"oracle-{seed}"
+            arms.setdefault(ORACLE, []).append(_scores(run, seeded, oracle, scenario, machine))
+    text = table(arms, recipe, seeds, [*scenario.description(), *notes])
+    replace_file(folder / "ablation.md", text.encode())
+    _log.info("%s", folder / "ablation.md")
+    return text
+
+
+def _scores(run: Path, recipe: Recipe, source: Source, scenario: Scenario, machine: Machine) -> CaseScores:
+    path = run / _SCORES
+    if not path.exists():
+        _log.info("%s", run)
+        scores = fit(recipe, run, source, scenario.validation(recipe), machine, resume=(run / CHECKPOINT).exists())
+        plain = {case: {str(label): [s.dsc, s.nsd] for label, s in organs.items()} for case, organs in scores.items()}
+        replace_file(path, json.dumps(plain).encode())
+    read: dict[str, dict[str, list[float]]] = json.loads(path.read_text(encoding="utf-8"))
+    return {case: {int(label): OrganScore(*pair) for label, pair in organs.items()} for case, organs in read.items()}

@@ -1,0 +1,226 @@
+"""What an ablation compares on: prepared scans with pseudo labels, or painted ones of which the truth is known."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from evaluation.accuracy.dice import dice
+from training.data.augment import Augment
+from training.data.dataset import Case
+from training.learning.checkpoint import load_trained
+from training.learning.source import DatasetSource, Labels, PaintedSource, Sample, Source, SourceError, open_datasets
+from training.learning.validation import ValidationCase, painted_cases, predict
+from training.painting.bodies import REAL, load
+from training.painting.completion import Body
+from training.painting.painter import Canvas, Painter
+from training.recipe import Recipe
+
+
+class Scenario(Protocol):
+    """Sources for the arms of an ablation, and the cases that are scored."""
+
+    def teacher(self, recipe: Recipe) -> Source:
+        """Labelled scans alone."""
+
+    def student(self, recipe: Recipe, teacher: Path) -> Source:
+        """Labelled scans, and others with the pseudo labels of the run ``teacher``."""
+
+    def oracle(self, recipe: Recipe) -> Source | None:
+        """All scans with true labels, where these are known: what no pseudo label can beat."""
+
+    def validation(self, recipe: Recipe) -> Sequence[ValidationCase]:
+        """The cases that are scored."""
+
+    def description(self) -> list[str]:
+        """What the scans are, for the table."""
+
+    def notes(self, recipe: Recipe, teacher: Path) -> list[str]:
+        """What is known of a teacher's pseudo labels."""
+
+
+@dataclass(frozen=True)
+class PreparedScenario:
+    """Data sets of ``prepare``, whose pseudo labels come from `pseudo-label`: the same for every seed."""
+
+    folders: Sequence[Path]
+    cases: int
+
+    def teacher(self, recipe: Recipe) -> Source:
+        """The true labels of the fold."""
+        return self._source(recipe, with_pseudo=False)
+
+    def student(self, recipe: Recipe, teacher: Path) -> Source:
+        """All of the fold."""
+        return self._source(recipe, with_pseudo=True)
+
+    def oracle(self, recipe: Recipe) -> Source | None:
+        """Not known."""
+        return None
+
+    def validation(self, recipe: Recipe) -> Sequence[ValidationCase]:
+        """Real cases of the fold that have true labels."""
+        _, held_out = open_datasets(self.folders, recipe)
+        if not held_out:
+            raise SourceError("the fold holds no validation case; prepare more labelled patients")
+        return [
+            ValidationCase(case.name, case.annotated, functools.partial(case.read_patch, (0, 0, 0), case.shape_zyx))
+            for case in held_out[: self.cases]
+        ]
+
+    def description(self) -> list[str]:
+        """The folders."""
+        return [f"data sets: {', '.join(folder.name for folder in self.folders)}"]
+
+    def notes(self, recipe: Recipe, teacher: Path) -> list[str]:
+        """None."""
+        return []
+
+    def _source(self, recipe: Recipe, with_pseudo: bool) -> Source:
+        source, _ = open_datasets(self.folders, recipe)
+        cases: list[Case] = [case for case in source.cases if with_pseudo or not case.is_pseudo]
+        if with_pseudo and not any(case.is_pseudo for case in cases):
+            raise SourceError("no case has pseudo labels; run `python -m training pseudo-label`, then prepare again")
+        augment = Augment(recipe.augmentation, recipe.grid, recipe.intensity.window_hu)
+        return DatasetSource(cases, recipe, augment, source.fingerprint)
+
+
+LABELLED_PHASES = {"portal": 1.0}
+OTHER_PHASES = {"plain": 0.5, "arterial": 0.5}
+"""The domain shift: labels exist for one contrast phase, the clinic's other scans are of the other two."""
+
+
+class PaintedScenario:
+    """Few labelled anatomies in the portal phase, and many unlabelled scans of other anatomies in the other phases.
+
+    The scored cases are of held-out anatomies, in the other phases too: unlabelled scans can teach what labelled ones
+    do not show.
+    """
+
+    def __init__(self, bodies: Path, labelled: int, unlabelled: int, cases: int) -> None:
+        self._labelled, self._others, self._held_out = _split(bodies, labelled)
+        self._unlabelled, self._cases = unlabelled, cases
+        self._true: list[tuple[npt.NDArray[np.int16], Labels]] = []
+        self._pseudo: dict[Path, list[Labels]] = {}
+
+    def teacher(self, recipe: Recipe) -> Source:
+        """Painted anew for every sample, as `fit --bodies` does, from the labelled anatomies."""
+        return _painted(self._labelled, recipe, LABELLED_PHASES)
+
+    def student(self, recipe: Recipe, teacher: Path) -> Source:
+        """The same, and the unlabelled scans as the teacher labels them."""
+        return PseudoSource(self.teacher(recipe), self._scans(recipe), self._predicted(recipe, teacher), recipe)
+
+    def oracle(self, recipe: Recipe) -> Source | None:
+        """The same scans with the labels that they were painted from."""
+        scans = self._scans(recipe)
+        return PseudoSource(self.teacher(recipe), scans, [labels for _, labels in scans], recipe, is_pseudo=False)
+
+    def validation(self, recipe: Recipe) -> Sequence[ValidationCase]:
+        """Painted from held-out anatomies, the same for every seed."""
+        source = _painted(self._held_out, recipe, OTHER_PHASES)
+        return painted_cases(source, self._cases, recipe.network.classes, seed=0)
+
+    def description(self) -> list[str]:
+        """How many of what."""
+        return [
+            f"labelled: {_count(self._labelled)}, painted anew for every sample in the portal phase",
+            f"unlabelled: {self._unlabelled} scans of {_count(self._others)}, plain or arterial",
+            f"scored: {self._cases} scans of {_count(self._held_out)}, plain or arterial",
+        ]
+
+    def notes(self, recipe: Recipe, teacher: Path) -> list[str]:
+        """The DSC of the pseudo labels, which is known here."""
+        pairs = list(zip(self._scans(recipe), self._predicted(recipe, teacher), strict=True))
+        organs = range(1, recipe.network.classes)
+        mean = np.mean([dice(found == organ, true == organ) for (_, true), found in pairs for organ in organs])
+        return [f"pseudo labels of the teacher with seed {recipe.run.seed}: DSC {mean:.3f}, mean over scans and organs"]
+
+    def _scans(self, recipe: Recipe) -> list[tuple[npt.NDArray[np.int16], Labels]]:
+        """HU and true labels of the unlabelled scans: the same for every arm and seed."""
+        if not self._true:
+            source = _painted(self._others, recipe, OTHER_PHASES)
+            for number in range(self._unlabelled):
+                sample = source.sample(np.random.default_rng((0, number)))
+                self._true.append((np.rint(sample.image).astype(np.int16), sample.labels))
+        return self._true
+
+    def _predicted(self, recipe: Recipe, teacher: Path) -> list[Labels]:
+        if teacher not in self._pseudo:
+            network, device = load_trained(teacher).network, torch.device("cpu")
+            scans = self._scans(recipe)
+            self._pseudo[teacher] = [predict(network, recipe, hu.astype(np.float32), device) for hu, _ in scans]
+        return self._pseudo[teacher]
+
+
+class PseudoSource:
+    """Labelled samples, and in the recipe's ``pseudo_share`` of the cases one of the given scans, as it is."""
+
+    def __init__(
+        self,
+        labelled: Source,
+        scans: Sequence[tuple[npt.NDArray[np.int16], Labels]],
+        labels: Sequence[Labels],
+        recipe: Recipe,
+        is_pseudo: bool = True,
+    ) -> None:
+        self._labelled, self._share, self._is_pseudo = labelled, recipe.sampling.pseudo_share, is_pseudo
+        self._scans = [(hu, drawn) for (hu, _), drawn in zip(scans, labels, strict=True)]
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """The labelled source's, and a hash of the pseudo labels."""
+        digest = hashlib.sha256()
+        for hu, labels in self._scans:
+            digest.update(hu.tobytes())
+            digest.update(labels.tobytes())
+        return self._labelled.fingerprint | {"scans": digest.hexdigest()}
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        """See :class:`training.learning.source.Source`."""
+        if rng.uniform() >= self._share:
+            return self._labelled.sample(rng)
+        hu, labels = self._scans[int(rng.integers(len(self._scans)))]
+        return Sample(hu.astype(np.float32), labels, is_pseudo=self._is_pseudo)
+
+
+def _split(folder: Path, labelled: int) -> tuple[list[Body], list[Body], list[Body]]:
+    """Bodies of ``labelled`` anatomies, of the others, and held-out ones. A body is an anatomy in a template's body."""
+    try:
+        training, held_out = load(folder), load(folder, held_out=True)
+    except FileNotFoundError as error:
+        raise SourceError(str(error)) from error
+    # a real scan would be the labelled ones' third phase
+    training = [body for body in training if not body.name.startswith(REAL)]
+    names = sorted({_anatomy(body) for body in training})
+    if not 0 < labelled < len(names):
+        raise SourceError(f"--labelled {labelled} must leave some of the {len(names)} anatomies in {folder} unlabelled")
+    chosen = {names[round(at)] for at in np.linspace(0, len(names) - 1, labelled)}
+    few = [body for body in training if _anatomy(body) in chosen]
+    return few, [body for body in training if _anatomy(body) not in chosen], held_out
+
+
+def _painted(bodies: Sequence[Body], recipe: Recipe, phases: dict[str, float]) -> PaintedSource:
+    sampling, grid = recipe.sampling, recipe.grid
+    scale = sampling.painted_average
+    z, y, x = (side * scale for side in grid.tile_zyx)
+    mm_z, mm_y, mm_x = (mm / scale for mm in grid.spacing_zyx)
+    jitter, cut = sampling.painted_jitter_mm_zyx, sampling.painted_cut_probability
+    painter = Painter(bodies, Canvas((z, y, x), (mm_z, mm_y, mm_x), jitter, cut), 0.0, phases)
+    return PaintedSource(painter, scale, recipe.stage == "coarse")
+
+
+def _anatomy(body: Body) -> str:
+    return body.name.rpartition("_")[0]
+
+
+def _count(bodies: Sequence[Body]) -> str:
+    return f"{len({_anatomy(body) for body in bodies})} anatomies"
