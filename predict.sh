@@ -19,11 +19,19 @@ esac
 
 if [ -x "$here/.venv/bin/python" ]; then
   python=$here/.venv/bin/python
-else
+elif [ -e "$here/.venv" ]; then
+  echo "predict.sh: the Python of $here/.venv does not start; type: make -C '$here' clean setup" >&2
+  exit 2
+elif command -v python3 >/dev/null; then
   python=python3
+else
+  echo "predict.sh: there is no python3; install Python 3.11 or newer, then type: make -C '$here' setup" >&2
+  exit 2
 fi
 
-# -P: a folder named `attention_dmfnet` where this is called from must not be taken for ours
-PYTHONPATH=$here/engine${PYTHONPATH:+:$PYTHONPATH}
-export PYTHONPATH
-exec "$python" -P -m engine predict "$inputs" "$outputs" "$@"
+# What counts is this folder's code and the environment's packages: nothing of the caller's own Python, and no module
+# that happens to lie in the folder where this is called (PYTHONSAFEPATH, where an older Python refuses the option -P).
+unset PYTHONHOME
+PYTHONPATH=$here/engine PYTHONNOUSERSITE=1 PYTHONSAFEPATH=1
+export PYTHONPATH PYTHONNOUSERSITE PYTHONSAFEPATH
+exec "$python" -m attention_dmfnet predict "$inputs" "$outputs" "$@"

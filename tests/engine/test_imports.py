@@ -6,7 +6,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCKED = ("torch", "onnx", "scipy", "monai", "numba")
-MODULES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "engine").rglob("*.py"))
+ENGINE = ROOT / "engine"
+MODULES = sorted(".".join(path.relative_to(ENGINE).with_suffix("").parts) for path in ENGINE.rglob("*.py"))
 
 
 def _python(program: str) -> subprocess.CompletedProcess[str]:
