@@ -18,6 +18,7 @@ from attention_dmfnet.model.network import Network, NetworkError, Scores, Tile
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from attention_dmfnet.geometry import Index
     from attention_dmfnet.model.manifest import BackendName, DeviceName, Precision, Stage, Variant
 
     from training.network.attention_dmfnet import AttentionDMFNet
@@ -40,6 +41,9 @@ class TorchNetwork:
     def __init__(self, network: AttentionDMFNet, stride: int) -> None:
         # as `to_onnx` exports them
         self._forward: Callable[[Tensor], Tensor] = network if stride == 1 else network.half_scores
+
+    def prepare(self, tile_zyx: Index) -> None:
+        """Torch takes tiles of any shape."""
 
     def __call__(self, tile: Tile) -> Scores:
         with torch.inference_mode():

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.files.image_io import read_volume
-from attention_dmfnet.geometry import Volume, canonicalise
+from attention_dmfnet.geometry import Index, Volume, canonicalise
 from attention_dmfnet.model.manifest import Manifest, NetworkOutput, Parity
 from attention_dmfnet.segmenter import locate, segment
-from attention_dmfnet.stage import StageModel
 from attention_dmfnet.steps.roi import Roi
+from attention_dmfnet.steps.stage import StageModel
 
 from evaluation.accuracy.dice import dice_by_organ
 from export.contenders import Contender
@@ -122,7 +122,11 @@ def _compare_on_scan(original: Original, figures: dict[StageName, list[Figures]]
 
 def _compare_on_tile(original: Network, figures: Sequence[Figures], tile: Tile, repeats: int) -> None:
     # a copy: the contenders may share the original's memory
+    z, y, x = tile.shape
+    original.prepare((z, y, x))
     reference = original(tile).copy()
+    for one in figures:
+        one.contender.network.prepare((z, y, x))
     for _ in range(repeats):
         # one after the other on the same tile: whatever else the machine does slows all of them
         for one in figures:
@@ -139,13 +143,10 @@ def _labels(original: Original, ct: Volume, coarse: StageModel, fine: StageModel
 def _tiles(original: Original, stage: StageName, scan: Volume, roi: Roi) -> Iterator[Tile]:
     """The tiles that the stage sees of a scan, as the engine cuts them."""
     model = original.model(stage)
-    if stage == "coarse":
-        grid = scan.geometry.with_spacing(model.stage.spacing_zyx)
-    else:
-        grid = model.grid(roi.box, scan.geometry)
+    plan = model.plan(scan.geometry, None if stage == "coarse" else roi.box)
     tiles: list[Tile] = []
     listener = StageModel(model.stage, _Listener(tiles.append, model.stage.output))
-    listener.score(listener.view(scan, grid))
+    listener.score(listener.view(scan, plan.grid), plan)
     yield from tiles
 
 
@@ -155,6 +156,9 @@ class _Listener:
     def __init__(self, heard: Callable[[Tile], None], output: NetworkOutput) -> None:
         self._heard = heard
         self._output = output
+
+    def prepare(self, tile_zyx: Index) -> None:
+        """Nothing is computed."""
 
     def __call__(self, tile: Tile) -> Scores:
         self._heard(tile.copy())

@@ -1,4 +1,94 @@
-"""The lean runtime: a CT in, thirteen organs out, on the CT's own grid.
+"""A CT in, thirteen abdominal organs out, on the CT's own grid.
 
-Reads ``models/manifest.json`` and nothing else of the project. Never imports torch, onnx, scipy, monai or numba.
+    import attention_dmfnet as dmf
+
+    segmenter = dmf.load()
+    result = segmenter("scan.nii.gz")
+    result.save("labels.nii.gz")
+
+Reads the models that come with it and nothing else. Never imports torch, onnx, scipy, monai or numba.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from attention_dmfnet.files.image_io import ImageError
+    from attention_dmfnet.geometry import Geometry, GeometryError, Volume
+    from attention_dmfnet.model.loading import Backend, Device
+    from attention_dmfnet.model.manifest import ManifestError, Precision
+    from attention_dmfnet.model.network import LoadError, RunError
+    from attention_dmfnet.segmenter import Segmentation, Segmenter
+
+__all__ = [
+    "Geometry",
+    "GeometryError",
+    "ImageError",
+    "LoadError",
+    "ManifestError",
+    "RunError",
+    "Segmentation",
+    "Segmenter",
+    "Volume",
+    "load",
+]
+
+# Imported when they are asked for: whoever only asks for --help, or for the cases' names, waits for none of them.
+_ROOMS = {
+    "Geometry": "geometry",
+    "GeometryError": "geometry",
+    "ImageError": "files.image_io",
+    "LoadError": "model.network",
+    "ManifestError": "model.manifest",
+    "RunError": "model.network",
+    "Segmentation": "segmenter",
+    "Segmenter": "segmenter",
+    "Volume": "geometry",
+}
+
+
+def load(
+    *,
+    device: Device = "auto",
+    backend: Backend = "auto",
+    precision: Precision | None = None,
+    models: str | PathLike[str] | None = None,
+    gpu_memory_mb: int = 2048,
+) -> Segmenter:
+    """Start to load the networks, and return what labels scans with them.
+
+    ``device`` is "auto", "cpu" or "cuda"; ``backend`` is "auto", "openvino", "onnxruntime" or "tensorrt"; without a
+    ``precision`` ("float32", "bfloat16", "float16" or "int8") the fastest one is taken that was proven equal on this
+    kind of machine. ``models`` is the folder of ``manifest.json``; without it the models of this release are used.
+    ``gpu_memory_mb`` bounds what is taken on the GPU, CUDA's own memory included.
+
+    Returns while the networks are still loading: the first scan is read meanwhile, and waits for them. Raises
+    ``ManifestError`` and ``LoadError`` for what cannot be used; what is wrong with a network's file is raised by the
+    first scan, or by ``Segmenter.wait``.
+    """
+    from pathlib import Path
+
+    from attention_dmfnet.marks import step
+
+    with step("import"):
+        from attention_dmfnet.model.loading import default_models, start_loading
+        from attention_dmfnet.model.manifest import load_manifest
+
+    folder = default_models() if models is None else Path(models)
+    manifest = load_manifest(folder)
+    networks = start_loading(folder, manifest, device, backend, precision, gpu_memory_mb)
+    # after it has begun: the networks load on their own thread while these modules are being imported
+    with step("import"):
+        from attention_dmfnet.segmenter import Segmenter
+
+    return Segmenter(manifest, networks)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)

@@ -11,11 +11,13 @@ def available_cpus(root: Path = Path("/")) -> int:
     More threads than the quota allows are stopped by the kernel in mid-computation and all wait for each other.
     ``root`` is where ``proc`` and ``sys`` are looked for.
     """
-    limits: list[float] = [len(os.sched_getaffinity(0)), *_quotas(root)]
+    # macOS has no affinity
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limits: list[float] = [here, *_quotas(root)]
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked) > 0:
         limits.append(int(asked))
-    return max(1, math.ceil(min(limits)))
+    return max(1, math.floor(min(limits)))
 
 
 def _quotas(root: Path) -> list[float]:

@@ -7,30 +7,52 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
+
+import msgspec
 
 from attention_dmfnet.files.cases import case_name, output_path
-from attention_dmfnet.files.image_io import ImageError, read_volume, write_labels
-from attention_dmfnet.geometry import GeometryError, Volume
+from attention_dmfnet.files.image_io import ImageError, read_volume
+from attention_dmfnet.geometry import GeometryError, Triple, Volume
 from attention_dmfnet.marks import Step, recording, seconds_by_step, step
-from attention_dmfnet.model.loading import Networks
-from attention_dmfnet.model.manifest import Manifest
-from attention_dmfnet.model.network import NetworkError
-from attention_dmfnet.report import CaseReport
-from attention_dmfnet.segmenter import Scored, label, score
-from attention_dmfnet.stage import StageModel
+from attention_dmfnet.model.network import NetworkError, RunError
+from attention_dmfnet.segmenter import Scored, Segmenter
 
 _log = logging.getLogger(__name__)
+
+
+class CaseReport(msgspec.Struct, frozen=True):
+    """What became of one case.
+
+    ``seconds`` by step, with ``total`` the time from when the case was wanted to when its file was complete; steps on
+    other threads (reading ahead) overlap with the case before, so they need not add up. ``roi_mm`` is z, y, x.
+    ``volumes_ml`` holds every organ, 0 for those that were not found.
+    """
+
+    case: str
+    status: Literal["done", "failed", "skipped"]
+    output: str
+    seconds: dict[str, float] = {}
+    roi_mm: Triple | None = None
+    volumes_ml: dict[str, float] = {}
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def skipped(path: Path, outputs: Path) -> CaseReport:
+    """The report on a case whose output is there already."""
+    output = output_path(path, outputs)
+    note = f"{output} exists; --overwrite makes it again"
+    return CaseReport(case_name(path), "skipped", str(output), notes=(note,))
 
 
 def predict(
     cases: Sequence[Path],
     outputs: Path,
-    manifest: Manifest,
-    networks: Networks,
+    segmenter: Segmenter,
     on_step: Callable[[str, str], None] | None = None,
 ) -> Iterator[CaseReport]:
     """Label every case and write it to ``outputs``; a report after each, in order.
@@ -39,16 +61,20 @@ def predict(
     two threads: while the networks see a scan, the labels of the one before are made and written.
     Raises ``NetworkError`` if the networks cannot be loaded: then no case can succeed.
     """
-    run = _Run(outputs, manifest, networks, on_step)
+    run = _Run(outputs, segmenter, on_step)
     # left through an error or Ctrl-C, the labels that are being written are waited for, and whole
     with ReadAhead(cases) as ahead, ThreadPoolExecutor(max_workers=1, thread_name_prefix="labels") as labels:
         before: Future[CaseReport] | None = None
         for path in cases:
+            end: BaseException | None = None
             try:
                 found = run.find(path, ahead)
-            finally:
-                if before is not None:
-                    yield before.result()
+            except BaseException as error:  # Ctrl-C as well: first the case that is done gets its report
+                end = error
+            if before is not None:
+                yield before.result()
+            if end is not None:
+                raise end
             before = labels.submit(run.finish, found)
         if before is not None:
             yield before.result()
@@ -69,32 +95,30 @@ class _Found:
 @dataclass(frozen=True, slots=True)
 class _Run:
     outputs: Path
-    manifest: Manifest
-    networks: Networks
+    segmenter: Segmenter
     on_step: Callable[[str, str], None] | None
 
     def find(self, path: Path, ahead: ReadAhead) -> _Found:
-        """Take the scan at ``path``, which is the next one ``ahead``, and ask the networks. Raises ``NetworkError``."""
+        """Take the scan at ``path``, which is the next one ``ahead``, and ask the networks.
+
+        Raises ``NetworkError`` where no other case could do better.
+        """
         started_s = time.perf_counter()
         with self._recording(path) as steps:
             try:
                 scan, scored = self._read_and_score(ahead)
-            except NetworkError:
-                raise
             except Exception as error:  # whatever it is, the other cases must not suffer from it
+                if isinstance(error, NetworkError) and not isinstance(error, RunError):
+                    raise
                 return _Found(path, started_s, error=_sentence(error, path))
         return _Found(path, started_s, (*scan.steps, *steps), scan.notes, scored)
 
     def _read_and_score(self, ahead: ReadAhead) -> tuple[Scan, Scored]:
         with step("wait"):
             # first of the two: where no network loads, no case is worth a report
-            self.networks.coarse.wait()
+            self.segmenter.wait()
             scan = ahead.take()
-        coarse = StageModel(self.manifest.coarse, self.networks.coarse)
-        fine = StageModel(self.manifest.fine, self.networks.fine)
-        scored = score(scan.volume, coarse, fine, self.manifest)
-        # the network's own memory, which it fills again for the next scan
-        return scan, replace(scored, scores=scored.scores.copy())
+        return scan, self.segmenter.score(scan.volume)
 
     def finish(self, found: _Found) -> CaseReport:
         """Make and write the labels."""
@@ -103,9 +127,9 @@ class _Run:
         with self._recording(found.path) as steps:
             if found.scored is not None:
                 try:
-                    result = label(found.scored, self.manifest)
+                    result = self.segmenter.label(found.scored)
                     with step("write"):
-                        write_labels(result.labels, output)
+                        result.save(output)
                 except Exception as failure:
                     error = _sentence(failure, found.path)
         if error is not None:
@@ -113,7 +137,7 @@ class _Run:
         seconds = seconds_by_step([*found.steps, *steps])
         seconds["total"] = time.perf_counter() - found.started_s
         notes = (*found.notes, *result.notes)
-        return CaseReport(name, "done", str(output), seconds, result.roi_mm, result.volumes_ml, notes)
+        return CaseReport(name, "done", str(output), seconds, result.roi.extent_mm_zyx, result.volumes_ml, notes)
 
     def _recording(self, path: Path) -> AbstractContextManager[list[Step]]:
         on_step, name = self.on_step, case_name(path)
@@ -121,7 +145,7 @@ class _Run:
 
 
 def _sentence(error: Exception, path: Path) -> str:
-    if isinstance(error, ImageError | GeometryError):
+    if isinstance(error, ImageError | GeometryError | RunError):
         return str(error)
     _log.error("%s failed unexpectedly", case_name(path), exc_info=error)
     return f"{type(error).__name__}: {error}"

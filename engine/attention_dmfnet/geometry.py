@@ -162,17 +162,14 @@ class Volume:
 
 def canonicalise(volume: Volume) -> Volume:
     """A view of ``volume`` whose array axes run as near +S, +P, +L as they can: exact, nothing is interpolated."""
-    return _reordered_volume(volume, _reordering(volume.geometry.axes_lps, CANONICAL_AXES_LPS))
+    return with_axes(volume, CANONICAL_AXES_LPS)
 
 
-def reorient_like(volume: Volume, geometry: Geometry) -> Volume:
-    """A view of ``volume`` with its array axes permuted and flipped on to those of ``geometry``.
-
-    Undoes ``canonicalise``, also for a crop of the canonical volume. Where the result covers the very voxels of
-    ``geometry``, it carries ``geometry`` itself, free of rounding.
-    """
-    turned = _reordered_volume(volume, _reordering(volume.geometry.axes_lps, geometry.axes_lps))
-    return Volume(turned.array, geometry) if turned.geometry.matches(geometry) else turned
+def with_axes(volume: Volume, axes_lps: Axes) -> Volume:
+    """A view of ``volume`` with its array axes permuted and flipped to run as near ``axes_lps`` as they can."""
+    order, flipped = reordering = _reordering(volume.geometry.axes_lps, axes_lps)
+    steps = tuple(slice(None, None, -1) if flip else slice(None) for flip in flipped)
+    return Volume(volume.array.transpose(order)[steps], _reordered(volume.geometry, reordering))
 
 
 Reordering = tuple[Index, tuple[bool, bool, bool]]
@@ -204,12 +201,6 @@ def _reordered(geometry: Geometry, reordering: Reordering) -> Geometry:
         geometry.point_lps((first[0], first[1], first[2])),
         (axes[a], axes[b], axes[c]),
     )
-
-
-def _reordered_volume(volume: Volume, reordering: Reordering) -> Volume:
-    order, flipped = reordering
-    steps = tuple(slice(None, None, -1) if flip else slice(None) for flip in flipped)
-    return Volume(volume.array.transpose(order)[steps], _reordered(volume.geometry, reordering))
 
 
 def _opposite(direction: Triple) -> Triple:

@@ -1,41 +1,28 @@
 """The method, on one page: find the organs coarsely, label them finely, return to the scan's own grid."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 
+from attention_dmfnet.files.image_io import ItkImage, as_volume, write_labels
 from attention_dmfnet.geometry import Geometry, Triple, Volume, canonicalise
-from attention_dmfnet.marks import step
+from attention_dmfnet.marks import recording, seconds_by_step, step
+from attention_dmfnet.model.loading import Networks
 from attention_dmfnet.model.manifest import Manifest
-from attention_dmfnet.model.network import Scores
-from attention_dmfnet.stage import StageModel
+from attention_dmfnet.model.network import LoadError, NetworkError, Scores
 from attention_dmfnet.steps.components import keep_components
 from attention_dmfnet.steps.restore import restore_labels
 from attention_dmfnet.steps.roi import Roi, find_roi
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Segmentation:
-    """``labels`` (uint8) on the scan's own grid, the size (z, y, x) of the ROI in mm, and mL by organ."""
-
-    labels: Volume
-    roi_mm: Triple
-    volumes_ml: dict[str, float]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scored:
-    """What the networks found in ``roi``: the fine ``scores``, on ``grid``.
-
-    Of the scan only its own grid, ``scan``, and that of its canonical voxels in the ROI are still needed.
-    """
-
-    scores: Scores
-    grid: Geometry
-    scan: Geometry
-    roi: Roi
-    roi_geometry: Geometry
+from attention_dmfnet.steps.stage import StageModel
 
 
 def segment(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Segmentation:
@@ -52,29 +39,161 @@ def score(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) 
     with step("coarse"):
         roi = locate(scan, coarse, manifest.roi_margin_mm)
     with step("crop"):
-        grid = fine.grid(roi.box, scan.geometry)
-        view = fine.view(scan, grid)
+        plan = fine.plan(scan.geometry, roi.box)
+        view = fine.view(scan, plan.grid)
     with step("fine"):
-        scores = fine.score(view)
-    return Scored(scores, fine.score_grid(grid), ct.geometry, roi, scan.geometry.crop(roi.box))
+        scores = fine.score(view, plan)
+    return Scored(scores, fine.score_grid(plan.grid), ct.geometry, roi)
+
+
+def locate(scan: Volume, coarse: StageModel, roi_margin_mm: Triple) -> Roi:
+    """The ROI of a canonical ``scan``: where the coarse stage sees organs, any of them."""
+    plan = coarse.plan(scan.geometry)
+    background, organs = coarse.score(coarse.view(scan, plan.grid), plan)
+    return find_roi(organs > background, coarse.score_grid(plan.grid), scan.geometry, roi_margin_mm)
 
 
 def label(found: Scored, manifest: Manifest) -> Segmentation:
     """The other half of ``segment``: from scores to labels on the scan's grid."""
+    roi = found.scan.canonical().crop(found.roi.box)
     with step("restore"):
-        part = restore_labels(found.scores, found.grid, found.roi_geometry)
+        part = restore_labels(found.scores, found.grid, roi)
     with step("components"):
         by_label = {manifest.labels[organ]: rule for organ, rule in manifest.components.items()}
         volumes_ml = keep_components(part, by_label, found.scan.voxel_volume_mm3)
         labels = Volume(np.zeros(found.scan.shape_zyx, dtype=np.uint8), found.scan)
         # written through a view with the canonical axes: the way back to the scan's axes costs nothing
         canonicalise(labels).array[found.roi.box.slices] = part
-    organs_ml = {organ: volumes_ml[label] for organ, label in manifest.labels.items()}
-    return Segmentation(labels, found.roi_geometry.extent_mm_zyx, organs_ml, found.roi.notes)
+    organs_ml = {organ: volumes_ml[number] for organ, number in manifest.labels.items()}
+    return Segmentation(labels, organs_ml, roi, (*found.notes, *found.roi.notes))
 
 
-def locate(scan: Volume, coarse: StageModel, roi_margin_mm: Triple) -> Roi:
-    """The ROI of a canonical ``scan``: where the coarse stage sees organs, any of them."""
-    view = coarse.view(scan, scan.geometry.with_spacing(coarse.stage.spacing_zyx))
-    background, organs = coarse.score(view)
-    return find_roi(organs > background, coarse.score_grid(view.geometry), scan.geometry, roi_margin_mm)
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """What the networks found in ``roi``: the fine ``scores``, on ``grid``. Of the ``scan`` only its grid is needed."""
+
+    scores: Scores
+    grid: Geometry
+    scan: Geometry
+    roi: Roi
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """The organs of one scan.
+
+    ``labels`` (uint8) lie on the scan's own grid. ``volumes_ml`` has every organ, 0 for those that were not found.
+    ``roi`` is the part of the scan, turned to canonical axes, that was searched. ``notes`` say what is doubtful, and
+    ``seconds`` how long each step took.
+    """
+
+    labels: Volume
+    volumes_ml: dict[str, float]
+    roi: Geometry
+    notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the label map, compressed: the whole file or none. Raises ``ImageError``."""
+        write_labels(self.labels, Path(path))
+
+
+class Segmenter:
+    """Both networks, and the method as a function of one scan. Any thread may call; the networks see one scan a time.
+
+    ``close`` it, or use it in a ``with`` block, to give the networks' memory back.
+    """
+
+    def __init__(self, manifest: Manifest, networks: Networks) -> None:
+        """Made by ``attention_dmfnet.load``; ``networks`` may still be loading."""
+        self.manifest = manifest
+        self._networks: Networks | None = networks
+        self._lock = threading.Lock()
+
+    @property
+    def organs(self) -> dict[str, int]:
+        """Each organ's number in the label map; 0 is everything else."""
+        return dict(self.manifest.labels)
+
+    def wait(self) -> str:
+        """Wait until the networks are loaded; returns in words what computes them, and where. Raises ``LoadError``."""
+        networks = self._open()
+        networks.coarse.wait()
+        return str(networks.runtime.result())
+
+    def tell_runtime(self, tell: Callable[[str], None]) -> None:
+        """Call ``tell`` with the words of ``wait`` when they are known, if they ever are; perhaps on another thread."""
+        self._open().runtime.add_done_callback(lambda done: None if done.exception() else tell(str(done.result())))
+
+    def __call__(self, scan: str | PathLike[str] | Volume | ItkImage) -> Segmentation:
+        """Label the organs of ``scan``: a file, a ``Volume``, or an image of SimpleITK's.
+
+        Raises ``ImageError`` for what is no CT, ``RunError`` if the runtime fails on it, ``LoadError`` if none can be
+        used or this object is closed.
+        """
+        notes: list[str] = []
+        self._open()
+        with recording() as steps:
+            with step("read"):
+                ct = as_volume(scan, notes)
+            result = self.label(self.score(ct))
+        return replace(result, notes=(*notes, *result.notes), seconds=seconds_by_step(steps))
+
+    def score(self, ct: Volume) -> Scored:
+        """The networks' half of the work, one scan at a time; ``label`` is the other, and free of them.
+
+        Where the choice of a runtime was left open, the next best one takes over from one that fails, with a note.
+        Raises ``LoadError`` and ``RunError``.
+        """
+        with step("wait"):
+            self._lock.acquire()
+        try:
+            networks = self._open()
+            try:
+                return self._score(ct, networks)
+            except NetworkError as error:
+                instead = networks.next_best(str(error))
+                if instead is None:
+                    raise
+            self._networks = instead
+            found = self._score(ct, instead)
+            return replace(found, notes=(f"labelled by another runtime: {instead.runtime.result()}",))
+        finally:
+            self._lock.release()
+
+    def label(self, found: Scored) -> Segmentation:
+        """Labels from what ``score`` returned."""
+        return label(found, self.manifest)
+
+    def close(self) -> None:
+        """Let go of the networks, when the scan that they see is done. Whatever is asked afterwards is refused."""
+        with self._lock:
+            networks, self._networks = self._networks, None
+        if networks is not None:
+            # no thread of ours stays behind
+            with contextlib.suppress(NetworkError):
+                networks.fine.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _score(self, ct: Volume, networks: Networks) -> Scored:
+        coarse = StageModel(self.manifest.coarse, networks.coarse)
+        fine = StageModel(self.manifest.fine, networks.fine)
+        with step("wait"):
+            networks.coarse.wait()
+        found = score(ct, coarse, fine, self.manifest)
+        # the network's own memory, which it fills again for the next scan
+        return replace(found, scores=found.scores.copy())
+
+    def _open(self) -> Networks:
+        networks = self._networks
+        if networks is None:
+            raise LoadError("this segmenter is closed; make another one with attention_dmfnet.load()")
+        return networks

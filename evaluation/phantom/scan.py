@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.files.image_io import write_labels, write_volume
-from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume, reorient_like
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume, with_axes
 
 from evaluation.phantom.body import paint_body
 from evaluation.phantom.bowel import paint_bowel
@@ -57,6 +57,15 @@ def make_phantom(geometry: Geometry, seed: int) -> tuple[Volume, Volume]:
         ct[planes] = np.clip(np.rint(canvas.ct), -1024, 3071)
         labels[planes] = canvas.labels
     return reorient_like(Volume(ct, grid), geometry), reorient_like(Volume(labels, grid), geometry)
+
+
+def reorient_like(volume: Volume, geometry: Geometry) -> Volume:
+    """A view of ``volume`` with its array axes permuted and flipped on to those of ``geometry``.
+
+    Where the result covers the very voxels of ``geometry``, it carries ``geometry`` itself, free of rounding.
+    """
+    turned = with_axes(volume, geometry.axes_lps)
+    return Volume(turned.array, geometry) if turned.geometry.matches(geometry) else turned
 
 
 def write_phantom(folder: Path, seed: int, geometry: Geometry | None = None) -> tuple[Path, Path]:

@@ -13,8 +13,8 @@ from attention_dmfnet.model.loading import load_network, runtimes_to_try
 from attention_dmfnet.model.manifest import ManifestError, load_manifest
 from attention_dmfnet.model.network import NetworkError
 from attention_dmfnet.segmenter import locate
-from attention_dmfnet.stage import StageModel
 from attention_dmfnet.steps.roi import box_with_margin
+from attention_dmfnet.steps.stage import StageModel
 
 from evaluation.accuracy.surface import bounding_box
 from evaluation.errors import EvaluationError

@@ -16,7 +16,7 @@ CUDA_ERROR_OUT_OF_MEMORY = 2
 
 
 class FakeDriver:
-    """What `attention_dmfnet.model.cuda_driver` calls of libcuda, over host memory. ``log`` holds the calls in order."""
+    """What ``model.cuda_driver`` calls of libcuda, over host memory. ``log`` holds the calls in order."""
 
     def __init__(self, gpus: int = 1, name: str = "Quadro RTX 5000", capability: tuple[int, int] = (7, 5)) -> None:
         self.gpus, self.name, self.capability = gpus, name, capability
@@ -129,7 +129,7 @@ class FakeLogger:
 
 
 class FakeTensorRt:
-    """What `attention_dmfnet.model.backend_tensorrt` uses of the TensorRT module. The plan b"double" scores class c as (c + 1) x."""
+    """What ``model.backend_tensorrt`` uses of the TensorRT module. The plan b"double" scores class c as (c + 1) x."""
 
     float32, float16 = "float32", "float16"
     TensorIOMode = _Mode

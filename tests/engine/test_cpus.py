@@ -21,11 +21,18 @@ def test_without_a_quota_all_cpus_of_the_affinity_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "cpus"), [("200000 100000", 2), ("150000 100000", 2), ("max 100000", 16), ("5000 100000", 1)]
+    ("content", "cpus"), [("200000 100000", 2), ("150000 100000", 1), ("max 100000", 16), ("5000 100000", 1)]
 )
 def test_a_containers_quota_limits_the_threads(tmp_path: Path, content: str, cpus: int) -> None:
     _file(tmp_path, "sys/fs/cgroup/cpu.max", content)
     assert available_cpus(tmp_path) == cpus
+
+
+def test_where_there_is_no_affinity_the_machines_cpus_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # as on macOS
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert available_cpus(tmp_path) == 6
 
 
 def test_a_quota_of_a_group_further_up_limits_as_well(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_without_its_packages_one_sentence_says_what_to_type(project: Path, tmp_
     write_volume(block_phantom()[0], tmp_path / "in" / "a.nii.gz")
     found = _run(project, str(tmp_path / "in"), str(tmp_path / "out"), PATH=f"{bare.parent}:{os.environ['PATH']}")
     assert (found.returncode, found.stderr.count("\n")) == (2, 1), found.stderr
-    assert 'make setup' in found.stderr
+    assert "make setup" in found.stderr
     assert 'pip install "attention-dmfnet[cpu]"' in found.stderr
 
 

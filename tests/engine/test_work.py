@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
+from attention_dmfnet.geometry import Index
 from attention_dmfnet.model.loading import Runtime, load_network
 from attention_dmfnet.model.manifest import load_manifest
 from attention_dmfnet.model.network import Network, Scores, Tile
 from attention_dmfnet.segmenter import segment
-from attention_dmfnet.stage import StageModel
+from attention_dmfnet.steps.stage import StageModel
 
-from tests.engine.tiny import block_phantom, write_models
+from tests.engine.tiny import FakeNetwork, block_phantom, write_models
 
 ROOT = Path(__file__).parents[2]
 CEILINGS = Path(__file__).with_name("ceilings.json")
@@ -37,6 +38,9 @@ class Counting:
     network: Network
     tiles: int = 0
     voxels: int = 0
+
+    def prepare(self, tile_zyx: Index) -> None:
+        self.network.prepare(tile_zyx)
 
     def __call__(self, tile: Tile) -> Scores:
         self.tiles += 1
@@ -56,7 +60,7 @@ def _work(scan: Path, models: Path, folder: Path, fine: Network | None = None) -
     write_labels(result.labels, folder / "labels.nii.gz")
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    roi_voxels = np.prod(result.roi_mm) / ct.geometry.voxel_volume_mm3
+    roi_voxels = np.prod(result.roi.shape_zyx)
     return {
         "coarse tiles": coarse.tiles,
         "coarse voxels": coarse.voxels,
@@ -83,7 +87,7 @@ def _scan_work(name: str, folder: Path) -> Work:
         shape = (output.classes, *(side // output.stride for side in tile.shape))
         return np.broadcast_to(np.float32(0), shape)
 
-    return _work(SCANS / f"{name}_0000.nii.gz", models, folder, background)
+    return _work(SCANS / f"{name}_0000.nii.gz", models, folder, FakeNetwork(background))
 
 
 def _within(work: Work, name: str) -> None:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import onnx
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume
 from attention_dmfnet.model.manifest import Manifest, Plan, Stage, Variant, load_manifest
+from attention_dmfnet.model.network import Scores, Tile
 from onnx import TensorProto, helper
 
 from evaluation.organs import ORGANS
@@ -148,6 +150,19 @@ def small_cnn_onnx(tile_zyx: Sequence[int | str], classes: int = 14) -> bytes:
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
     return content
+
+
+@dataclass(frozen=True)
+class FakeNetwork:
+    """A network that is a function of a tile, of any shape."""
+
+    function: Callable[[Tile], Scores]
+
+    def prepare(self, tile_zyx: Index) -> None:
+        pass
+
+    def __call__(self, tile: Tile) -> Scores:
+        return self.function(tile)
 
 
 def stage(file: str = "fine.onnx", content: bytes = b"", classes: int = 14, tile_zyx: Index = (8, 16, 16)) -> Stage:

@@ -7,10 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from attention_dmfnet.files.image_io import read_volume
-from attention_dmfnet.geometry import Axes, Box, Geometry, Triple, Volume, reorient_like
+from attention_dmfnet.geometry import Axes, Box, Geometry, Triple, Volume
 
 from evaluation.organs import ORGANS
 from evaluation.phantom import make_phantom, phantom_geometry, write_phantom
+from evaluation.phantom.scan import reorient_like
 
 SMALL = phantom_geometry((66, 112, 128), (5, 3.2, 3.2))
 

@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from attention_dmfnet.geometry import Volume, reorient_like
+from attention_dmfnet.geometry import Volume
 from PIL import Image
 
 from evaluation.errors import EvaluationError
+from evaluation.phantom.scan import reorient_like
 from evaluation.pictures.picture import COLOURS, best_slice, draw
 from tests.evaluation.grids import labels_of
 

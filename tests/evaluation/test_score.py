@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from attention_dmfnet.files.cases import InputError
-from attention_dmfnet.geometry import Geometry, Volume, reorient_like
+from attention_dmfnet.geometry import Geometry, Volume
 
 from evaluation.accuracy.flare22 import OrganScore
 from evaluation.accuracy.score import CaseScore, score_folders
 from evaluation.errors import ArgumentsError, EvaluationError
+from evaluation.phantom.scan import reorient_like
 from tests.evaluation.grids import labels_of, write
 
 LIVER, SPLEEN, AORTA, LEFT_KIDNEY = 1, 3, 5, 13

@@ -14,7 +14,7 @@ from attention_dmfnet.model.backend_openvino import native_precisions
 from attention_dmfnet.model.loading import Runtime, load_network
 from attention_dmfnet.model.manifest import load_manifest
 from attention_dmfnet.segmenter import segment
-from attention_dmfnet.stage import StageModel
+from attention_dmfnet.steps.stage import StageModel
 from onnx import numpy_helper
 
 from export.__main__ import main

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.files.image_io import write_labels, write_volume
-from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume, reorient_like
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Index, Triple, Volume
 
+from evaluation.phantom.scan import reorient_like
 from tests.engine.tiny import manifest_json, nearest_class_onnx
 
 SHAPE_ZYX: Index = (30, 42, 52)

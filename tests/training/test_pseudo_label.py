@@ -6,12 +6,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from attention_dmfnet.__main__ import main as engine_main
+from attention_dmfnet.cli.predict import main as engine_main
 from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.manifest import Manifest
 from attention_dmfnet.segmenter import Segmentation, segment
-from attention_dmfnet.stage import StageModel
+from attention_dmfnet.steps.stage import StageModel
 
 import training.pseudo.label
 from evaluation.accuracy.dice import dice_by_organ

@@ -7,9 +7,10 @@ import pytest
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Box, Volume, canonicalise
 from attention_dmfnet.model.manifest import NetworkInput, NetworkOutput, Stage, Variant
 from attention_dmfnet.model.network import Scores, Tile
-from attention_dmfnet.stage import StageModel
 from attention_dmfnet.steps.roi import box_with_margin, working_grid
+from attention_dmfnet.steps.stage import StageModel
 
+from tests.engine.tiny import FakeNetwork
 from tests.training.small_patients import BODY_HU, all_values, make_patient, organ_hu
 from training.data.dataset import Stage as StageName
 from training.data.dataset import StageGrid
@@ -40,7 +41,7 @@ def engine_stage(grid: StageGrid) -> StageModel:
         mean_hu=0.0,
         std_hu=1.0,
     )
-    return StageModel(stage, no_network)
+    return StageModel(stage, FakeNetwork(no_network))
 
 
 def organs_box(labels: Volume) -> Box:

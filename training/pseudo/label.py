@@ -26,7 +26,7 @@ from attention_dmfnet.model.loading import Networks, start_loading
 from attention_dmfnet.model.manifest import MANIFEST_NAME, Manifest, ManifestError, load_manifest
 from attention_dmfnet.model.network import NetworkError
 from attention_dmfnet.segmenter import segment
-from attention_dmfnet.stage import StageModel
+from attention_dmfnet.steps.stage import StageModel
 
 from evaluation.organs import ORGANS
 from training.data.cache import write_text

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.geometry import Geometry, Volume, canonicalise
 from attention_dmfnet.model.network import Scores
-from attention_dmfnet.stage import StageModel
-from attention_dmfnet.steps.resample import resample_nearest
+from attention_dmfnet.steps.resample import along_axes
+from attention_dmfnet.steps.stage import Plan, StageModel
 
 from evaluation.accuracy.dice import dice
 
@@ -40,10 +40,10 @@ class ListeningStage(StageModel):
 
     heard: list[tuple[Geometry, Probabilities]] = field(default_factory=list)
 
-    def score(self, view: Volume) -> Scores:
+    def score(self, view: Volume, plan: Plan) -> Scores:
         """As any stage scores."""
         # not super(): a dataclass with slots is another class than the one that its methods were written in
-        scores = StageModel.score(self, view)
+        scores = StageModel.score(self, view, plan)
         self.heard[:] = [(self.score_grid(view.geometry), softmax(scores))]
         return scores
 
@@ -69,6 +69,23 @@ def mean_probabilities(labels: Volume, grid: Geometry, probabilities: Probabilit
         if inside.any():
             means[label] = float(probabilities[label][inside].mean())
     return means
+
+
+def resample_nearest(labels: Volume, geometry: Geometry) -> Volume:
+    """The labels of the nearest voxels of ``labels`` on ``geometry``, in the labels' own type.
+
+    Voxels whose centre lies outside of ``labels`` get 0. Raises ``GeometryError`` if the axes of the grids differ.
+    """
+    offsets, ratios = along_axes(labels.geometry, geometry)
+    nearest, outside = [], []
+    for target, source, offset, ratio in zip(geometry.shape_zyx, labels.array.shape, offsets, ratios, strict=True):
+        index = np.floor(offset + ratio * np.arange(target) + 0.5).astype(np.intp)
+        outside.append((index < 0) | (index >= source))
+        nearest.append(np.clip(index, 0, source - 1))
+    array = labels.array[np.ix_(*nearest)]
+    for axis, beyond in enumerate(outside):
+        np.moveaxis(array, axis, 0)[beyond] = 0
+    return Volume(array, geometry)
 
 
 def agreements(labels: npt.NDArray[np.uint8], others: Sequence[npt.NDArray[np.uint8]]) -> dict[int, float | None]:

@@ -1,5 +1,6 @@
 """A progress bar for a terminal; in a log there is none."""
 
+import contextlib
 import shutil
 import threading
 from typing import TextIO
@@ -12,7 +13,8 @@ class Progress:
     """``done`` of ``total`` cases, and what is happening, on the last line of the terminal behind ``stream``.
 
     Everything else that is printed meanwhile has to go through ``print_line``. Where ``stream`` is no terminal, no
-    bar is drawn and the lines are plain. Any thread may call.
+    bar is drawn and the lines are plain. Any thread may call. A line that cannot be printed (a pipe whose reader has
+    gone, a full disk) is lost: the work goes on.
     """
 
     def __init__(self, total: int, stream: TextIO) -> None:
@@ -40,16 +42,14 @@ class Progress:
         """Print a whole line to ``to``, above the bar, at once: the reader may be a pipe."""
         with self._lock:
             self.clear()
-            to.write(line + "\n")
-            to.flush()
+            _print(line + "\n", to)
             self._draw()
 
     def clear(self) -> None:
         """Take the bar away."""
         if self._visible:
             with self._lock:
-                self._stream.write(_CLEAR_LINE)
-                self._stream.flush()
+                _print(_CLEAR_LINE, self._stream)
 
     def _draw(self) -> None:
         if not self._visible or self._done >= self._total:
@@ -59,5 +59,10 @@ class Progress:
         line = f"[{bar}] {self._done}/{self._total} {self._what}"
         # a line that wraps could not be cleared again
         width = shutil.get_terminal_size().columns - 1
-        self._stream.write(_CLEAR_LINE + line[:width])
-        self._stream.flush()
+        _print(_CLEAR_LINE + line[:width], self._stream)
+
+
+def _print(text: str, to: TextIO) -> None:
+    with contextlib.suppress(OSError):
+        to.write(text)
+        to.flush()

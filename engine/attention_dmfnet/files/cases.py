@@ -5,6 +5,8 @@ from pathlib import Path
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 """File names that count as scans; upper and lower case are the same."""
 
+EXTENSIONS_IN_WORDS = ", ".join(f"*{extension}" for extension in EXTENSIONS[:-1]) + f" or *{EXTENSIONS[-1]}"
+
 
 class InputError(Exception):
     """Scans that are not there, or whose outputs would overwrite each other."""
@@ -32,10 +34,10 @@ def list_cases(inputs: Path) -> list[Path]:
         except OSError as error:
             raise InputError(f"cannot look into {inputs}: {error.strerror}") from error
         if not paths:
-            raise InputError(f"no scan in {inputs}; put files named {_extensions_in_words()} there")
+            raise InputError(f"no scan in {inputs}; put files named {EXTENSIONS_IN_WORDS} there")
     elif inputs.exists():
         if not _is_scan(inputs):
-            raise InputError(f"{inputs} is not a scan that can be read; it should be named {_extensions_in_words()}")
+            raise InputError(f"{inputs} is not a scan that can be read; it should be named {EXTENSIONS_IN_WORDS}")
         paths = [inputs]
     else:
         raise InputError(f"no such file or folder: {inputs}")
@@ -54,10 +56,6 @@ def stem(path: Path) -> str:
 
 def _is_scan(path: Path) -> bool:
     return path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
-
-
-def _extensions_in_words() -> str:
-    return ", ".join(f"*{extension}" for extension in EXTENSIONS[:-1]) + f" or *{EXTENSIONS[-1]}"
 
 
 def _refuse_shared_names(paths: list[Path]) -> None:

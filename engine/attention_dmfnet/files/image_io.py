@@ -3,24 +3,21 @@
 import contextlib
 import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
-from attention_dmfnet.files.cases import case_name, list_cases, stem
+from attention_dmfnet.files.cases import EXTENSIONS, EXTENSIONS_IN_WORDS, stem
 from attention_dmfnet.files.nifti_voxels import DamagedFileError, NiftiVoxels, ends_as_written, read_nifti_voxels
 from attention_dmfnet.geometry import Geometry, GeometryError, Triple, Volume
 
-__all__ = ["AIR_HU", "ImageError", "case_name", "list_cases", "read_volume", "write_labels", "write_volume"]
-
 # SimpleITK declares itself typed but annotates next to nothing: strict checking would refuse every call of it
 sitk: Any = SimpleITK
-# what matters is raised as an error; ITK's own remarks about headers would only tear the progress bar apart
-sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 AIR_HU = -1024
 """What a voxel without a value is taken for."""
@@ -28,6 +25,31 @@ AIR_HU = -1024
 
 class ImageError(Exception):
     """An image that cannot be read, is not a CT volume, or cannot be written."""
+
+
+class ItkImage(Protocol):
+    """An image of SimpleITK's, by one of its methods: the module itself tells type checkers nothing."""
+
+    def GetDirection(self) -> tuple[float, ...]: ...  # noqa: N802  # SimpleITK's name
+
+
+def as_volume(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[str]) -> Volume:
+    """``scan`` as ``read_volume`` would return it, from a file or from memory. Raises ``ImageError``."""
+    if isinstance(scan, str | os.PathLike):
+        return read_volume(Path(scan), notes)
+    if isinstance(scan, Volume):
+        array, geometry = scan.array, scan.geometry
+    elif isinstance(scan, sitk.Image):
+        geometry = _checked_geometry("the image", scan, scan.GetNumberOfComponentsPerPixel())
+        array = sitk.GetArrayFromImage(scan).reshape(geometry.shape_zyx)
+    else:
+        raise ImageError(
+            f"a scan is a path, a Volume or an image of SimpleITK's, not {type(scan).__name__}; "
+            "give an array its place in the patient with Volume(array, Geometry(...))"
+        )
+    if array.dtype.kind not in "buif":
+        raise ImageError(f"voxels of type {array.dtype} are no intensities; give whole or real numbers")
+    return _from_values(NiftiVoxels(array, 1.0, 0.0), geometry, notes)
 
 
 def read_volume(path: Path, notes: list[str] | None = None) -> Volume:
@@ -39,11 +61,10 @@ def read_volume(path: Path, notes: list[str] | None = None) -> Volume:
 
     Raises ``ImageError``, with the file's name, for what is not a whole, single-channel, three-dimensional image.
     """
-    reader, geometry = _read_header(path)
-    array, empty_voxels = _compact(_read_voxels(path, reader))
-    if empty_voxels and notes is not None:
-        notes.append(f"{empty_voxels} voxels have no value and were read as air")
-    return Volume(array, geometry)
+    with _quiet_itk():
+        reader, geometry = _read_header(path)
+        voxels = _read_voxels(path, reader)
+    return _from_values(voxels, geometry, notes)
 
 
 def write_labels(labels: Volume, path: Path) -> None:
@@ -66,15 +87,17 @@ def write_volume(volume: Volume, path: Path) -> None:
     The file is made beside ``path`` under a hidden name and renamed when it is complete. NIfTI keeps spacing, origin
     and direction as 32-bit numbers.
 
-    Raises ``ImageError`` if the place cannot be written.
+    Raises ``ImageError`` if the place cannot be written, or its name is of no kind that is known.
     """
+    if not path.name.lower().endswith(EXTENSIONS):
+        raise ImageError(f"cannot write {path}: its name tells no known kind of file; name it {EXTENSIONS_IN_WORDS}")
     geometry = volume.geometry
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array))
     image.SetSpacing(geometry.spacing_zyx[::-1])
     image.SetOrigin(geometry.origin_lps)
     # ITK's direction matrix, row by row: its columns are the directions of x, y, z
     image.SetDirection(np.array(geometry.axes_lps[::-1], dtype=np.float64).T.ravel().tolist())
-    with _replacing(path) as partial:
+    with _replacing(path) as partial, _quiet_itk():
         try:
             sitk.WriteImage(image, str(partial), useCompression=True)
         except RuntimeError as error:
@@ -110,17 +133,22 @@ def _read_header(path: Path) -> tuple[Any, Geometry]:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    channels, size = reader.GetNumberOfComponents(), reader.GetSize()
+    return reader, _checked_geometry(str(path), reader, reader.GetNumberOfComponents())
+
+
+def _checked_geometry(name: str, header: Any, channels: int) -> Geometry:
+    """The grid of ITK's image, or reader of one, that ``name`` stands for. Raises ``ImageError``."""
+    size = header.GetSize()
     if channels != 1:
-        raise ImageError(f"{path}: {channels} values per voxel; a CT has one (is this in colour?)")
+        raise ImageError(f"{name}: {channels} values per voxel; a CT has one (is this in colour?)")
     if len(size) != 3 and not (len(size) == 4 and size[3] == 1):
-        raise ImageError(f"{path}: the image has {len(size)} dimensions {size}; give one three-dimensional scan")
+        raise ImageError(f"{name}: the image has {len(size)} dimensions {size}; give one three-dimensional scan")
     if 0 in size:
-        raise ImageError(f"{path}: the image is empty, its size is {size}")
+        raise ImageError(f"{name}: the image is empty, its size is {size}")
     try:
-        return reader, _geometry(reader)
+        return _geometry(header)
     except GeometryError as error:
-        raise ImageError(f"{path}: {error}; correct the file's header") from error
+        raise ImageError(f"{name}: {error}; correct its header") from error
 
 
 def _read_voxels(path: Path, reader: Any) -> NiftiVoxels:
@@ -140,7 +168,7 @@ def _read_voxels(path: Path, reader: Any) -> NiftiVoxels:
 
 
 def _geometry(reader: Any) -> Geometry:
-    dimensions = reader.GetDimension()
+    dimensions = len(reader.GetSize())
     x, y, z = reader.GetSize()[:3]
     # a fourth axis of one frame is dropped from the direction matrix, too
     direction = np.array(reader.GetDirection(), dtype=np.float64).reshape(dimensions, dimensions)[:3, :3]
@@ -154,6 +182,13 @@ def _triple(values: Any) -> Triple:
     # + 0.0 turns the negative zeros of ITK's header reader into zeros
     a, b, c = (float(value) + 0.0 for value in values)
     return (a, b, c)
+
+
+def _from_values(voxels: NiftiVoxels, geometry: Geometry, notes: list[str] | None) -> Volume:
+    array, empty_voxels = _compact(voxels)
+    if empty_voxels and notes is not None:
+        notes.append(f"{empty_voxels} voxels have no value and were read as air")
+    return Volume(array, geometry)
 
 
 def _compact(voxels: NiftiVoxels) -> tuple[npt.NDArray[Any], int]:
@@ -197,3 +232,29 @@ def _unreadable(path: Path, error: RuntimeError) -> ImageError:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("Reason:")]
     reason = re.sub(r"^(\w+ ERROR: )?(\w+\(0x\w+\): )?", "", lines[-1]) if lines else "no reason given"
     return ImageError(f"cannot read {path}: {reason}; is the file complete?")
+
+
+_quiet_lock = threading.Lock()
+_quiet_blocks = 0
+_loud_before = False
+
+
+@contextlib.contextmanager
+def _quiet_itk() -> Iterator[None]:
+    """Without ITK's own remarks about headers: what matters is raised, and they would tear a progress bar apart.
+
+    ITK has one switch for the whole process. It is back as it was when the last thread within such a block leaves.
+    """
+    global _quiet_blocks, _loud_before
+    with _quiet_lock:
+        if _quiet_blocks == 0:
+            _loud_before = sitk.ProcessObject.GetGlobalWarningDisplay()
+            sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        _quiet_blocks += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_blocks -= 1
+            if _quiet_blocks == 0:
+                sitk.ProcessObject.SetGlobalWarningDisplay(_loud_before)

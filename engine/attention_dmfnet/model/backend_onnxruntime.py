@@ -8,8 +8,8 @@ import onnxruntime
 
 from attention_dmfnet.geometry import Index
 from attention_dmfnet.model.manifest import Precision, Stage
-from attention_dmfnet.model.network import NetworkError, Scores, Tile, check_contract
-from attention_dmfnet.steps.tiles import MOST_VOXELS
+from attention_dmfnet.model.network import MOST_TILE_VOXELS, LoadError, RunError, Scores, Tile, check_contract
+from attention_dmfnet.model.runtimes import INSTALL
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
 
@@ -24,7 +24,7 @@ def native_precisions(device: Literal["cpu", "cuda"]) -> tuple[Precision, ...]:
 
 
 class OnnxRuntimeNetwork:
-    """One session with the memory of its input and output; see ``attention_dmfnet.model.network.FittedNetwork``."""
+    """One session with the memory of its input and output; see ``attention_dmfnet.model.network.Network``."""
 
     def __init__(
         self,
@@ -37,9 +37,11 @@ class OnnxRuntimeNetwork:
     ) -> None:
         """Load ``model``, the content of ``file``; on the GPU it allocates at most ``memory_limit_mb``.
 
-        Raises ``NetworkError`` if it does not fit the stage, or would run on another device than ``device``.
+        Raises ``LoadError`` if it does not fit the stage, or would run on another device than ``device``.
         """
-        largest = stage.tile_zyx if stage.tile_multiple is None else (1, 1, max(MOST_VOXELS, math.prod(stage.tile_zyx)))
+        largest = (
+            stage.tile_zyx if stage.tile_multiple is None else (1, 1, max(MOST_TILE_VOXELS, math.prod(stage.tile_zyx)))
+        )
         # input and output lie on the GPU outside of the arena
         tensors_mb = -(-4 * (1 + stage.output.classes) * math.prod(largest) // _MB)
         session = _start(model, file, device, _options(device, threads), max(1, memory_limit_mb - tensors_mb))
@@ -49,38 +51,45 @@ class OnnxRuntimeNetwork:
         self._device = device
         self._on_gpu = device == "cuda"
         self._tile_zyx: Index | None = None
-        self.fit(stage.tile_zyx)
+        try:
+            self.prepare(stage.tile_zyx)
+        except RunError as error:
+            raise LoadError(str(error)) from error
 
-    def fit(self, tile_zyx: Index) -> None:
+    def prepare(self, tile_zyx: Index) -> None:
         """Allocate input and output for tiles of ``tile_zyx``: they stay where they are for all of them."""
         if tile_zyx == self._tile_zyx:
             return
+        self._tile_zyx = None
         output = self._stage.output
         in_shape, out_shape = (1, 1, *tile_zyx), (1, output.classes, *(side // output.stride for side in tile_zyx))
         self._output = np.zeros(out_shape, dtype=np.float32)
-        # on the GPU, or in this array itself on the CPU
-        self._device_input = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(in_shape, np.float32), self._device, 0)
-        self._device_output = onnxruntime.OrtValue.ortvalue_from_numpy(self._output, self._device, 0)
-        self._binding = self._session.io_binding()
-        self._binding.bind_ortvalue_input(self._stage.input.name, self._device_input)
-        self._binding.bind_ortvalue_output(self._stage.output.name, self._device_output)
+        value = onnxruntime.OrtValue.ortvalue_from_numpy
+        try:
+            # on the GPU, or in this array itself on the CPU
+            self._device_input = value(np.zeros(in_shape, np.float32), self._device, 0)
+            self._device_output = value(self._output, self._device, 0)
+            self._binding = self._session.io_binding()
+            self._binding.bind_ortvalue_input(self._stage.input.name, self._device_input)
+            self._binding.bind_ortvalue_output(self._stage.output.name, self._device_output)
+        except Exception as error:  # its exceptions share no base class but this
+            raise self._failure(error) from error
         self._tile_zyx = tile_zyx
 
     def __call__(self, tile: Tile) -> Scores:
-        z, y, x = tile.shape
-        self.fit((z, y, x))
-        self._device_input.update_inplace(np.ascontiguousarray(tile[None, None]))
-        self._binding.synchronize_inputs()
         try:
+            self._device_input.update_inplace(np.ascontiguousarray(tile[None, None]))
+            self._binding.synchronize_inputs()
             self._session.run_with_iobinding(self._binding)
-        except Exception as error:  # its exceptions share no base class but this
-            raise NetworkError(f"ONNX Runtime failed: {_first_line(error)}{self._hint(error)}") from error
-        self._binding.synchronize_outputs()
-        scores: Scores = self._device_output.numpy()[0] if self._on_gpu else self._output[0]
+            self._binding.synchronize_outputs()
+            scores: Scores = self._device_output.numpy()[0] if self._on_gpu else self._output[0]
+        except Exception as error:
+            raise self._failure(error) from error
         return scores
 
-    def _hint(self, error: Exception) -> str:
-        return "; raise --gpu-memory-mb" if self._on_gpu and "memory" in str(error).lower() else ""
+    def _failure(self, error: Exception) -> RunError:
+        hint = "; raise --gpu-memory-mb" if self._on_gpu and "memory" in str(error).lower() else ""
+        return RunError(f"ONNX Runtime failed: {_first_line(error)}{hint}")
 
 
 def _options(device: Literal["cpu", "cuda"], threads: int) -> Any:
@@ -110,10 +119,10 @@ def _start(model: bytes, file: str, device: Literal["cpu", "cuda"], options: Any
         session = onnxruntime.InferenceSession(model, options, providers=[(provider, settings)], enable_fallback=0)
     except Exception as error:  # its exceptions share no base class but this
         if device == "cuda" and "CPU EP" in str(error):
-            raise NetworkError(_not_on_gpu(file)) from error
-        raise NetworkError(f"ONNX Runtime cannot load {file}: {_first_line(error)}") from error
+            raise LoadError(_not_on_gpu(file)) from error
+        raise LoadError(f"ONNX Runtime cannot load {file}: {_first_line(error)}") from error
     if provider not in session.get_providers():
-        raise NetworkError(_not_on_gpu(file))
+        raise LoadError(_not_on_gpu(file))
     return session
 
 
@@ -139,9 +148,9 @@ def _not_on_gpu(file: str) -> str:
 
 def _find_cuda() -> None:
     if _PROVIDERS["cuda"] not in onnxruntime.get_available_providers():
-        raise NetworkError(
-            "this ONNX Runtime was built without CUDA; in an environment of its own, "
-            '`pip install "attention-dmfnet[cuda]"`, or use --device cpu'
+        raise LoadError(
+            f"this ONNX Runtime was built without CUDA; in an environment of its own, `{INSTALL['cuda']}`, "
+            "or use --device cpu"
         )
     # the CUDA libraries come as Python packages, where the loader does not look
     if hasattr(onnxruntime, "preload_dlls"):

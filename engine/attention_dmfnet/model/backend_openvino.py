@@ -7,13 +7,18 @@ from typing import Any
 from attention_dmfnet.geometry import Index
 from attention_dmfnet.marks import step
 from attention_dmfnet.model.manifest import Precision, Stage
-from attention_dmfnet.model.network import NetworkError, Scores, Tile, check_contract
+from attention_dmfnet.model.network import LoadError, RunError, Scores, Tile, check_contract
 
 # OpenVINO imports its model converter on its own account, which forks this process to send a note about its use over
 # the network and writes to the home folder. The engine needs neither; where a module is None, Python skips it.
-sys.modules.setdefault("openvino.tools", None)  # type: ignore[arg-type]
+if "openvino" not in sys.modules:
+    sys.modules["openvino.tools"] = None  # type: ignore[assignment]
 
-import openvino  # noqa: E402
+import openvino
+
+if sys.modules.get("openvino.tools", openvino) is None:
+    # whoever else in this process wants the converter may have it
+    del sys.modules["openvino.tools"]
 
 try:
     # OpenVINO's own and promised to nobody; compiling does the same later where it is gone
@@ -42,12 +47,12 @@ def _core() -> Any:
 
 
 class OpenVinoNetwork:
-    """One compiled network; see ``attention_dmfnet.model.network.FittedNetwork``."""
+    """One compiled network; see ``attention_dmfnet.model.network.Network``."""
 
     def __init__(self, model: bytes, file: str, stage: Stage, precision: Precision, threads: int) -> None:
         """Load ``model``, the content of ``file``; compile it if all tiles have one shape.
 
-        Raises ``NetworkError`` if it does not fit the stage.
+        Raises ``LoadError`` if it does not fit the stage.
         """
         self._file = file
         self._settings = {
@@ -64,25 +69,33 @@ class OpenVinoNetwork:
         try:
             self._model = _core().read_model(model)
         except RuntimeError as error:
-            raise self._refusal(error) from error
+            raise LoadError(self._refusal(error)) from error
         check_contract(file, stage, _shapes(self._model.inputs), _shapes(self._model.outputs))
         if stage.tile_multiple is None:
-            self._compile(stage.tile_zyx)
+            try:
+                self._compile(stage.tile_zyx)
+            except RuntimeError as error:
+                raise LoadError(self._refusal(error)) from error
             del self._model
         elif apply_moc_transformations is not None:
             # Needs no shape, so it is done while the scan is read: with reading the model about half of getting ready.
             apply_moc_transformations(self._model, cf=True)
 
-    def fit(self, tile_zyx: Index) -> None:
+    def prepare(self, tile_zyx: Index) -> None:
         """Compile for tiles of ``tile_zyx``. An open shape takes more time and memory (docs/performance.md)."""
-        if tile_zyx != self._tile_zyx:
+        if tile_zyx == self._tile_zyx:
+            return
+        try:
             with step("compile"):
                 self._compile(tile_zyx)
+        except RuntimeError as error:
+            raise RunError(self._refusal(error)) from error
 
     def __call__(self, tile: Tile) -> Scores:
-        z, y, x = tile.shape
-        self.fit((z, y, x))
-        self._request.infer({self._input: tile[None, None]}, share_inputs=True)
+        try:
+            self._request.infer({self._input: tile[None, None]}, share_inputs=True)
+        except RuntimeError as error:
+            raise RunError(f"OpenVINO failed: {_last_line(error)}") from error
         scores: Scores = self._request.get_tensor(self._output).data[0]
         return scores
 
@@ -90,15 +103,16 @@ class OpenVinoNetwork:
         # the one before goes first: two at a time would be twice the memory
         self._request = None
         self._tile_zyx = None
-        try:
-            self._model.reshape([1, 1, *tile_zyx])
-            self._request = _core().compile_model(self._model, "CPU", self._settings).create_infer_request()
-        except RuntimeError as error:
-            raise self._refusal(error) from error
+        self._model.reshape([1, 1, *tile_zyx])
+        self._request = _core().compile_model(self._model, "CPU", self._settings).create_infer_request()
         self._tile_zyx = tile_zyx
 
-    def _refusal(self, error: RuntimeError) -> NetworkError:
-        return NetworkError(f"OpenVINO cannot load {self._file}: {str(error).strip().splitlines()[-1]}")
+    def _refusal(self, error: RuntimeError) -> str:
+        return f"OpenVINO cannot load {self._file}: {_last_line(error)}"
+
+
+def _last_line(error: RuntimeError) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[-1]
 
 
 def _shapes(ports: Any) -> dict[str, list[object]]:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attention_dmfnet.model.cuda_driver import Cuda, DeviceBuffer
-from attention_dmfnet.model.network import NetworkError, Scores, Tile, check_contract
+from attention_dmfnet.model.network import LoadError, RunError, Scores, Tile, check_contract
+from attention_dmfnet.model.runtimes import INSTALL, NAMES
 
 if TYPE_CHECKING:
+    from attention_dmfnet.geometry import Index
     from attention_dmfnet.model.manifest import Plan, Precision, Stage
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16", "int8")
 
-_NAMES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
-_INSTALL = {"tensorrt": 'pip install "attention-dmfnet[tensorrt]"', "tensorrt_rtx": "pip install tensorrt-rtx-cu13"}
 _AMPERE = (8, 0)
 _MB = 1 << 20
 _BUILD_AGAIN = "build it again with `python -m export tensorrt`"
@@ -43,7 +43,7 @@ class TensorRtNetwork:
         """Load ``plan``, the content of ``file``, made as ``origin`` says.
 
         ``memory_limit_mb`` bounds what weights, activations, input and output take on the GPU together. ``tensorrt``
-        and ``cuda`` stand in for the runtime and the driver in tests. Raises ``NetworkError`` if the plan is not for
+        and ``cuda`` stand in for the runtime and the driver in tests. Raises ``LoadError`` if the plan is not for
         this GPU or version, does not fit the stage, or needs more memory.
         """
         self._cuda = Cuda() if cuda is None else cuda
@@ -64,14 +64,20 @@ class TensorRtNetwork:
         self._stream = self._cuda.stream()
         self._context = self._make_context(stage)
 
+    def prepare(self, tile_zyx: Index) -> None:
+        """A plan holds for tiles of one shape, and is ready for them."""
+
     def __call__(self, tile: Tile) -> Scores:
-        self._cuda.use()
-        self._input[0, 0] = tile
-        self._cuda.copy_in(self._device_input, self._input, self._stream)
-        if not self._context.execute_async_v3(self._stream):
-            raise NetworkError("TensorRT did not start the computation; its log says why")
-        self._cuda.copy_out(self._output, self._device_output, self._stream)
-        self._cuda.wait(self._stream)
+        try:
+            self._cuda.use()
+            self._input[0, 0] = tile
+            self._cuda.copy_in(self._device_input, self._input, self._stream)
+            if not self._context.execute_async_v3(self._stream):
+                raise RunError("TensorRT did not start the computation; its log says why")
+            self._cuda.copy_out(self._output, self._device_output, self._stream)
+            self._cuda.wait(self._stream)
+        except LoadError as error:  # the driver's
+            raise RunError(str(error)) from error
         scores: Scores = self._output[0]
         return scores
 
@@ -82,14 +88,14 @@ class TensorRtNetwork:
         self._runtime = module.Runtime(self._logger)
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise NetworkError(f"TensorRT cannot load {file}; {_BUILD_AGAIN}")
+            raise LoadError(f"TensorRT cannot load {file}; {_BUILD_AGAIN}")
         return engine
 
     def _make_context(self, stage: Stage) -> Any:
         strategy = self._runtime_module.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.create_execution_context(strategy)
         if context is None:
-            raise NetworkError("TensorRT made no execution context: the GPU is out of memory")
+            raise LoadError("TensorRT made no execution context: the GPU is out of memory")
         context.set_device_memory(self._activations.address, self._activations.size)
         context.set_tensor_address(stage.input.name, self._device_input.address)
         context.set_tensor_address(stage.output.name, self._device_output.address)
@@ -100,8 +106,8 @@ def _import(origin: Plan) -> ModuleType:
     try:
         return importlib.import_module(origin.runtime)
     except ImportError as error:
-        name, how = _NAMES[origin.runtime], _INSTALL[origin.runtime]
-        raise NetworkError(f"{name} is not installed ({error}); {how}") from error
+        name, how = NAMES[origin.runtime], INSTALL[origin.runtime]
+        raise LoadError(f"{name} is not installed ({error}); {how}") from error
 
 
 def _check_gpu(file: str, origin: Plan, cuda: Cuda) -> None:
@@ -113,7 +119,7 @@ def _check_gpu(file: str, origin: Plan, cuda: Cuda) -> None:
         "ampere_plus": here >= _AMPERE,
     }[origin.compatibility]
     if not fits:
-        raise NetworkError(
+        raise LoadError(
             f"{file} was built for {origin.gpu} (compute capability {origin.compute_capability}), this GPU is "
             f"{cuda.name} ({here[0]}.{here[1]}); {_BUILD_AGAIN}"
         )
@@ -121,8 +127,8 @@ def _check_gpu(file: str, origin: Plan, cuda: Cuda) -> None:
 
 def _check_version(file: str, origin: Plan, module: Any) -> None:
     if module.__version__ != origin.version:
-        name = _NAMES[origin.runtime]
-        raise NetworkError(
+        name = NAMES[origin.runtime]
+        raise LoadError(
             f"{file} was built by {name} {origin.version}, installed is {module.__version__}; {_BUILD_AGAIN}, "
             "or install that version"
         )
@@ -135,14 +141,14 @@ def _check_tensors(engine: Any, module: Any, file: str, stage: Stage) -> None:
         is_input = engine.get_tensor_mode(name) == module.TensorIOMode.INPUT
         shapes[is_input][name] = list(engine.get_tensor_shape(name))
         if engine.get_tensor_dtype(name) != module.float32:
-            raise NetworkError(f"{file}: {name!r} is not float32; {_BUILD_AGAIN}")
+            raise LoadError(f"{file}: {name!r} is not float32; {_BUILD_AGAIN}")
     check_contract(file, stage, shapes[True], shapes[False])
 
 
 def _check_memory(file: str, sizes: tuple[int, ...], limit_mb: int) -> None:
     needed_mb = -(-sum(sizes) // _MB)
     if needed_mb > limit_mb:
-        raise NetworkError(
+        raise LoadError(
             f"{file} needs {needed_mb} MB on the GPU ({sizes[1] // _MB} of them for activations), {limit_mb} MB are "
             "left for it; raise --gpu-memory-mb, or export with smaller tiles"
         )

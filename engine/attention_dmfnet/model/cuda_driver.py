@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attention_dmfnet.model.network import NetworkError
+from attention_dmfnet.model.network import LoadError
 
 _LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CUdevice_attribute: compute capability
@@ -22,13 +22,13 @@ class Cuda:
     """The first GPU, with its primary context: the one that TensorRT and ONNX Runtime use as well."""
 
     def __init__(self, library: Any = None) -> None:
-        """Start the driver; ``library`` stands in for it in tests. Raises ``NetworkError`` where there is no GPU."""
+        """Start the driver; ``library`` stands in for it in tests. Raises ``LoadError`` where there is no GPU."""
         self._library = _load() if library is None else library
         count, self._device = ctypes.c_int(), ctypes.c_int()
         self._call("cuInit", 0)
         self._call("cuDeviceGetCount", ctypes.byref(count))
         if count.value == 0:
-            raise NetworkError("the NVIDIA driver shows no GPU; use --device cpu")
+            raise LoadError("the NVIDIA driver shows no GPU; use --device cpu")
         self._call("cuDeviceGet", ctypes.byref(self._device), 0)
         self._context = ctypes.c_void_p()
         self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._device)
@@ -105,7 +105,7 @@ class Cuda:
     def _call(self, function: str, *arguments: Any) -> None:
         error = getattr(self._library, function)(*arguments)
         if error != 0:
-            raise NetworkError(f"the NVIDIA driver's {function} failed: {self._error_name(error)}")
+            raise LoadError(f"the NVIDIA driver's {function} failed: {self._error_name(error)}")
 
     def _error_name(self, error: int) -> str:
         text = ctypes.c_char_p()
@@ -114,7 +114,7 @@ class Cuda:
 
 
 class DeviceBuffer:
-    """``size`` bytes of the GPU's memory at ``address``, freed with this object. Raises ``NetworkError``."""
+    """``size`` bytes of the GPU's memory at ``address``, freed with this object. Raises ``LoadError``."""
 
     def __init__(self, cuda: Cuda, size: int) -> None:
         address = ctypes.c_uint64()
@@ -128,4 +128,4 @@ def _load() -> ctypes.CDLL:
     try:
         return ctypes.CDLL(_LIBRARY)
     except OSError:
-        raise NetworkError(f"no NVIDIA driver here ({_LIBRARY} is missing); use --device cpu") from None
+        raise LoadError(f"no NVIDIA driver here ({_LIBRARY} is missing); use --device cpu") from None

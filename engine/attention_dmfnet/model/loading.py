@@ -5,12 +5,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
+
+import numpy as np
 
 from attention_dmfnet.cpus import available_cpus
+from attention_dmfnet.geometry import Index
 from attention_dmfnet.marks import Step, recording, step
 from attention_dmfnet.model.manifest import BackendName, DeviceName, Manifest, Precision, Stage, Variant
-from attention_dmfnet.model.network import FittedNetwork, Network, NetworkError, Scores, Tile, read_model_file
+from attention_dmfnet.model.network import LoadError, Network, NetworkError, Scores, Tile, read_model_file
+from attention_dmfnet.model.runtimes import INSTALL, NAMES
 from attention_dmfnet.model.variants import choose_variant
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -25,8 +29,11 @@ _CUDA_CONTEXT_MB = 512
 _COARSE_SHARE, _FINE_SHARE = 0.25, 0.75
 _SMALLEST_GPU_MEMORY_MB = 2 * _CUDA_CONTEXT_MB
 
-_NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
-_INSTALL = {"cpu": 'pip install "attention-dmfnet[cpu]"', "cuda": 'pip install "attention-dmfnet[cuda]"'}
+
+def default_models() -> Path:
+    """The folder of models that came with this code: in an installed package its own, in a clone the one at its top."""
+    package = Path(__file__).resolve().parents[1]
+    return package / "models" if (package / "models").is_dir() else package.parents[1] / "models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class Runtime:
         place = "the GPU" if self.device == "cuda" else f"the CPU, {self.threads} thread{'s' * (self.threads > 1)}"
         # in the order of the stages, and once if they agree
         precisions = "".join(f", {precision}" for precision in dict.fromkeys(self.computes))
-        return f"{_NAMES[self.backend]} on {place}{precisions}" + (f" ({self.why})" if self.why else "")
+        return f"{NAMES[self.backend]} on {place}{precisions}" + (f" ({self.why})" if self.why else "")
 
 
 def runtimes_to_try(
@@ -58,7 +65,7 @@ def runtimes_to_try(
     """The runtimes that may serve, best first: more than one where the choice is left open and a GPU is involved.
 
     ``plans`` is the module that the manifest's TensorRT plans need, if there are any. ``gpu_present`` is looked up if
-    None. Raises ``NetworkError`` if what was asked for is not installed or not possible.
+    None. Raises ``LoadError`` if what was asked for is not installed or not possible.
     """
     _refuse_impossible(device, backend, plans)
     threads = available_cpus()
@@ -73,8 +80,8 @@ def runtimes_to_try(
                 why = "there is a GPU, but ONNX Runtime for it is not installed"
     if device == "cuda" or backend == "tensorrt":
         if not on_gpu:
-            advice = _INSTALL["cuda"] if device == "cuda" else "use another --backend"
-            raise NetworkError(f"{why or 'ONNX Runtime is not installed'}; {advice}")
+            advice = INSTALL["cuda"] if device == "cuda" else "use another --backend"
+            raise LoadError(f"{why or 'ONNX Runtime is not installed'}; {advice}")
         return on_gpu
     # a broken installation for the CPU does not matter while the GPU may serve
     if on_gpu and not any(map(_installed, ("openvino", "onnxruntime"))):
@@ -83,12 +90,15 @@ def runtimes_to_try(
 
 
 def _refuse_impossible(device: Device, backend: Backend, plans: str | None) -> None:
+    for what, asked, known in (("device", device, get_args(Device)), ("backend", backend, get_args(Backend))):
+        if asked not in known:
+            raise LoadError(f"there is no {what} {asked!r}; take one of {', '.join(known)}")
     if device == "cuda" and backend == "openvino":
-        raise NetworkError("OpenVINO computes on the CPU here; use --backend onnxruntime with --device cuda")
+        raise LoadError("OpenVINO computes on the CPU here; use --backend onnxruntime with --device cuda")
     if backend == "tensorrt" and device == "cpu":
-        raise NetworkError("TensorRT computes on the GPU; use another --backend with --device cpu")
+        raise LoadError("TensorRT computes on the GPU; use another --backend with --device cpu")
     if backend == "tensorrt" and plans is None:
-        raise NetworkError("there are no TensorRT plans among these models; make them with `python -m export tensorrt`")
+        raise LoadError("there are no TensorRT plans among these models; make them with `python -m export tensorrt`")
 
 
 def _gpu_backends(backend: Backend, plans: str | None) -> list[BackendName]:
@@ -106,7 +116,7 @@ def find_gpu(root: Path = Path("/")) -> bool:
 
 
 def choose_for(stage: Stage, runtime: Runtime) -> Variant:
-    """The variant of a stage that ``runtime`` would use on this machine. Raises ``NetworkError``."""
+    """The variant of a stage that ``runtime`` would use on this machine. Raises ``LoadError``."""
     possible: Sequence[Precision]
     native: Sequence[Precision]
     # imported here: an image needs only one of them, and start-up waits for every import
@@ -127,7 +137,7 @@ def choose_for(stage: Stage, runtime: Runtime) -> Variant:
 
 
 def load_network(models: Path, stage: Stage, runtime: Runtime, gpu_share: float = 1.0) -> Network:
-    """Load a stage's network into ``runtime``, within ``gpu_share`` of its GPU memory. Raises ``NetworkError``."""
+    """Load a stage's network into ``runtime``, within ``gpu_share`` of its GPU memory. Raises ``LoadError``."""
     with step("import"):
         variant = choose_for(stage, runtime)
     with step("read"):
@@ -149,32 +159,38 @@ def load_network(models: Path, stage: Stage, runtime: Runtime, gpu_share: float 
 
 
 class LoadingNetwork:
-    """A network that may still be loading: the first call waits for it, and raises what its loading raised."""
+    """A network that may still be loading: its first use waits for it, and raises what its loading raised."""
 
     def __init__(self, network: Future[Network]) -> None:
         self._network = network
 
+    def prepare(self, tile_zyx: Index) -> None:
+        """Get ready for tiles of ``tile_zyx``."""
+        self._network.result().prepare(tile_zyx)
+
     def __call__(self, tile: Tile) -> Scores:
         network = self._network.result()
-        if isinstance(network, FittedNetwork):
-            z, y, x = tile.shape
-            network.fit((z, y, x))
         with step("network"):
             return network(tile)
 
     def wait(self) -> None:
-        """Return when the network is loaded. Raises ``NetworkError`` if it cannot be."""
+        """Return when the network is loaded. Raises ``LoadError`` if it cannot be."""
         self._network.result()
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """Both stages' networks, loading; ``runtime`` and ``steps`` are complete when ``fine`` is."""
+    """Both stages' networks, loading; ``runtime`` and ``steps`` are complete when ``fine`` is.
+
+    ``next_best`` starts to load them into the runtime that is next to try where the choice was left open, if there is
+    one; it takes the reason for that.
+    """
 
     coarse: LoadingNetwork
     fine: LoadingNetwork
     runtime: Future[Runtime]
     steps: list[Step]
+    next_best: Callable[[str], "Networks | None"]
 
 
 def start_loading(
@@ -188,10 +204,10 @@ def start_loading(
     """Load both networks on a thread of their own, the coarse one first, while the first scan is read.
 
     Where ``device`` or ``backend`` is "auto", a GPU or a plan that does not start is replaced by the next best
-    runtime, which says why. Raises ``NetworkError`` at once if no runtime fits; other errors come from the networks.
+    runtime, which says why. Raises ``LoadError`` at once if no runtime fits; other errors come from the networks.
     """
     if gpu_memory_mb < _SMALLEST_GPU_MEMORY_MB:
-        raise NetworkError(
+        raise LoadError(
             f"{gpu_memory_mb} MB of GPU memory are too few, CUDA itself takes about {_CUDA_CONTEXT_MB}; "
             f"give --gpu-memory-mb {_SMALLEST_GPU_MEMORY_MB} or more"
         )
@@ -199,13 +215,18 @@ def start_loading(
         replace(candidate, precision=precision, gpu_memory_mb=gpu_memory_mb)
         for candidate in runtimes_to_try(device, backend, _module_of_plans(manifest))
     ]
+    return _start_loading(models, manifest, candidates)
+
+
+def _start_loading(models: Path, manifest: Manifest, candidates: Sequence[Runtime]) -> Networks:
     steps: list[Step] = []
     runtime: Future[Runtime] = Future()
+    left = list(candidates)
 
     def load_coarse() -> Network:
         with recording() as marks:
             try:
-                network, chosen = _load_first(models, manifest, candidates)
+                network, chosen = _load_first(models, manifest, left)
             except BaseException as error:
                 runtime.set_exception(error)
                 raise
@@ -222,24 +243,35 @@ def start_loading(
             finally:
                 steps.extend(marks)
 
-    return Networks(*_in_order(load_coarse, load_fine), runtime, steps)
+    def next_best(why: str) -> Networks | None:
+        others = [replace(candidate, why=why) for candidate in left]
+        return _start_loading(models, manifest, others) if others else None
+
+    return Networks(*_in_order(load_coarse, load_fine), runtime, steps, next_best)
 
 
-def _load_first(models: Path, manifest: Manifest, candidates: Sequence[Runtime]) -> tuple[Network, Runtime]:
-    """The coarse network in the first of the runtimes that takes both stages' variants and loads this one."""
+def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[Network, Runtime]:
+    """The coarse network in the first of the runtimes that takes both stages' variants, loads and computes this one.
+
+    Those that were tried are taken out of ``left``.
+    """
     why = ""
-    for candidate in candidates:
+    while True:
+        candidate = left.pop(0)
         runtime = replace(candidate, why=why or candidate.why)
         try:
             with step("load coarse"):
                 network = load_network(models, manifest.coarse, runtime, _COARSE_SHARE)
                 chosen = [choose_for(stage, runtime).precision for stage in (manifest.coarse, manifest.fine)]
+                if runtime.device == "cuda":
+                    # a GPU may load what it cannot compute; the first tile takes long anyhow, and here nobody waits
+                    network.prepare(manifest.coarse.tile_zyx)
+                    network(np.zeros(manifest.coarse.tile_zyx, np.float32))
             return network, replace(runtime, computes=tuple(chosen))
         except NetworkError as error:
-            if candidate is candidates[-1]:
+            if not left:
                 raise
             why = f"{why}; {error}" if why else str(error)
-    raise AssertionError("there is always a candidate")
 
 
 def _module_of_plans(manifest: Manifest) -> str | None:
@@ -263,9 +295,9 @@ def _cpu_backend(backend: Backend) -> BackendName:
         for candidate in candidates:
             if _installed(candidate):
                 return candidate
-        raise NetworkError(f"neither OpenVINO nor ONNX Runtime is installed; {_INSTALL['cpu']}")
+        raise LoadError(f"neither OpenVINO nor ONNX Runtime is installed; {INSTALL['cpu']}")
     if not _installed(backend):
-        raise NetworkError(f"{_NAMES[backend]} is not installed; {_INSTALL['cpu']}")
+        raise LoadError(f"{NAMES[backend]} is not installed; {INSTALL['cpu']}")
     return backend
 
 

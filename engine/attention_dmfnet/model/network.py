@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,21 +18,31 @@ Scores = npt.NDArray[np.float32]
 """(class, z, y, x) class scores before softmax; with the stage's output stride, of fewer voxels than the tile."""
 
 
+MOST_TILE_VOXELS = 1_500_000
+"""Of a fitted tile: at some 280 bytes of activations a voxel (Attention DMFNet, OpenVINO, float32) 420 MB."""
+
+
 class NetworkError(Exception):
-    """A network or a runtime that cannot be used: the sentence says what is missing."""
+    """A network that does not compute; the sentence says why, and what to do."""
+
+
+class LoadError(NetworkError):
+    """A network or a runtime that cannot be used here: no case is worth trying with it."""
+
+
+class RunError(NetworkError):
+    """A runtime that failed on this case; the next one may succeed."""
 
 
 class Network(Protocol):
-    """A network ready to run. The scores are valid until its next call, which may overwrite them."""
+    """A network ready to run."""
 
-    def __call__(self, tile: Tile) -> Scores: ...
+    def prepare(self, tile_zyx: Index) -> None:
+        """Get ready for tiles of ``tile_zyx``; comes before the first of them. Raises ``RunError``."""
 
-
-@runtime_checkable
-class FittedNetwork(Network, Protocol):
-    """A network that can get ready for tiles of one shape before the first of them comes."""
-
-    def fit(self, tile_zyx: Index) -> None: ...
+    def __call__(self, tile: Tile) -> Scores:
+        """The scores of a tile, valid until the next call, which may overwrite them. Raises ``RunError``."""
+        ...
 
 
 def read_model_file(models: Path, variant: Variant) -> bytes:
@@ -62,7 +72,7 @@ def check_contract(
     """Compare a loaded network's tensors, given as name -> shape, with what the manifest says.
 
     Sides that the network leaves open fit anything; those of fitted tiles have to be.
-    Raises ``NetworkError``.
+    Raises ``LoadError``.
     """
     fixed = stage.tile_multiple is None
     expected_in = (1, 1, *(stage.tile_zyx if fixed else "zyx"))
@@ -73,10 +83,10 @@ def check_contract(
     ):
         shape = found.get(name)
         if shape is None:
-            raise NetworkError(f"{file} has no tensor named {name!r}, only {', '.join(found)}; export it again")
+            raise LoadError(f"{file} has no tensor named {name!r}, only {', '.join(found)}; export it again")
         # an open side is a name, nothing, or -1
         wrong = (isinstance(n, int) and n >= 0 and n != m for n, m in zip(shape, expected, strict=False))
         if len(shape) != 5 or any(wrong):
-            raise NetworkError(
+            raise LoadError(
                 f"{file}: {name!r} has the shape {tuple(shape)}, the manifest says {expected}; export it again"
             )

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from attention_dmfnet.model.manifest import BackendName, DeviceName, Precision, Stage, Variant
-from attention_dmfnet.model.network import NetworkError
+from attention_dmfnet.model.network import LoadError
 
 
 def choose_variant(
@@ -17,7 +17,7 @@ def choose_variant(
     """The variant for a runtime that can compute in the ``possible`` precisions, and fast in the ``native`` ones.
 
     Of the native ones that passed the parity test in this runtime, the fastest is taken. Full precision needs no test
-    to be used: it is the original. ``wanted`` overrules all of that. Raises ``NetworkError`` if nothing fits.
+    to be used: it is the original. ``wanted`` overrules all of that. Raises ``LoadError`` if nothing fits.
     """
     # plans are TensorRT's alone, and it reads nothing else
     readable = [variant for variant in stage.variants if (variant.plan is not None) == (backend == "tensorrt")]
@@ -39,7 +39,7 @@ def choose_variant(
     for variant in fitting:
         if variant.precision == "float32":
             return variant
-    raise NetworkError(_complaint(stage, readable, possible, wanted))
+    raise LoadError(_complaint(stage, readable, possible, wanted))
 
 
 def _complaint(

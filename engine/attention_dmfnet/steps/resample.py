@@ -1,7 +1,7 @@
-"""From one grid to another with the same axes: intensities linearly, labels by the nearest voxel.
+"""Intensities from one grid to another with the same axes.
 
-Both work axis by axis with small matrices, and read the source slice by slice as it is stored: a scan of a gigabyte
-in float32 never exists.
+Works axis by axis with small matrices, and reads the source slice by slice as it is stored: a scan of a gigabyte in
+float32 never exists.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def resample_linear(volume: Volume, geometry: Geometry, clip_hu: tuple[float, fl
 
     Raises ``GeometryError`` if the axes of the two grids differ.
     """
-    offsets, ratios = _along_axes(volume.geometry, geometry)
+    offsets, ratios = along_axes(volume.geometry, geometry)
     weights = [
         linear_weights(target, source, offset, ratio)
         for target, source, offset, ratio in zip(geometry.shape_zyx, volume.array.shape, offsets, ratios, strict=True)
@@ -39,23 +39,6 @@ def resample_linear(volume: Volume, geometry: Geometry, clip_hu: tuple[float, fl
     outer = weights.pop(slow)
     planes = _resample_planes(source, outer, weights[0], weights[1], clip_hu)
     return Volume(np.ascontiguousarray(np.moveaxis(planes, 0, slow)), geometry)
-
-
-def resample_nearest(labels: Volume, geometry: Geometry) -> Volume:
-    """The labels of the nearest voxels of ``labels`` on ``geometry``, in the labels' own type.
-
-    Voxels whose centre lies outside of ``labels`` get 0. Raises ``GeometryError`` if the axes of the grids differ.
-    """
-    offsets, ratios = _along_axes(labels.geometry, geometry)
-    nearest, outside = [], []
-    for target, source, offset, ratio in zip(geometry.shape_zyx, labels.array.shape, offsets, ratios, strict=True):
-        index = np.floor(offset + ratio * np.arange(target) + 0.5).astype(np.intp)
-        outside.append((index < 0) | (index >= source))
-        nearest.append(np.clip(index, 0, source - 1))
-    array = labels.array[np.ix_(*nearest)]
-    for axis, beyond in enumerate(outside):
-        np.moveaxis(array, axis, 0)[beyond] = 0
-    return Volume(array, geometry)
 
 
 def linear_weights(target: int, source: int, offset: float, ratio: float) -> Weights:
@@ -118,7 +101,7 @@ def _used(weights: Weights) -> slice:
     return slice(int(used[0]), int(used[-1]) + 1)
 
 
-def _along_axes(source: Geometry, target: Geometry) -> tuple[Triple, Triple]:
+def along_axes(source: Geometry, target: Geometry) -> tuple[Triple, Triple]:
     """Source index of the target's first voxel, and source voxels per target voxel, along each axis."""
     if not np.allclose(source.axes_lps, target.axes_lps, rtol=0, atol=_SAME_DIRECTION_TOLERANCE):
         raise GeometryError(

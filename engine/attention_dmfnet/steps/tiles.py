@@ -2,24 +2,21 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from attention_dmfnet.geometry import Index
-from attention_dmfnet.model.network import Network, Scores
+from attention_dmfnet.model.network import MOST_TILE_VOXELS, Scores, Tile
 
 # Of a tile's length. Gaussian weights of this width, as nnU-Net (Isensee et al. 2021) uses them, trust a tile's
 # middle some 3,000 times more than its corner, where the network sees the least of the surroundings.
 _GAUSSIAN_WIDTH = 1 / 8
 
-MOST_VOXELS = 1_500_000
-"""Of a fitted tile: at some 280 bytes of activations a voxel (Attention DMFNet, OpenVINO, float32) 420 MB."""
-
 
 def fitted_tile(shape_zyx: Index, tile_zyx: Index, multiple: int, overlap: float) -> Index:
-    """The tile that covers ``shape_zyx`` with the fewest voxels computed in all, of up to ``MOST_VOXELS`` each.
+    """The tile that covers ``shape_zyx`` with the fewest voxels computed in all, of up to ``MOST_TILE_VOXELS`` each.
 
     Its sides are multiples of ``multiple``, as ``tile_zyx``'s are, and at least ``tile_zyx``: a network must not see
     less of the surroundings than it was trained with. Of equal covers that of the fewest tiles is taken.
@@ -32,7 +29,7 @@ def fitted_tile(shape_zyx: Index, tile_zyx: Index, multiple: int, overlap: float
     for z, y, x in itertools.product(*counts):
         count = counts[0][z] * counts[1][y] * counts[2][x]
         cost = (count * z * y * x, count)
-        if cost < least and ((z, y, x) == tile_zyx or z * y * x <= MOST_VOXELS):
+        if cost < least and ((z, y, x) == tile_zyx or z * y * x <= MOST_TILE_VOXELS):
             best, least = (z, y, x), cost
     return best
 
@@ -66,7 +63,7 @@ def tile_weights(starts: tuple[int, ...], size: int, tile: int) -> npt.NDArray[n
 
 def score_in_tiles(
     image: npt.NDArray[np.float32],
-    network: Network,
+    network: Callable[[Tile], Scores],
     classes: int,
     tile_zyx: Index,
     overlap: float,

@@ -1,7 +1,8 @@
 import json
 from pathlib import Path
 
-from attention_dmfnet.report import CaseReport, as_json, as_line, skipped
+from attention_dmfnet.cli.report import as_json, as_line
+from attention_dmfnet.folder import CaseReport, skipped
 
 DONE = CaseReport(
     "Case_1",
@@ -30,7 +31,7 @@ def test_a_case_without_organs_says_so() -> None:
 
 def test_failed_and_skipped_cases_say_why() -> None:
     assert as_line(CaseReport("a", "failed", "a.nii.gz", error="cannot read a")) == "a  FAILED: cannot read a"
-    assert as_line(skipped("a", Path("out/a.nii.gz"))) == (
+    assert as_line(skipped(Path("in/a_0000.nii"), Path("out"))) == (
         "a  skipped: out/a.nii.gz exists; --overwrite makes it again"
     )
 

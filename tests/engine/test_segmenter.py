@@ -9,10 +9,10 @@ from attention_dmfnet.model.loading import Runtime, load_network
 from attention_dmfnet.model.manifest import Manifest, load_manifest
 from attention_dmfnet.model.network import Scores, Tile
 from attention_dmfnet.segmenter import Segmentation, locate, segment
-from attention_dmfnet.stage import StageModel
+from attention_dmfnet.steps.stage import StageModel
 
 from evaluation.organs import ORGANS
-from tests.engine.tiny import AIR_HU, block_phantom, organ_hu, write_models
+from tests.engine.tiny import AIR_HU, FakeNetwork, block_phantom, organ_hu, write_models
 
 
 def _segment(ct: Volume, models: Path) -> Segmentation:
@@ -66,7 +66,7 @@ def test_an_empty_scan_is_searched_as_a_whole_and_stays_empty(models: Path) -> N
     ct, _ = block_phantom()
     result = _segment(Volume(np.full_like(ct.array, -1000), ct.geometry), models)
     assert not result.labels.array.any()
-    assert result.roi_mm == ct.geometry.extent_mm_zyx
+    assert result.roi.extent_mm_zyx == ct.geometry.extent_mm_zyx
     assert "found no organs" in result.notes[0]
     assert set(result.volumes_ml.values()) == {0}
 
@@ -87,7 +87,7 @@ def test_the_roi_holds_every_organ_and_its_size_is_in_mm(models: Path) -> None:
     inside = truth.array[roi.box.slices]
     assert np.count_nonzero(inside) == np.count_nonzero(truth.array)
     assert roi.box.shape_zyx != truth.array.shape
-    assert _segment(ct, models).roi_mm == ct.geometry.crop(roi.box).extent_mm_zyx
+    assert _segment(ct, models).roi.extent_mm_zyx == ct.geometry.crop(roi.box).extent_mm_zyx
 
 
 def test_a_scan_in_tiny_pieces_of_one_voxel_is_still_a_scan(models: Path) -> None:
@@ -151,7 +151,12 @@ def test_fine_scores_at_the_scans_resolution_never_exist(models: Path) -> None:
     def coarse(tile: Tile) -> Scores:
         return np.stack([tile, -tile])
 
-    segment(ct, StageModel(manifest.coarse, coarse), StageModel(manifest.fine, fine), manifest)
+    segment(
+        ct,
+        StageModel(manifest.coarse, FakeNetwork(coarse)),
+        StageModel(manifest.fine, FakeNetwork(fine)),
+        manifest,
+    )
     assert sum(asked) < ct.array.size / 4
 
 

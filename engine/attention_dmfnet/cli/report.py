@@ -1,34 +1,8 @@
 """What is told about a case: one line for people, one JSON object for machines."""
 
-from pathlib import Path
-from typing import Literal
-
 import msgspec
 
-from attention_dmfnet.geometry import Triple
-
-
-class CaseReport(msgspec.Struct, frozen=True):
-    """What became of one case.
-
-    ``seconds`` by step, with ``total`` the time from when the case was wanted to when its file was complete; steps on
-    other threads (reading ahead) overlap with the case before, so they need not add up. ``roi_mm`` is z, y, x.
-    ``volumes_ml`` holds every organ, 0 for those that were not found.
-    """
-
-    case: str
-    status: Literal["done", "failed", "skipped"]
-    output: str
-    seconds: dict[str, float] = {}
-    roi_mm: Triple | None = None
-    volumes_ml: dict[str, float] = {}
-    notes: tuple[str, ...] = ()
-    error: str | None = None
-
-
-def skipped(case: str, output: Path) -> CaseReport:
-    """The report on a case whose output is there already."""
-    return CaseReport(case, "skipped", str(output), notes=(f"{output} exists; --overwrite makes it again",))
+from attention_dmfnet.folder import CaseReport
 
 
 def as_line(report: CaseReport) -> str:

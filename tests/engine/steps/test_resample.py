@@ -11,7 +11,7 @@ from attention_dmfnet.geometry import (
     Volume,
     canonicalise,
 )
-from attention_dmfnet.steps.resample import linear_weights, resample_linear, resample_nearest
+from attention_dmfnet.steps.resample import linear_weights, resample_linear
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,21 +107,6 @@ def test_grids_with_other_axes_are_refused() -> None:
     turned = Geometry((5, 6, 7), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((0, 0, 1), (1, 0, 0), (0, 1, 0)))
     with pytest.raises(GeometryError, match="axes"):
         resample_linear(volume, turned)
-    with pytest.raises(GeometryError, match="axes"):
-        resample_nearest(volume, turned)
-
-
-def test_labels_take_the_nearest_voxel_and_nothing_in_between() -> None:
-    labels = Volume(np.array([[[1, 9]]], np.uint8), _grid((1, 1, 2)))
-    fine = resample_nearest(labels, labels.geometry.with_spacing((1.0, 1.0, 0.5)))
-    assert fine.array.tolist() == [[[1, 1, 9, 9]]]
-    assert fine.array.dtype == np.uint8
-
-
-def test_beyond_the_labels_there_is_background() -> None:
-    labels = Volume(np.full((2, 2, 2), 5, np.uint8), _grid((2, 2, 2)))
-    larger = _grid((4, 2, 2), origin=(0.0, 0.0, -1.0))
-    assert resample_nearest(labels, larger).array[:, 0, 0].tolist() == [0, 5, 5, 0]
 
 
 def test_a_canonical_view_of_a_flipped_scan_is_resampled_like_any_other() -> None:

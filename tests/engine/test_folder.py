@@ -4,37 +4,37 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
+import attention_dmfnet as dmf
 import numpy as np
 import pytest
-from attention_dmfnet import folder as batch
+from attention_dmfnet import folder, segmenter
 from attention_dmfnet.files.image_io import ImageError, read_volume, write_labels, write_volume
-from attention_dmfnet.folder import ReadAhead, predict
+from attention_dmfnet.folder import CaseReport, ReadAhead, predict
 from attention_dmfnet.geometry import Volume
-from attention_dmfnet.model.loading import start_loading
-from attention_dmfnet.model.manifest import Manifest, load_manifest
-from attention_dmfnet.model.network import NetworkError
-from attention_dmfnet.report import CaseReport
-from attention_dmfnet.segmenter import Scored, Segmentation, label, score
-from attention_dmfnet.stage import StageModel
+from attention_dmfnet.model.network import LoadError, NetworkError, RunError
+from attention_dmfnet.segmenter import Scored, Segmentation, Segmenter
 
 from tests.engine.tiny import block_phantom
 
 
-def _scans(folder: Path, names: Sequence[str]) -> list[Path]:
+def _scans(inputs: Path, names: Sequence[str]) -> list[Path]:
     ct, _ = block_phantom()
-    folder.mkdir(exist_ok=True)
+    inputs.mkdir(exist_ok=True)
     for name in names:
         if "bad" in name:
-            (folder / name).write_bytes(b"not a scan")
+            (inputs / name).write_bytes(b"not a scan")
         else:
-            write_volume(ct, folder / name)
-    return [folder / name for name in names]
+            write_volume(ct, inputs / name)
+    return [inputs / name for name in names]
 
 
 def _predict(cases: list[Path], outputs: Path, models: Path) -> list[CaseReport]:
     outputs.mkdir(exist_ok=True)
-    manifest = load_manifest(models)
-    return list(predict(cases, outputs, manifest, start_loading(models, manifest, "cpu", "openvino")))
+    return list(predict(cases, outputs, _segmenter(models)))
+
+
+def _segmenter(models: Path) -> Segmenter:
+    return dmf.load(models=models, device="cpu", backend="openvino")
 
 
 def test_every_case_is_labelled_on_its_own_grid_and_reported(tmp_path: Path, models: Path) -> None:
@@ -63,23 +63,41 @@ def test_an_unexpected_failure_is_one_cases_too(
 ) -> None:
     cases = _scans(tmp_path / "in", ["a.nii.gz", "b.nii.gz"])
 
-    def fail_once(*arguments: object) -> object:
-        monkeypatch.setattr(batch, "score", score)
-        raise MemoryError("17 GB")
-
-    monkeypatch.setattr(batch, "score", fail_once)
+    _fail_once(monkeypatch, MemoryError("17 GB"))
     reports = _predict(cases, tmp_path / "out", models)
     assert [report.status for report in reports] == ["failed", "done"]
     assert reports[0].error == "MemoryError: 17 GB"
     assert "Traceback" in caplog.text
 
 
+def _fail_once(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """The networks fail on the first scan that they are shown."""
+    score = Segmenter.score
+
+    def fail(self: Segmenter, ct: Volume) -> Scored:
+        monkeypatch.setattr(Segmenter, "score", score)
+        raise error
+
+    monkeypatch.setattr(Segmenter, "score", fail)
+
+
+def test_a_runtime_that_fails_on_a_case_costs_that_case_alone(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cases = _scans(tmp_path / "in", ["a.nii.gz", "b.nii.gz"])
+    _fail_once(monkeypatch, RunError("ONNX Runtime failed: out of memory"))
+    reports = _predict(cases, tmp_path / "out", models)
+    assert [report.status for report in reports] == ["failed", "done"]
+    assert reports[0].error == "ONNX Runtime failed: out of memory"
+    assert caplog.text == ""
+
+
 def test_a_network_that_cannot_be_used_stops_everything(tmp_path: Path, models: Path) -> None:
     cases = _scans(tmp_path / "in", ["a.nii.gz"])
-    manifest = load_manifest(models)
-    networks = start_loading(tmp_path, manifest, "cpu", "openvino")  # no models there
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "manifest.json").write_bytes((models / "manifest.json").read_bytes())
     with pytest.raises(NetworkError, match="not there"):
-        list(predict(cases, tmp_path, manifest, networks))
+        list(predict(cases, tmp_path, _segmenter(tmp_path / "models")))
 
 
 def test_notes_from_reading_and_from_the_method_reach_the_report(tmp_path: Path, models: Path) -> None:
@@ -96,10 +114,8 @@ def test_notes_from_reading_and_from_the_method_reach_the_report(tmp_path: Path,
 
 def test_steps_are_told_with_the_case_they_belong_to(tmp_path: Path, models: Path) -> None:
     cases = _scans(tmp_path / "in", ["a.nii.gz"])
-    manifest = load_manifest(models)
     told: list[tuple[str, str]] = []
-    networks = start_loading(models, manifest, "cpu", "openvino")
-    list(predict(cases, tmp_path, manifest, networks, lambda case, what: told.append((case, what))))
+    list(predict(cases, tmp_path, _segmenter(models), lambda case, what: told.append((case, what))))
     assert told[0] == ("a", "wait")
     assert told[-1] == ("a", "write")
 
@@ -113,20 +129,22 @@ def test_the_labels_of_one_scan_are_made_while_the_networks_see_the_next(
     second_seen = threading.Event()
     seen: list[Volume] = []
 
-    def watched_score(ct: Volume, *rest: StageModel | Manifest) -> Scored:
-        found = score(ct, *rest)  # type: ignore[arg-type]
+    score, label = Segmenter.score, Segmenter.label
+
+    def watched_score(self: Segmenter, ct: Volume) -> Scored:
+        found = score(self, ct)
         seen.append(ct)
         if len(seen) == 2:
             second_seen.set()
         return found
 
-    def late_label(found: Scored, manifest: Manifest) -> Segmentation:
+    def late_label(self: Segmenter, found: Scored) -> Segmentation:
         # the first scan's labels are made from scores that the second scan's must not have replaced
         assert second_seen.wait(timeout=20)
-        return label(found, manifest)
+        return label(self, found)
 
-    monkeypatch.setattr(batch, "score", watched_score)
-    monkeypatch.setattr(batch, "label", late_label)
+    monkeypatch.setattr(Segmenter, "score", watched_score)
+    monkeypatch.setattr(Segmenter, "label", late_label)
     reports = _predict([tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"], tmp_path / "out", models)
     assert [report.status for report in reports] == ["done", "done"]
     np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.nii.gz").array, truth.array)
@@ -141,28 +159,25 @@ def test_labels_that_cannot_be_made_or_written_fail_one_case(
             raise ImageError(f"cannot write {path}: is the disk full?")
         write_labels(labels, path)
 
-    monkeypatch.setattr(batch, "write_labels", full)
+    monkeypatch.setattr(segmenter, "write_labels", full)
     reports = _predict(_scans(tmp_path / "in", ["a.nii.gz", "b.nii.gz"]), tmp_path / "out", models)
     assert [report.status for report in reports] == ["failed", "done"]
     assert "is the disk full?" in (reports[0].error or "")
 
 
-@pytest.mark.parametrize("error", [NetworkError("the GPU is lost"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [LoadError("the GPU is lost"), KeyboardInterrupt()])
 def test_whatever_ends_a_run_the_case_before_is_whole_and_reported(
     error: BaseException, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = _scans(tmp_path / "in", ["a.nii.gz", "b.nii.gz"])
-    manifest = load_manifest(models)
+    score = Segmenter.score
 
-    def end(*_: object) -> Scored:
-        raise error
+    def score_once(self: Segmenter, ct: Volume) -> Scored:
+        _fail_once(monkeypatch, error)
+        return score(self, ct)
 
-    def score_once(*arguments: StageModel | Manifest | Volume) -> Scored:
-        monkeypatch.setattr(batch, "score", end)
-        return score(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(batch, "score", score_once)
-    reports = predict(cases, tmp_path, manifest, start_loading(models, manifest, "cpu", "openvino"))
+    monkeypatch.setattr(Segmenter, "score", score_once)
+    reports = predict(cases, tmp_path, _segmenter(models))
     assert next(reports).status == "done"
     with pytest.raises(type(error)):
         next(reports)
@@ -177,7 +192,7 @@ class FakeDisk:
         self.reading = threading.Semaphore(0)
         self._alive: weakref.WeakSet[Volume] = weakref.WeakSet()
         self._template = block_phantom()[0]
-        monkeypatch.setattr(batch, "read_volume", self._read)
+        monkeypatch.setattr(folder, "read_volume", self._read)
 
     def _read(self, path: Path, notes: list[str]) -> Volume:
         if "bad" in path.name:
@@ -232,7 +247,7 @@ def test_no_scan_is_read_before_the_one_ahead_of_it_was_taken(monkeypatch: pytes
         gate.result(timeout=10)
         return block_phantom()[0]
 
-    monkeypatch.setattr(batch, "read_volume", read)
+    monkeypatch.setattr(folder, "read_volume", read)
     with ReadAhead([Path("1"), Path("2"), Path("3")]) as ahead:
         gate.set_result(None)
         ahead.take()

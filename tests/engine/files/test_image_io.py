@@ -253,7 +253,7 @@ def test_a_disk_that_fills_up_leaves_no_file(tmp_path: Path, extension: str) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-REAL_SCANS = Path(__file__).parents[3] / "shared" / "data" / "ct"
+REAL_SCANS = Path(__file__).parents[4] / "shared" / "data" / "ct"
 
 
 @pytest.mark.skipif(not REAL_SCANS.is_dir(), reason="needs the real scans in ../shared/data/ct")

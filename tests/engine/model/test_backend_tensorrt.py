@@ -10,7 +10,7 @@ import pytest
 from attention_dmfnet.model.backend_tensorrt import TensorRtNetwork
 from attention_dmfnet.model.cuda_driver import Cuda
 from attention_dmfnet.model.manifest import Plan
-from attention_dmfnet.model.network import NetworkError
+from attention_dmfnet.model.network import LoadError, RunError
 
 from tests.engine.fake_cuda import FakeContext, FakeDriver, FakeEngine, FakeTensorRt
 from tests.engine.tiny import stage
@@ -89,35 +89,35 @@ def test_a_plan_runs_on_the_gpus_it_was_built_for_and_is_refused_by_name_on_othe
     if fits:
         _load(driver, tensorrt, plan)
     else:
-        with pytest.raises(NetworkError, match=rf"fine\.plan was built for Quadro RTX 5000 .* this GPU is {name}"):
+        with pytest.raises(LoadError, match=rf"fine\.plan was built for Quadro RTX 5000 .* this GPU is {name}"):
             _load(driver, tensorrt, plan)
 
 
 def test_a_plan_of_another_version_is_refused_with_both_versions() -> None:
     driver, _ = _fakes()
     other = FakeTensorRt(driver, 3, TILE, version="11.5.1")
-    with pytest.raises(NetworkError, match=r"built by TensorRT 11\.4\.0, installed is 11\.5\.1; build it again"):
+    with pytest.raises(LoadError, match=r"built by TensorRT 11\.4\.0, installed is 11\.5\.1; build it again"):
         _load(driver, other)
 
 
 def test_a_plan_that_tensorrt_cannot_read_is_refused() -> None:
-    with pytest.raises(NetworkError, match=r"cannot load fine\.plan"):
+    with pytest.raises(LoadError, match=r"cannot load fine\.plan"):
         _load(*_fakes(), content=b"half a pl")
 
 
 def test_a_plan_of_other_tensors_is_refused() -> None:
     driver, tensorrt = _fakes()
     tensorrt.dtype = tensorrt.float16
-    with pytest.raises(NetworkError, match="'image' is not float32"):
+    with pytest.raises(LoadError, match="'image' is not float32"):
         _load(driver, tensorrt)
-    with pytest.raises(NetworkError, match="'scores' has the shape"):
+    with pytest.raises(LoadError, match="'scores' has the shape"):
         _load(driver, FakeTensorRt(driver, 4, TILE))
 
 
 def test_a_plan_that_needs_more_memory_than_allowed_is_refused_before_it_takes_any() -> None:
     driver, tensorrt = _fakes()
     tensorrt.activations = 300 << 20
-    with pytest.raises(NetworkError, match=r"needs 301 MB on the GPU \(300 of them for activations\), 100 MB are left"):
+    with pytest.raises(LoadError, match=r"needs 301 MB on the GPU \(300 of them for activations\), 100 MB are left"):
         _load(driver, tensorrt)
     assert driver.log == []
 
@@ -125,7 +125,7 @@ def test_a_plan_that_needs_more_memory_than_allowed_is_refused_before_it_takes_a
 def test_a_gpu_that_is_full_says_so() -> None:
     driver, tensorrt = _fakes()
     driver.memory_left = 3000
-    with pytest.raises(NetworkError, match="CUDA_ERROR_OUT_OF_MEMORY"):
+    with pytest.raises(LoadError, match="CUDA_ERROR_OUT_OF_MEMORY"):
         _load(driver, tensorrt)
 
 
@@ -133,24 +133,24 @@ def test_a_computation_that_does_not_start_is_an_error() -> None:
     driver, tensorrt = _fakes()
     network = _load(driver, tensorrt)
     tensorrt.starts = False
-    with pytest.raises(NetworkError, match="did not start"):
+    with pytest.raises(RunError, match="did not start"):
         network(np.zeros(TILE, np.float32))
 
 
 def test_without_a_gpu_tensorrt_is_never_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     tensorrt = FakeTensorRt(FakeDriver(), 3, TILE)
     monkeypatch.setattr(tensorrt, "Runtime", lambda logger: pytest.fail("TensorRT would have crashed here"))
-    with pytest.raises(NetworkError, match="shows no GPU"):
+    with pytest.raises(LoadError, match="shows no GPU"):
         _load(FakeDriver(gpus=0), tensorrt)
     monkeypatch.setattr("attention_dmfnet.model.cuda_driver._LIBRARY", "libcuda-that-is-not-here.so")
-    with pytest.raises(NetworkError, match="no NVIDIA driver here"):
+    with pytest.raises(LoadError, match="no NVIDIA driver here"):
         TensorRtNetwork(b"double", "fine.plan", stage(classes=3, tile_zyx=TILE), PLAN, 100, tensorrt)
 
 
 def test_a_missing_tensorrt_says_what_to_install() -> None:
     if importlib.util.find_spec("tensorrt") is not None:
         pytest.skip("TensorRT is installed here")
-    with pytest.raises(NetworkError, match=r'TensorRT is not installed .*pip install "attention-dmfnet\[tensorrt\]"'):
+    with pytest.raises(LoadError, match=r'TensorRT is not installed .*pip install "attention-dmfnet\[tensorrt\]"'):
         TensorRtNetwork(b"", "fine.plan", stage(classes=3, tile_zyx=TILE), PLAN, 100, None, Cuda(FakeDriver()))
 
 

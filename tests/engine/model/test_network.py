@@ -13,7 +13,7 @@ from attention_dmfnet.model import backend_onnxruntime, backend_openvino
 from attention_dmfnet.model.backend_onnxruntime import OnnxRuntimeNetwork
 from attention_dmfnet.model.backend_openvino import OpenVinoNetwork
 from attention_dmfnet.model.manifest import Stage, Variant
-from attention_dmfnet.model.network import Network, NetworkError, check_contract, read_model_file
+from attention_dmfnet.model.network import LoadError, Network, NetworkError, RunError, check_contract, read_model_file
 
 from tests.engine.tiny import nearest_class_onnx, small_cnn_onnx, stage
 
@@ -86,18 +86,18 @@ def test_openvino_and_onnx_runtime_agree_in_float32() -> None:
 def test_a_network_that_is_not_what_the_manifest_says_is_refused(
     backend: str, made_for: tuple[int, int, int], said: Stage, complaint: str
 ) -> None:
-    with pytest.raises(NetworkError, match=rf"fine\.onnx: {complaint}"):
+    with pytest.raises(LoadError, match=rf"fine\.onnx: {complaint}"):
         _load(backend, nearest_class_onnx([0.0, 1.0, 5.0], made_for), said)
 
 
 @BACKENDS
 def test_what_is_no_network_is_refused_by_name(backend: str) -> None:
-    with pytest.raises(NetworkError, match=r"cannot load fine\.onnx"):
+    with pytest.raises(LoadError, match=r"cannot load fine\.onnx"):
         _load(backend, b"nothing of the kind", stage())
 
 
 def test_a_tensor_of_another_name_is_refused() -> None:
-    with pytest.raises(NetworkError, match="no tensor named 'scores', only logits"):
+    with pytest.raises(LoadError, match="no tensor named 'scores', only logits"):
         check_contract("fine.onnx", stage(), {"image": [1, 1, *TILE]}, {"logits": [1, 14, *TILE]})
 
 
@@ -107,7 +107,7 @@ def test_sides_that_a_network_leaves_open_fit_anything() -> None:
 
 def test_cuda_is_refused_where_onnx_runtime_was_built_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(NetworkError, match=r"built without CUDA.*attention-dmfnet\[cuda\]"):
+    with pytest.raises(LoadError, match=r"built without CUDA.*attention-dmfnet\[cuda\]"):
         OnnxRuntimeNetwork(nearest_class_onnx([0.0, 1.0], TILE), "fine.onnx", stage(classes=2), "cuda", threads=1)
 
 
@@ -117,7 +117,7 @@ def test_cuda_that_falls_back_to_the_cpu_in_silence_is_refused(monkeypatch: pyte
     available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: available)
     monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
-    with pytest.raises(NetworkError, match=r"fine\.onnx on the CPU instead of the GPU"):
+    with pytest.raises(LoadError, match=r"fine\.onnx on the CPU instead of the GPU"):
         OnnxRuntimeNetwork(nearest_class_onnx([0.0, 1.0], TILE), "fine.onnx", stage(classes=2), "cuda", threads=1)
 
 
@@ -131,7 +131,7 @@ def test_cuda_gets_its_memory_limit_and_no_way_to_the_cpu(monkeypatch: pytest.Mo
         raise RuntimeError("enough seen")
 
     monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
-    with pytest.raises(NetworkError, match=r"cannot load fine\.onnx: enough seen"):
+    with pytest.raises(LoadError, match=r"cannot load fine\.onnx: enough seen"):
         OnnxRuntimeNetwork(b"", "fine.onnx", stage(), "cuda", threads=1, memory_limit_mb=100)
     ((provider, settings),) = asked["providers"]
     assert provider == "CUDAExecutionProvider"
@@ -167,7 +167,10 @@ def test_every_cpu_computes_in_single_precision_and_half_is_native_to_the_gpu_al
 
 def test_openvino_sends_no_notes_about_its_use() -> None:
     """Its model converter, imported for no reason of ours, would fork this process and call home."""
-    code = "import sys, attention_dmfnet.model.backend_openvino; print([name for name in sys.modules if 'telemetry' in name])"
+    code = (
+        "import sys, attention_dmfnet.model.backend_openvino as ours; ours.native_precisions()\n"
+        "print([name for name in sys.modules if 'telemetry' in name or 'openvino.tools' in name])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -180,6 +183,7 @@ def test_of_fitted_tiles_every_shape_is_scored_as_by_a_network_of_that_shape(bac
     for shape in shapes:
         tile = random.normal(size=shape).astype(np.float32)
         alone = _load(backend, small_cnn_onnx(shape), stage(tile_zyx=shape))
+        fitted.prepare(shape)
         np.testing.assert_allclose(fitted(tile), alone(tile), rtol=0, atol=1e-4)
 
 
@@ -195,10 +199,22 @@ def test_fitted_tiles_need_none_of_openvinos_private_parts(monkeypatch: pytest.M
     content = small_cnn_onnx("zyx")
     without = copy.OpenVinoNetwork(content, "fine.onnx", of, "float32", threads=1)
     tile = np.random.default_rng(3).normal(size=TILE).astype(np.float32)
-    np.testing.assert_allclose(without(tile), _load("openvino", content, of)(tile), rtol=0, atol=1e-4)
+    with_them = _load("openvino", content, of)
+    for network in (without, with_them):
+        network.prepare(TILE)
+    np.testing.assert_allclose(without(tile), with_them(tile), rtol=0, atol=1e-4)
 
 
 @BACKENDS
 def test_a_network_of_one_shape_is_refused_where_tiles_are_fitted(backend: str) -> None:
-    with pytest.raises(NetworkError, match=r"'image' has the shape \(1, 1, 8, 16, 16\)"):
+    with pytest.raises(LoadError, match=r"'image' has the shape \(1, 1, 8, 16, 16\)"):
         _load(backend, small_cnn_onnx(TILE), msgspec.structs.replace(stage(tile_zyx=TILE), tile_multiple=8))
+
+
+@BACKENDS
+def test_a_tile_that_a_runtime_cannot_compute_is_one_cases_error(backend: str) -> None:
+    network = _load(backend, nearest_class_onnx([0.0, 1.0], TILE), stage(classes=2))
+    with pytest.raises(RunError, match="failed"):
+        network(np.zeros((8, 16, 8), np.float32))
+    # and the next tile is another matter
+    assert network(np.zeros(TILE, np.float32)).shape == (2, *TILE)

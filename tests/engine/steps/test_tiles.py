@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 from attention_dmfnet.geometry import Index
-from attention_dmfnet.model.network import Scores, Tile
-from attention_dmfnet.steps.tiles import MOST_VOXELS, fitted_tile, score_in_tiles, tile_starts, tile_weights
+from attention_dmfnet.model.network import MOST_TILE_VOXELS, Scores, Tile
+from attention_dmfnet.steps.tiles import fitted_tile, score_in_tiles, tile_starts, tile_weights
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,12 +139,12 @@ def test_what_is_too_large_for_one_tile_takes_the_least_work_that_fits() -> None
     shape = (1000, 100, 120)
     tile = fitted_tile(shape, (64, 96, 128), 16, 0.25)
     assert tile[1:] == (112, 128)
-    assert np.prod(tile) <= MOST_VOXELS
+    assert np.prod(tile) <= MOST_TILE_VOXELS
 
     def work(side: int) -> int:
         return len(tile_starts(1000, side, 0.25)) * side
 
-    assert work(tile[0]) == min(work(side) for side in range(64, MOST_VOXELS // (112 * 128) + 1, 16))
+    assert work(tile[0]) == min(work(side) for side in range(64, MOST_TILE_VOXELS // (112 * 128) + 1, 16))
 
 
 def test_a_tile_of_the_manifest_beyond_the_bound_is_taken_as_it_is() -> None:

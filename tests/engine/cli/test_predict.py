@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK
-from attention_dmfnet.__main__ import DONE, SOME_FAILED, UNUSABLE, main
+from attention_dmfnet.cli.predict import DONE, SOME_FAILED, UNUSABLE, main
 from attention_dmfnet.files.image_io import read_volume, write_volume
 from attention_dmfnet.geometry import Volume
 
 from tests.engine.tiny import block_phantom, write_models
 
 sitk: Any = SimpleITK
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from attention_dmfnet.model.loading import (
     start_loading,
 )
 from attention_dmfnet.model.manifest import load_manifest
-from attention_dmfnet.model.network import NetworkError
+from attention_dmfnet.model.network import LoadError, NetworkError
 
 from tests.engine.tiny import with_plans, write_models
 
@@ -57,11 +57,11 @@ def test_auto_says_why_it_takes_the_cpu(installed: set[str]) -> None:
 
 def test_a_runtime_that_is_not_installed_is_named_with_what_to_install(installed: set[str]) -> None:
     installed.clear()
-    with pytest.raises(NetworkError, match=r'neither .* pip install "attention-dmfnet\[cpu\]"'):
+    with pytest.raises(LoadError, match=r'neither .* pip install "attention-dmfnet\[cpu\]"'):
         _try("cpu", "auto")
-    with pytest.raises(NetworkError, match=r'OpenVINO is not installed; pip install "attention-dmfnet\[cpu\]"'):
+    with pytest.raises(LoadError, match=r'OpenVINO is not installed; pip install "attention-dmfnet\[cpu\]"'):
         _try("cpu", "openvino")
-    with pytest.raises(NetworkError, match=r'ONNX Runtime is not installed; pip install "attention-dmfnet\[cuda\]"'):
+    with pytest.raises(LoadError, match=r'ONNX Runtime is not installed; pip install "attention-dmfnet\[cuda\]"'):
         _try("cuda", "auto")
 
 
@@ -79,16 +79,16 @@ def test_plans_are_tried_first_on_a_gpu_and_onnx_runtime_then_the_cpu_after_them
 
 
 def test_tensorrt_is_refused_without_a_gpu_without_plans_and_on_the_cpu(installed: set[str]) -> None:
-    with pytest.raises(NetworkError, match="no NVIDIA GPU found; use another --backend"):
+    with pytest.raises(LoadError, match="no NVIDIA GPU found; use another --backend"):
         _try("auto", "tensorrt", gpu=False, plans="tensorrt")
-    with pytest.raises(NetworkError, match="python -m export tensorrt"):
+    with pytest.raises(LoadError, match="python -m export tensorrt"):
         _try("auto", "tensorrt", gpu=True, plans=None)
-    with pytest.raises(NetworkError, match="TensorRT computes on the GPU"):
+    with pytest.raises(LoadError, match="TensorRT computes on the GPU"):
         _try("cpu", "tensorrt", plans="tensorrt")
 
 
 def test_openvino_on_cuda_is_refused(installed: set[str]) -> None:
-    with pytest.raises(NetworkError, match="--backend onnxruntime"):
+    with pytest.raises(LoadError, match="--backend onnxruntime"):
         _try("cuda", "openvino")
 
 
@@ -137,9 +137,9 @@ def test_auto_replaces_a_gpu_that_does_not_start_by_the_cpu_and_says_why(
 def test_cuda_that_was_asked_for_is_never_replaced(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     networks = start_loading(models, load_manifest(models), "cuda", "auto")
-    with pytest.raises(NetworkError, match="without CUDA"):
+    with pytest.raises(LoadError, match="without CUDA"):
         networks.coarse.wait()
-    with pytest.raises(NetworkError, match="without CUDA"):
+    with pytest.raises(LoadError, match="without CUDA"):
         networks.fine.wait()
 
 
@@ -157,12 +157,12 @@ def test_the_precision_that_is_asked_for_is_used_and_told(models: Path, monkeypa
     manifest = load_manifest(models)
     networks = start_loading(models, manifest, "cpu", "openvino", "float32")
     assert networks.runtime.result().computes == ("float32", "float32")
-    with pytest.raises(NetworkError, match="no bfloat16 variant"):
+    with pytest.raises(LoadError, match="no bfloat16 variant"):
         start_loading(models, manifest, "cpu", "openvino", "bfloat16").runtime.result()
 
 
 def test_too_little_gpu_memory_is_refused_before_anything_is_loaded(models: Path) -> None:
-    with pytest.raises(NetworkError, match="--gpu-memory-mb 1024 or more"):
+    with pytest.raises(LoadError, match="--gpu-memory-mb 1024 or more"):
         start_loading(models, load_manifest(models), "cpu", "openvino", None, 500)
 
 
@@ -181,7 +181,7 @@ def test_a_plan_that_cannot_run_here_is_replaced_by_the_onnx_model_with_the_reas
     assert (chosen.backend, chosen.device) == ("openvino", "cpu")
     assert "no NVIDIA driver here" in str(chosen)
     assert "built without CUDA" in str(chosen)
-    with pytest.raises(NetworkError, match="no NVIDIA driver here"):
+    with pytest.raises(LoadError, match="no NVIDIA driver here"):
         start_loading(models, manifest, "cuda", "tensorrt").coarse.wait()
 
 

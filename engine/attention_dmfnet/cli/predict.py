@@ -1,0 +1,185 @@
+"""``attention-dmfnet predict INPUTS OUTPUTS``: label the organs in every scan of a folder.
+
+Exit status: 0 if every case is done (or was already), 1 if any failed, 2 if nothing could be tried.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import attention_dmfnet
+from attention_dmfnet.cli.progress import Progress
+from attention_dmfnet.files.cases import EXTENSIONS, InputError, list_cases, output_path
+from attention_dmfnet.marks import TRACE_VARIABLE, TraceError, step, tracing
+
+if TYPE_CHECKING:
+    from attention_dmfnet.folder import CaseReport
+    from attention_dmfnet.segmenter import Segmenter
+
+DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+
+
+def run() -> None:
+    """Be the command ``attention-dmfnet``; does not return."""
+    status = main()
+    with contextlib.suppress(OSError):  # whoever read the lines may have gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Every file is complete. To take networks, threads and libraries down in order takes a fifth of a second.
+    os._exit(status)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    # NumPy reads this when it is imported. The matrices of resampling are small: a second thread gains nothing on a
+    # quiet machine and waits in a busy loop on one that is not (docs/performance.md).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        with tracing(os.environ.get(TRACE_VARIABLE)):
+            return _predict(options)
+    except TraceError as error:
+        return _refuse(str(error))
+    except ModuleNotFoundError as error:
+        return _refuse(
+            f"the Python package {error.name} is missing in {sys.prefix}; `make setup` in the clone brings what is "
+            'needed, or `pip install "attention-dmfnet[cpu]"`'
+        )
+    except KeyboardInterrupt:
+        print("\ninterrupted; the label maps that are there are complete", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    # Imported late, and not at the top: --help answers at once, and the networks load on their own thread while
+    # SimpleITK is still being imported.
+    with step("import"):
+        from attention_dmfnet.model.manifest import ManifestError
+        from attention_dmfnet.model.network import NetworkError
+
+    try:
+        cases = list_cases(options.inputs)
+        _prepare_outputs(options.outputs, cases)
+        missing = [case for case in cases if options.overwrite or not output_path(case, options.outputs).exists()]
+        segmenter = _load(options) if missing else None
+        progress = Progress(len(cases), sys.stderr)
+        failed = _report_all(_reports(cases, missing, options.outputs, segmenter, progress), progress, options)
+    except (InputError, ManifestError, NetworkError) as error:
+        return _refuse(str(error))
+    if failed:
+        print(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed)}", file=sys.stderr)
+    return SOME_FAILED if failed else DONE
+
+
+def _load(options: argparse.Namespace) -> "Segmenter":
+    return attention_dmfnet.load(
+        device=options.device,
+        backend=options.backend,
+        precision=options.precision,
+        models=options.models,
+        gpu_memory_mb=options.gpu_memory_mb,
+    )
+
+
+def _refuse(sentence: str) -> int:
+    print(f"python -m attention_dmfnet: {sentence}", file=sys.stderr)
+    return UNUSABLE
+
+
+def _reports(
+    cases: Sequence[Path], missing: Sequence[Path], outputs: Path, segmenter: "Segmenter | None", progress: Progress
+) -> "Iterator[CaseReport]":
+    """A report on every case that is there already, then on each of the ``missing`` ones as it is done."""
+    with step("import"):
+        from attention_dmfnet.folder import predict, skipped
+
+    for case in cases:
+        if case not in missing:
+            yield skipped(case, outputs)
+    if segmenter is not None:
+        segmenter.tell_runtime(lambda runtime: progress.print_line(runtime, sys.stderr))
+        yield from predict(missing, outputs, segmenter, lambda case, what: progress.show(f"{case}: {what}"))
+
+
+def _report_all(reports: "Iterator[CaseReport]", progress: Progress, options: argparse.Namespace) -> list[str]:
+    """Print the reports as they come; returns the names of the cases that failed."""
+    failed = []
+    try:
+        for report in reports:
+            from attention_dmfnet.cli.report import as_json, as_line
+
+            progress.case_done()
+            progress.print_line(as_json(report) if options.json else as_line(report), sys.stdout)
+            if report.status == "failed":
+                failed.append(report.case)
+    finally:
+        progress.clear()
+    return failed
+
+
+def _prepare_outputs(outputs: Path, cases: Sequence[Path]) -> None:
+    """Make the folder and see that it takes files, before any work. Raises ``InputError``."""
+    for case in cases:
+        output = output_path(case, outputs)
+        if output.exists() and output.samefile(case):
+            raise InputError(f"the labels of {case} would replace the scan itself; choose another folder for outputs")
+    try:
+        outputs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=outputs):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write to {outputs}: {error.strerror}; choose another folder for outputs") from error
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """SIGTERM, as ``docker stop`` sends it, ends like Ctrl-C: unfinished files are removed on the way out."""
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m attention_dmfnet", description="Thirteen abdominal organs from CT scans."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser(
+        "predict",
+        help="label the organs in every scan of a folder",
+        description=f"Label the organs in scans ({', '.join(EXTENSIONS)}). Each label map is written to OUTPUTS "
+        "under the scan's name, less one trailing _0000, as .nii.gz on the scan's own grid.",
+        epilog="Exit status: 0 all done, 1 some cases failed, 2 unusable arguments.",
+    )
+    command.add_argument("inputs", metavar="INPUTS", type=Path, help="a folder of scans, or one scan")
+    command.add_argument("outputs", metavar="OUTPUTS", type=Path, help="the folder for the label maps")
+    command.add_argument("--models", type=Path, help="the folder of manifest.json; default: this release's")
+    command.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
+    command.add_argument(
+        "--backend",
+        choices=["auto", "openvino", "onnxruntime", "tensorrt"],
+        default="auto",
+        help="the runtime; default: auto",
+    )
+    command.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16", "float16", "int8"],
+        help="default: the fastest that was proven equal on this kind of machine",
+    )
+    command.add_argument(
+        "--gpu-memory-mb",
+        metavar="MB",
+        type=int,
+        default=2048,
+        help="most memory to use on the GPU, CUDA's own included; default: 2048",
+    )
+    command.add_argument("--overwrite", action="store_true", help="label again what is in OUTPUTS already")
+    command.add_argument("--json", action="store_true", help="one JSON object per case on standard output")
+    return parser
