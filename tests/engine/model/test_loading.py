@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attention_dmfnet.model import loading as runtime
+from attention_dmfnet.model import loading
 from attention_dmfnet.model.loading import (
     Backend,
     Device,
@@ -13,17 +13,17 @@ from attention_dmfnet.model.loading import (
     runtimes_to_try,
     start_loading,
 )
-from attention_dmfnet.model.manifest import load_manifest
-from attention_dmfnet.model.network import LoadError, NetworkError
+from attention_dmfnet.model.manifest import Stage, load_manifest
+from attention_dmfnet.model.network import LoadError, Network, NetworkError, RunError, Scores, Tile
 
-from tests.engine.tiny import with_plans, write_models
+from tests.engine.tiny import FakeNetwork, with_plans, write_models
 
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The runtimes that seem to be installed; change it at will."""
     modules = {"openvino", "onnxruntime"}
-    monkeypatch.setattr(runtime, "_installed", lambda module: module in modules)
+    monkeypatch.setattr(loading, "_installed", lambda module: module in modules)
     return modules
 
 
@@ -125,7 +125,7 @@ def test_both_networks_load_in_the_background_and_then_score(models: Path, backe
 def test_auto_replaces_a_gpu_that_does_not_start_by_the_cpu_and_says_why(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "find_gpu", lambda: True)
+    monkeypatch.setattr(loading, "find_gpu", lambda: True)
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     networks = start_loading(models, load_manifest(models), "auto", "auto")
     networks.fine.wait()
@@ -171,7 +171,7 @@ def test_a_plan_that_cannot_run_here_is_replaced_by_the_onnx_model_with_the_reas
 ) -> None:
     models = write_models(tmp_path)
     # `/dev` shows a GPU, and its driver's library is missing: as in a container without NVIDIA's toolkit
-    monkeypatch.setattr(runtime, "find_gpu", lambda: True)
+    monkeypatch.setattr(loading, "find_gpu", lambda: True)
     monkeypatch.setattr("attention_dmfnet.model.cuda_driver._LIBRARY", "libcuda-that-is-not-here.so")
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     manifest = with_plans(models)
@@ -188,3 +188,20 @@ def test_a_plan_that_cannot_run_here_is_replaced_by_the_onnx_model_with_the_reas
 def test_on_the_cpu_plans_are_not_even_looked_at(tmp_path: Path) -> None:
     manifest = with_plans(write_models(tmp_path))
     assert choose_for(manifest.fine, Runtime("openvino", "cpu", 1)).file == "fine.onnx"
+
+
+def test_a_gpu_counts_when_it_has_computed_a_tile(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, cpu = Runtime("onnxruntime", "cuda", 1), Runtime("openvino", "cpu", 1)
+    monkeypatch.setattr(loading, "runtimes_to_try", lambda *_: [gpu, cpu])
+    load = loading.load_network
+
+    def too_old(tile: Tile) -> Scores:
+        raise RunError("no kernel image is available")
+
+    def load_but_not_compute(models: Path, stage: Stage, runtime: Runtime, share: float) -> Network:
+        return load(models, stage, runtime, share) if runtime.device == "cpu" else FakeNetwork(too_old)
+
+    monkeypatch.setattr(loading, "load_network", load_but_not_compute)
+    networks = start_loading(models, load_manifest(models), "auto", "auto")
+    assert str(networks.runtime.result()) == ("OpenVINO on the CPU, 1 thread, float32 (no kernel image is available)")
+    assert networks.next_best("whatever") is None
