@@ -109,7 +109,7 @@ class Segmenter:
         """Made by ``attention_dmfnet.load``; ``networks`` may still be loading."""
         self.manifest = manifest
         self._networks: Networks | None = networks
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def organs(self) -> dict[str, int]:
@@ -137,7 +137,14 @@ class Segmenter:
         with recording() as steps:
             with step("read"):
                 ct = as_volume(scan, notes)
-            result = self.label(self.score(ct))
+            with step("wait"):
+                self.wait()
+                self._lock.acquire()
+            try:
+                found = self.score(ct)
+            finally:
+                self._lock.release()
+            result = self.label(found)
         return replace(result, notes=(*notes, *result.notes), seconds=seconds_by_step(steps))
 
     def score(self, ct: Volume) -> Scored:
@@ -146,9 +153,7 @@ class Segmenter:
         Where the choice of a runtime was left open, the next best one takes over from one that fails, with a note.
         Raises ``LoadError`` and ``RunError``.
         """
-        with step("wait"):
-            self._lock.acquire()
-        try:
+        with self._lock:
             networks = self._open()
             try:
                 return self._score(ct, networks)
@@ -159,8 +164,6 @@ class Segmenter:
             self._networks = instead
             found = self._score(ct, instead)
             return replace(found, notes=(f"labelled by another runtime: {instead.runtime.result()}",))
-        finally:
-            self._lock.release()
 
     def label(self, found: Scored) -> Segmentation:
         """Labels from what ``score`` returned."""
@@ -186,8 +189,6 @@ class Segmenter:
     def _score(self, ct: Volume, networks: Networks) -> Scored:
         coarse = StageModel(self.manifest.coarse, networks.coarse)
         fine = StageModel(self.manifest.fine, networks.fine)
-        with step("wait"):
-            networks.coarse.wait()
         found = score(ct, coarse, fine, self.manifest)
         # the network's own memory, which it fills again for the next scan
         return replace(found, scores=found.scores.copy())
