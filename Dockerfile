@@ -48,9 +48,11 @@ RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/l
 
 
 FROM ${BASE_IMAGE}
-# PYTHONUNBUFFERED: a container that is stopped has shown all its lines. PYTHONDONTWRITEBYTECODE: all of it is compiled
-# already, and the file system may be read-only. NVIDIA_*: what NVIDIA's container toolkit hands in: CUDA and nvidia-smi.
+# PYTHONPATH: `python3 -m attention_dmfnet` from any folder. PYTHONUNBUFFERED: a container that is stopped has shown all
+# its lines. PYTHONDONTWRITEBYTECODE: all of it is compiled already, and the file system may be read-only. NVIDIA_*: what
+# NVIDIA's container toolkit hands in: CUDA and nvidia-smi.
 ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/workspace/engine \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NVIDIA_VISIBLE_DEVICES=all \

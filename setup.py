@@ -10,7 +10,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 
-class BuildWithModels(build_py):
+class BuildWithModels(build_py):  # type: ignore[misc]  # setuptools ships no type information
     """Copies the models beside the modules; an editable install finds them where they are."""
 
     def run(self) -> None:

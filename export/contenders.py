@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 import torch
 from attention_dmfnet.cpus import available_cpus
-from attention_dmfnet.model.loading import Runtime, find_gpu, load_network
+from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.network import Network, NetworkError, Scores, Tile
+from attention_dmfnet.model.runtimes import Runtime, find_gpu
 from torch import Tensor
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from attention_dmfnet.files.image_io import ImageError
     from attention_dmfnet.geometry import Geometry, GeometryError, Volume
-    from attention_dmfnet.model.loading import Backend, Device
     from attention_dmfnet.model.manifest import ManifestError, Precision
     from attention_dmfnet.model.network import LoadError, RunError
+    from attention_dmfnet.model.runtimes import Backend, Device
     from attention_dmfnet.segmenter import Segmentation, Segmenter
 
 __all__ = [
@@ -88,7 +88,9 @@ def load(
     return Segmenter(manifest, networks)
 
 
-def __getattr__(name: str) -> object:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+if not TYPE_CHECKING:  # who checks types shall see a misspelt name
+
+    def __getattr__(name: str) -> object:
+        if name not in _ROOMS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)

@@ -9,9 +9,10 @@ import numpy as np
 from attention_dmfnet.files.cases import case_name, list_cases, output_path
 from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import Box, Triple, Volume, canonicalise
-from attention_dmfnet.model.loading import load_network, runtimes_to_try
+from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import ManifestError, load_manifest
 from attention_dmfnet.model.network import NetworkError
+from attention_dmfnet.model.runtimes import runtimes_to_try
 from attention_dmfnet.segmenter import locate
 from attention_dmfnet.steps.roi import box_with_margin
 from attention_dmfnet.steps.stage import StageModel

@@ -253,6 +253,7 @@ never_takes_the_cpu_when_cuda_is_asked_for() {
 
 holds_the_engine_and_nothing_to_build_with() {
   [ "$(run "$NAME" ls -A /workspace | tr '\n' ' ')" = 'LICENSE engine inputs models outputs predict.sh ' ]
+  run -w / "$NAME" python3 -m attention_dmfnet predict --help
   run "$NAME" python3 -c '
 import importlib.util, pathlib, shutil
 there = [m for m in "torch onnx scipy monai training export evaluation pip".split() if importlib.util.find_spec(m)]

@@ -15,7 +15,7 @@ import pytest
 import SimpleITK
 from attention_dmfnet.files.image_io import read_volume, write_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS
-from attention_dmfnet.model.loading import Runtime
+from attention_dmfnet.model.runtimes import Runtime
 
 from tests.engine.tiny import block_phantom, write_models
 

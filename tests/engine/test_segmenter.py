@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from attention_dmfnet.geometry import Box, Geometry, Index, Triple, Volume, canonicalise
 from attention_dmfnet.marks import recording
-from attention_dmfnet.model.loading import Runtime, load_network
+from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import Manifest, load_manifest
 from attention_dmfnet.model.network import Scores, Tile
+from attention_dmfnet.model.runtimes import Runtime
 from attention_dmfnet.segmenter import Segmentation, locate, segment
 from attention_dmfnet.steps.stage import StageModel
 

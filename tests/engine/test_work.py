@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
 from attention_dmfnet.geometry import Index
-from attention_dmfnet.model.loading import Runtime, load_network
+from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import load_manifest
 from attention_dmfnet.model.network import Network, Scores, Tile
+from attention_dmfnet.model.runtimes import Runtime
 from attention_dmfnet.segmenter import segment
 from attention_dmfnet.steps.stage import StageModel
 

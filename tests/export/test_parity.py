@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from attention_dmfnet.files.image_io import write_volume
 from attention_dmfnet.geometry import Index
-from attention_dmfnet.model.loading import Runtime, load_network
+from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import Manifest, Stage, Variant, load_manifest
 from attention_dmfnet.model.network import Network, Scores, Tile
+from attention_dmfnet.model.runtimes import Runtime
 
 from export.contenders import Contender, load_contenders
 from export.parity import Figures, Original, compare

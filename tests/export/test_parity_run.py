@@ -11,8 +11,9 @@ import pytest
 from attention_dmfnet.files.image_io import read_volume, write_volume
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.backend_openvino import native_precisions
-from attention_dmfnet.model.loading import Runtime, load_network
+from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import load_manifest
+from attention_dmfnet.model.runtimes import Runtime
 from attention_dmfnet.segmenter import segment
 from attention_dmfnet.steps.stage import StageModel
 from onnx import numpy_helper

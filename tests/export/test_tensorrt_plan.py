@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from attention_dmfnet.model.loading import Runtime, choose_for
+from attention_dmfnet.model.loading import choose_for
 from attention_dmfnet.model.manifest import Stage, load_manifest
 from attention_dmfnet.model.network import NetworkError
+from attention_dmfnet.model.runtimes import Runtime
 from onnx import TensorProto, helper, numpy_helper
 
 from export.__main__ import main

@@ -8,9 +8,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from attention_dmfnet.model.loading import Runtime, load_network
+from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import Precision, load_manifest
 from attention_dmfnet.model.network import Network
+from attention_dmfnet.model.runtimes import Runtime
 from onnx import TensorProto
 
 from export.contenders import TorchNetwork

@@ -4,7 +4,7 @@ Exit status: 0 if every case is done (or was already), 1 if any failed, 2 if not
 """
 
 import argparse
-import contextlib
+import io
 import os
 import signal
 import sys
@@ -15,7 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import attention_dmfnet
-from attention_dmfnet.cli.progress import Progress
+from attention_dmfnet.cli.progress import Progress, say
 from attention_dmfnet.files.cases import EXTENSIONS, InputError, list_cases, output_path
 from attention_dmfnet.marks import TRACE_VARIABLE, TraceError, step, tracing
 
@@ -28,10 +28,11 @@ DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 def run() -> None:
     """Be the command ``attention-dmfnet``; does not return."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a name that the terminal's encoding lacks is no reason to stop either
+            stream.reconfigure(errors="backslashreplace")
     status = main()
-    with contextlib.suppress(OSError):  # whoever read the lines may have gone
-        sys.stdout.flush()
-        sys.stderr.flush()
     # Every file is complete. To take networks, threads and libraries down in order takes a fifth of a second.
     os._exit(status)
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             'needed, or `pip install "attention-dmfnet[cpu]"`'
         )
     except KeyboardInterrupt:
-        print("\ninterrupted; the label maps that are there are complete", file=sys.stderr)
+        say("\ninterrupted; the label maps that are there are complete", sys.stderr)
         return INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -77,7 +78,7 @@ def _predict(options: argparse.Namespace) -> int:
     except (InputError, ManifestError, NetworkError) as error:
         return _refuse(str(error))
     if failed:
-        print(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed)}", file=sys.stderr)
+        say(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed)}", sys.stderr)
     return SOME_FAILED if failed else DONE
 
 
@@ -92,7 +93,7 @@ def _load(options: argparse.Namespace) -> "Segmenter":
 
 
 def _refuse(sentence: str) -> int:
-    print(f"python -m attention_dmfnet: {sentence}", file=sys.stderr)
+    say(f"python -m attention_dmfnet: {sentence}", sys.stderr)
     return UNUSABLE
 
 

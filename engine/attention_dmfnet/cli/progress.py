@@ -42,14 +42,14 @@ class Progress:
         """Print a whole line to ``to``, above the bar, at once: the reader may be a pipe."""
         with self._lock:
             self.clear()
-            _print(line + "\n", to)
+            say(line, to)
             self._draw()
 
     def clear(self) -> None:
         """Take the bar away."""
         if self._visible:
             with self._lock:
-                _print(_CLEAR_LINE, self._stream)
+                say(_CLEAR_LINE, self._stream, end="")
 
     def _draw(self) -> None:
         if not self._visible or self._done >= self._total:
@@ -59,10 +59,10 @@ class Progress:
         line = f"[{bar}] {self._done}/{self._total} {self._what}"
         # a line that wraps could not be cleared again
         width = shutil.get_terminal_size().columns - 1
-        _print(_CLEAR_LINE + line[:width], self._stream)
+        say(_CLEAR_LINE + line[:width], self._stream, end="")
 
 
-def _print(text: str, to: TextIO) -> None:
+def say(text: str, to: TextIO, end: str = "\n") -> None:
+    """Print ``text`` at once, if that can be: the work is not to fail because nobody reads about it."""
     with contextlib.suppress(OSError):
-        to.write(text)
-        to.flush()
+        print(text, end=end, file=to, flush=True)

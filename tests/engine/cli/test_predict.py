@@ -115,7 +115,7 @@ def test_what_is_there_already_is_kept_and_said_unless_overwritten(
 def test_the_cpu_is_told_in_one_line_with_its_reason(
     inputs: Path, tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attention_dmfnet.model.loading.find_gpu", lambda: False)
+    monkeypatch.setattr("attention_dmfnet.model.runtimes.find_gpu", lambda: False)
     _predict(inputs, tmp_path / "out", models)
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -241,6 +241,34 @@ def test_a_process_that_leaves_at_once_has_written_and_said_everything(
     # nothing else: no file half done
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
     np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.nii.gz").array, block_phantom()[1].array)
+
+
+@pytest.mark.parametrize("output", ["full", "closed"])
+def test_lines_that_cannot_be_printed_stop_nothing(tmp_path: Path, models: Path, output: str) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b", "c"):
+        write_volume(block_phantom()[0], tmp_path / "in" / f"{name}.nii.gz")
+    command = [sys.executable, "-m", "attention_dmfnet", "predict", str(tmp_path / "in"), str(tmp_path / "out")]
+    if output == "full":
+        lines: int = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, lines = os.pipe()
+        os.close(reader)
+    run = subprocess.run([*command, "--models", str(models)], cwd=ROOT, stdout=lines, stderr=lines, check=False)
+    os.close(lines)
+    assert run.returncode == DONE
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_a_name_that_the_terminal_cannot_show_is_escaped(tmp_path: Path, models: Path) -> None:
+    write_volume(block_phantom()[0], tmp_path / "Müller.nii.gz")
+    command = [sys.executable, "-m", "attention_dmfnet", "predict", str(tmp_path), str(tmp_path / "out")]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    run = subprocess.run(
+        [*command, "--models", str(models)], cwd=ROOT, env=ascii_only, capture_output=True, check=False
+    )
+    assert run.returncode == DONE
+    assert run.stdout.startswith(rb"M\xfcller  ")
 
 
 def _large(ct: Volume, folder: Path) -> Path:
