@@ -109,6 +109,7 @@ class Segmenter:
         """Made by ``attention_dmfnet.load``; ``networks`` may still be loading."""
         self.manifest = manifest
         self._networks: Networks | None = networks
+        self._instead: Networks | None = None
         self._lock = threading.RLock()
 
     @property
@@ -150,7 +151,7 @@ class Segmenter:
     def score(self, ct: Volume) -> Scored:
         """The networks' half of the work, one scan at a time; ``label`` is the other, and free of them.
 
-        Where the choice of a runtime was left open, the next best one takes over from one that fails, with a note.
+        Where the choice of a runtime was left open and it fails on ``ct``, the next best one sees it, with a note.
         Raises ``LoadError`` and ``RunError``.
         """
         with self._lock:
@@ -158,12 +159,13 @@ class Segmenter:
             try:
                 return self._score(ct, networks)
             except NetworkError as error:
-                instead = networks.next_best(str(error))
-                if instead is None:
+                # kept: what one GPU has no memory for comes in twos
+                self._instead = self._instead or networks.next_best(str(error))
+                if self._instead is None:
                     raise
-            self._networks = instead
-            found = self._score(ct, instead)
-            return replace(found, notes=(f"labelled by another runtime: {instead.runtime.result()}",))
+                why = str(error)
+            found = self._score(ct, self._instead)
+            return replace(found, notes=(f"labelled by {replace(self._instead.runtime.result(), why=why)}",))
 
     def label(self, found: Scored) -> Segmentation:
         """Labels from what ``score`` returned."""
@@ -172,8 +174,9 @@ class Segmenter:
     def close(self) -> None:
         """Let go of the networks, when the scan that they see is done. Whatever is asked afterwards is refused."""
         with self._lock:
-            networks, self._networks = self._networks, None
-        if networks is not None:
+            loaded = [networks for networks in (self._networks, self._instead) if networks is not None]
+            self._networks = self._instead = None
+        for networks in loaded:
             # no thread of ours stays behind
             with contextlib.suppress(NetworkError):
                 networks.fine.wait()

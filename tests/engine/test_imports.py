@@ -1,3 +1,4 @@
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,15 @@ def test_help_answers_without_loading_anything_heavy() -> None:
         "print([m for m in ('numpy', 'SimpleITK', 'cc3d', 'openvino', 'onnxruntime') if m in sys.modules])"
     )
     assert _python(program).stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("module", ["__init__", "__main__"])
+def test_what_an_older_python_reads_before_it_is_refused_is_in_words_that_it_knows(module: str) -> None:
+    ast.parse((ENGINE / "attention_dmfnet" / f"{module}.py").read_text(), feature_version=(3, 7))
+
+
+def test_an_older_python_is_refused_in_a_sentence() -> None:
+    older = "import runpy, sys\nsys.version_info = (3, 9, 2, 'final', 0)\n"
+    result = _python(f"{older}runpy.run_module('attention_dmfnet', run_name='__main__', alter_sys=True)")
+    assert result.returncode == 2
+    assert result.stderr == f"attention-dmfnet needs Python 3.11 or newer, {sys.executable} is 3.9\n"
