@@ -1,15 +1,20 @@
 """Networks through ONNX Runtime, on the CPU or an NVIDIA GPU."""
 
+from __future__ import annotations
+
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 
-from attention_dmfnet.geometry import Index
-from attention_dmfnet.model.manifest import Precision, Stage
 from attention_dmfnet.model.network import MOST_TILE_VOXELS, LoadError, RunError, Scores, Tile, check_contract
 from attention_dmfnet.model.runtimes import INSTALL
+
+if TYPE_CHECKING:
+    from attention_dmfnet.geometry import Index
+    from attention_dmfnet.model.manifest import DeviceName, Precision, Stage, Variant
+    from attention_dmfnet.model.runtimes import Runtime
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
 
@@ -18,9 +23,19 @@ _FATAL_ONLY = 4
 _MB = 1 << 20
 
 
-def native_precisions(device: Literal["cpu", "cuda"]) -> tuple[Precision, ...]:
+def native_precisions(device: DeviceName) -> tuple[Precision, ...]:
     """What ``device`` is fast in: on the CPU, half precision is converted to single for every operator."""
     return PRECISIONS if device == "cuda" else ("float32",)
+
+
+def precisions(device: DeviceName) -> tuple[tuple[Precision, ...], tuple[Precision, ...]]:
+    """What can be computed on ``device``, and in which of these it is fast."""
+    return PRECISIONS, native_precisions(device)
+
+
+def load(model: bytes, variant: Variant, stage: Stage, runtime: Runtime, memory_mb: int) -> OnnxRuntimeNetwork:
+    """The network of ``variant``; see ``attention_dmfnet.model.loading.BackendModule``."""
+    return OnnxRuntimeNetwork(model, variant.file, stage, runtime.device, runtime.threads, memory_mb)
 
 
 class OnnxRuntimeNetwork:
@@ -31,7 +46,7 @@ class OnnxRuntimeNetwork:
         model: bytes,
         file: str,
         stage: Stage,
-        device: Literal["cpu", "cuda"],
+        device: DeviceName,
         threads: int,
         memory_limit_mb: int = 1024,
     ) -> None:
@@ -92,7 +107,7 @@ class OnnxRuntimeNetwork:
         return RunError(f"ONNX Runtime failed: {_first_line(error)}{hint}")
 
 
-def _options(device: Literal["cpu", "cuda"], threads: int) -> Any:
+def _options(device: DeviceName, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -108,7 +123,7 @@ def _options(device: Literal["cpu", "cuda"], threads: int) -> Any:
     return options
 
 
-def _start(model: bytes, file: str, device: Literal["cpu", "cuda"], options: Any, arena_mb: int) -> Any:
+def _start(model: bytes, file: str, device: DeviceName, options: Any, arena_mb: int) -> Any:
     provider = _PROVIDERS[device]
     settings: dict[str, str] = {}
     if device == "cuda":

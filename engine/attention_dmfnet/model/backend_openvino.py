@@ -1,13 +1,18 @@
 """Networks on the CPU through OpenVINO."""
 
+from __future__ import annotations
+
 import functools
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attention_dmfnet.geometry import Index
 from attention_dmfnet.marks import step
-from attention_dmfnet.model.manifest import Precision, Stage
 from attention_dmfnet.model.network import LoadError, RunError, Scores, Tile, check_contract
+
+if TYPE_CHECKING:
+    from attention_dmfnet.model.manifest import DeviceName, Precision, Stage, Variant
+    from attention_dmfnet.model.runtimes import Runtime
 
 # OpenVINO imports its model converter on its own account, which forks this process to send a note about its use over
 # the network and writes to the home folder. The engine needs neither; where a module is None, Python skips it.
@@ -38,6 +43,16 @@ def native_precisions() -> tuple[Precision, ...]:
     """What this CPU has instructions for; in place of the others it computes in float32."""
     capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return tuple(precision for precision in PRECISIONS if _CAPABILITIES[precision] in capabilities)
+
+
+def precisions(device: DeviceName) -> tuple[tuple[Precision, ...], tuple[Precision, ...]]:
+    """What it cannot, it would compute in float32 under the other name: what is possible is what is native."""
+    return native_precisions(), native_precisions()
+
+
+def load(model: bytes, variant: Variant, stage: Stage, runtime: Runtime, memory_mb: int) -> OpenVinoNetwork:
+    """The network of ``variant``; see ``attention_dmfnet.model.loading.BackendModule``."""
+    return OpenVinoNetwork(model, variant.file, stage, variant.precision, runtime.threads)
 
 
 @functools.cache

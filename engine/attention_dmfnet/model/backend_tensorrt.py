@@ -18,13 +18,25 @@ from attention_dmfnet.model.runtimes import INSTALL, NAMES
 
 if TYPE_CHECKING:
     from attention_dmfnet.geometry import Index
-    from attention_dmfnet.model.manifest import Plan, Precision, Stage
+    from attention_dmfnet.model.manifest import DeviceName, Plan, Precision, Stage, Variant
+    from attention_dmfnet.model.runtimes import Runtime
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16", "int8")
 
 _AMPERE = (8, 0)
 _MB = 1 << 20
 _BUILD_AGAIN = "build it again with `python -m export tensorrt`"
+
+
+def precisions(device: DeviceName) -> tuple[tuple[Precision, ...], tuple[Precision, ...]]:
+    """A plan is computed as it was built: it would be no faster in another precision."""
+    return PRECISIONS, PRECISIONS
+
+
+def load(model: bytes, variant: Variant, stage: Stage, runtime: Runtime, memory_mb: int) -> TensorRtNetwork:
+    """The network of ``variant``; see ``attention_dmfnet.model.loading.BackendModule``."""
+    assert variant.plan is not None
+    return TensorRtNetwork(model, variant.file, stage, variant.plan, memory_mb)
 
 
 class TensorRtNetwork:

@@ -1,15 +1,17 @@
 """The two networks, loaded into a runtime while other work goes on."""
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from attention_dmfnet.geometry import Index
 from attention_dmfnet.marks import Step, recording, step
-from attention_dmfnet.model.manifest import Manifest, Precision, Stage, Variant
+from attention_dmfnet.model.manifest import DeviceName, Manifest, Precision, Stage, Variant
 from attention_dmfnet.model.network import LoadError, Network, NetworkError, Scores, Tile, read_model_file
 from attention_dmfnet.model.runtimes import GPU_MEMORY_MB, Backend, Device, Runtime, runtimes_to_try
 from attention_dmfnet.model.variants import choose_variant
@@ -27,24 +29,26 @@ def default_models() -> Path:
     return package / "models" if (package / "models").is_dir() else package.parents[1] / "models"
 
 
+class BackendModule(Protocol):
+    """What each ``backend_*.py`` offers."""
+
+    def precisions(self, device: DeviceName) -> tuple[Collection[Precision], Collection[Precision]]:
+        """What can be computed on ``device`` of this machine, and in which of these it is fast."""
+
+    def load(self, model: bytes, variant: Variant, stage: Stage, runtime: Runtime, memory_mb: int) -> Network:
+        """The network of ``variant``, whose file holds ``model``; ``memory_mb`` are a GPU's. Raises ``LoadError``."""
+
+
+def _backend(runtime: Runtime) -> BackendModule:
+    # imported here: an image needs only one of them, and start-up waits for every import
+    module: Any = importlib.import_module(f"attention_dmfnet.model.backend_{runtime.backend}")
+    backend: BackendModule = module
+    return backend
+
+
 def choose_for(stage: Stage, runtime: Runtime) -> Variant:
     """The variant of a stage that ``runtime`` would use on this machine. Raises ``LoadError``."""
-    possible: Sequence[Precision]
-    native: Sequence[Precision]
-    # imported here: an image needs only one of them, and start-up waits for every import
-    if runtime.backend == "openvino":
-        from attention_dmfnet.model import backend_openvino
-
-        # what it cannot, it would compute in float32 under the other name
-        possible = native = backend_openvino.native_precisions()
-    elif runtime.backend == "onnxruntime":
-        from attention_dmfnet.model import backend_onnxruntime
-
-        possible, native = backend_onnxruntime.PRECISIONS, backend_onnxruntime.native_precisions(runtime.device)
-    else:
-        from attention_dmfnet.model import backend_tensorrt
-
-        possible = native = backend_tensorrt.PRECISIONS
+    possible, native = _backend(runtime).precisions(runtime.device)
     return choose_variant(stage, runtime.backend, runtime.device, possible, native, runtime.precision)
 
 
@@ -56,18 +60,7 @@ def load_network(models: Path, stage: Stage, runtime: Runtime, gpu_share: float 
         model = read_model_file(models, variant)
     memory_mb = int((runtime.gpu_memory_mb - _CUDA_CONTEXT_MB) * gpu_share)
     with step("compile"):
-        if runtime.backend == "openvino":
-            from attention_dmfnet.model.backend_openvino import OpenVinoNetwork
-
-            return OpenVinoNetwork(model, variant.file, stage, variant.precision, runtime.threads)
-        if runtime.backend == "onnxruntime":
-            from attention_dmfnet.model.backend_onnxruntime import OnnxRuntimeNetwork
-
-            return OnnxRuntimeNetwork(model, variant.file, stage, runtime.device, runtime.threads, memory_mb)
-        from attention_dmfnet.model.backend_tensorrt import TensorRtNetwork
-
-        assert variant.plan is not None
-        return TensorRtNetwork(model, variant.file, stage, variant.plan, memory_mb)
+        return _backend(runtime).load(model, variant, stage, runtime, memory_mb)
 
 
 class LoadingNetwork:

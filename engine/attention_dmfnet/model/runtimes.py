@@ -9,8 +9,8 @@ from attention_dmfnet.cpus import available_cpus
 from attention_dmfnet.model.manifest import BackendName, DeviceName, Precision
 from attention_dmfnet.model.network import LoadError
 
-Device = Literal["auto", "cpu", "cuda"]
-Backend = Literal["auto", "openvino", "onnxruntime", "tensorrt"]
+Device = Literal["auto", DeviceName]
+Backend = Literal["auto", BackendName]
 
 GPU_MEMORY_MB = 2048
 """What FLARE22 lets a method use on the GPU before it counts."""

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +13,8 @@ import SimpleITK
 from attention_dmfnet.cli.predict import DONE, SOME_FAILED, UNUSABLE, main
 from attention_dmfnet.files.image_io import read_volume, write_volume
 from attention_dmfnet.geometry import Volume
+from attention_dmfnet.model.manifest import Precision
+from attention_dmfnet.model.runtimes import Backend, Device
 
 from tests.engine.tiny import block_phantom, write_models
 
@@ -283,3 +285,11 @@ def test_help_names_the_options(capfd: pytest.CaptureFixture[str]) -> None:
         main(["predict", "--help"])
     assert exit_status.value.code == 0
     assert "--overwrite" in capfd.readouterr().out
+
+
+def test_the_choices_of_the_command_are_those_of_the_interface(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    said = capfd.readouterr().out
+    for choice in (Device, Backend, Precision):
+        assert f"{{{','.join(get_args(choice))}}}" in said
