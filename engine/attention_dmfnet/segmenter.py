@@ -163,8 +163,12 @@ class Segmenter:
                 self._instead = self._instead or networks.next_best(str(error))
                 if self._instead is None:
                     raise
-                why = str(error)
-            found = self._score(ct, self._instead)
+                kind, why = type(error), str(error)
+            try:
+                found = self._score(ct, self._instead)
+            except NetworkError as error:
+                # as bad as the first: where that was this scan's alone, the next one is tried again
+                raise kind(f"{why}; {error}") from error
             return replace(found, notes=(f"labelled by {replace(self._instead.runtime.result(), why=why)}",))
 
     def label(self, found: Scored) -> Segmentation:

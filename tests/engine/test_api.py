@@ -188,6 +188,9 @@ def test_where_a_runtime_fails_on_a_scan_the_next_best_labels_it_and_a_note_says
     def fail(*_: object) -> None:
         raise dmf.RunError("ONNX Runtime failed: out of memory")
 
+    def unusable(*_: object) -> None:
+        raise dmf.LoadError("no OpenVINO here")
+
     monkeypatch.setattr(OnnxRuntimeNetwork, "__call__", fail)
     ct, truth = block_phantom()
     with dmf.load(models=models) as segmenter:
@@ -201,7 +204,11 @@ def test_where_a_runtime_fails_on_a_scan_the_next_best_labels_it_and_a_note_says
         monkeypatch.setattr(OnnxRuntimeNetwork, "__call__", score)
         assert segmenter(ct).notes == ()
         monkeypatch.setattr(OnnxRuntimeNetwork, "__call__", fail)
-    # and where none is left, the case fails
+        # where the other cannot be used at all, it is still this scan alone that fails
+    monkeypatch.setattr("attention_dmfnet.model.backend_openvino.load", unusable)
+    with dmf.load(models=models) as segmenter, pytest.raises(dmf.RunError, match="out of memory; no OpenVINO"):
+        segmenter(ct)
+    # and where none is left
     monkeypatch.setattr("attention_dmfnet.model.loading.runtimes_to_try", lambda *_: both[:1])
     with dmf.load(models=models) as segmenter, pytest.raises(dmf.RunError, match="out of memory"):
         segmenter(ct)
