@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+from attention_dmfnet.geometry import Triple
 
+from training.arrays import TILE_MULTIPLE
 from training.errors import TrainingError
-from training.network.attention_dmfnet import TILE_MULTIPLE
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
-STAGES = ("coarse", "fine")
 
-StageName = Literal["coarse", "fine"]
-Triple = tuple[float, float, float]
-Index = tuple[int, int, int]
+Stage = Literal["coarse", "fine"]
+STAGES: tuple[Stage, ...] = ("coarse", "fine")
+
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -240,7 +240,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of a recipe file, for one stage."""
 
-    stage: StageName
+    stage: Stage
     network: Network
     grid: Grid
     intensity: Intensity

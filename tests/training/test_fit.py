@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.training.spheres import Spheres, cases, paint, recipe
+from training.arrays import Hu, Labels
 from training.errors import TrainingError
 from training.learning.batches import batches
 from training.learning.checkpoint import CheckpointError, load_trained
@@ -23,7 +24,7 @@ from training.learning.fit import Machine, fit
 from training.learning.journal import read_log
 from training.learning.learner import Learner, next_to_zero_is_zero
 from training.learning.optimiser import Averaged, learning_rate
-from training.learning.source import Hu, Labels, Sample
+from training.learning.source import Sample
 from training.learning.stop import TrainingStoppedError
 from training.learning.validation import ValidationCase, predict
 from training.recipe import Schedule
@@ -275,7 +276,7 @@ def test_a_network_is_recalibrated_in_bfloat16_on_samples_made_in_single_precisi
     for module in learner.averaged.network.modules():
         if isinstance(module, torch.nn.Conv3d):
             module.register_forward_hook(lambda _module, _inputs, output: precisions.add(output.dtype))
-    learner.ready(source)
+    learner.export_network(source)
     assert source.autocast
     assert not any(source.autocast)
     assert precisions == {torch.bfloat16}

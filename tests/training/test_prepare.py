@@ -57,10 +57,11 @@ def test_scans_in_any_orientation_become_the_same_case(tmp_path: Path, recipe: P
     for number, axes in enumerate(orientations):
         add_labelled(tmp_path / f"raw{number}", "a", *make_patient(5, axes_lps=axes))
         assert prepare(tmp_path / f"raw{number}", "--to", tmp_path / f"{number}", "--recipe", recipe) == 0
-        cases.append(open_dataset(tmp_path / f"{number}", "fine").cases[0].read())
-    for first, second in zip(*cases, strict=True):
-        assert first.geometry.matches(second.geometry)
-        np.testing.assert_allclose(first.array, second.array, rtol=0, atol=1)
+        cases.append(open_dataset(tmp_path / f"{number}", "fine").cases[0])
+    assert cases[0].geometry.matches(cases[1].geometry)
+    (image, labels), (other_image, other_labels) = (case.read_whole() for case in cases)
+    np.testing.assert_allclose(image, other_image, rtol=0, atol=1)
+    np.testing.assert_allclose(labels, other_labels, rtol=0, atol=1)
 
 
 def test_the_fingerprint_tells_what_is_in_the_data(
@@ -277,5 +278,5 @@ def test_more_processes_make_the_same_data_set(tmp_path: Path, recipe: Path) -> 
     one, two = (open_dataset(tmp_path / name, "fine") for name in ("one", "two"))
     assert one.fingerprint == two.fingerprint
     for first, second in zip(one.cases, two.cases, strict=True):
-        np.testing.assert_array_equal(first.read()[0].array, second.read()[0].array)
-        np.testing.assert_array_equal(first.read()[1].array, second.read()[1].array)
+        np.testing.assert_array_equal(first.read_whole()[0], second.read_whole()[0])
+        np.testing.assert_array_equal(first.read_whole()[1], second.read_whole()[1])

@@ -26,20 +26,18 @@ from training.data.cache_cases import Job, cache_cases
 from training.data.checks import check_cases
 from training.data.dataset import (
     DATASET_NAME,
-    STAGES,
     CaseEntry,
     DatasetIndex,
-    Stage,
     StageGrid,
 )
 from training.data.facts import CaseFacts
 from training.data.fingerprint import FINGERPRINT_NAME, Fingerprint, as_table, take_fingerprint
 from training.data.layouts import LABELS, RawCase, RawFolder, merge, read_layout
 from training.data.problem import Problem
+from training.data.pseudo_folder import REPORT_NAME, labels_path, read_pseudo
 from training.data.splits import SPLITS_NAME, make_splits, read_splits, write_splits
 from training.errors import TrainingError
-from training.pseudo.folder import REPORT_NAME, labels_path, read_pseudo
-from training.recipe import ROI_MARGIN_MM, load_recipe
+from training.recipe import ROI_MARGIN_MM, STAGES, Stage, load_recipe
 
 DONE, REFUSED = 0, 1
 

@@ -1,7 +1,7 @@
 """The training loop: one stage, by a recipe, from whatever sources, on whatever machine.
 
-Precision, devices and processes are Lightning Fabric's (``training.learning.learner``): under torchrun, or with several devices,
-the same loop trains in parallel, and a step is the same as one process's with all the batches together.
+Precision, devices and processes are Lightning Fabric's (``training.learning.learner``): under torchrun, or with several
+devices, the same loop trains in parallel, and a step is the same as one process's with all the batches together.
 """
 
 from __future__ import annotations
@@ -86,15 +86,16 @@ class _Session:
             batch = next(stream)
             loss = learner.gradients(batch, progress.step, share)
             now = time.monotonic()
-            loss, stopping, progress.spent_s = learner.agree(loss, self.stop.requested, progress.spent_s + now - last)
+            spent_s = progress.spent_s + now - last
+            loss, stopping, progress.spent_s = learner.all_reduce(loss, self.stop.requested, spent_s)
             last = now
             learner.update(loss, progress.step, self.run)
             progress.step += 1
             self._note(loss, share)
-            if _crossed(share, self._share_spent(), _PICTURES) and learner.speaks:
+            if _crossed(share, self._share_spent(), _PICTURES) and learner.is_rank_zero:
                 self.journal.picture("sample, label, network", progress.step, learner.picture(batch))
             self._keep_snapshots(share)
-            if stopping or (learner.speaks and now - saved > how.checkpoint_every_s):
+            if stopping or (learner.is_rank_zero and now - saved > how.checkpoint_every_s):
                 learner.save(self.run, self.source, progress)
                 saved = time.monotonic()
             if stopping:
@@ -105,10 +106,10 @@ class _Session:
         """Write the weights that the run ends with, then score them."""
         learner, progress = self.learner, self.progress
         learner.save(self.run, self.source, progress)
-        ready = learner.ready(self.source)
-        if learner.speaks:
-            save_trained(self.run, ready, self.recipe)
-        scores = learner.validate(self.source, self.validation, self.stop, ready)
+        exported = learner.export_network(self.source)
+        if learner.is_rank_zero:
+            save_trained(self.run, exported, self.recipe)
+        scores = learner.validate(self.source, self.validation, self.stop, exported)
         self.journal.validation(progress.step, scores, final=True)
         self.journal.say(f"{self.run}: finished after {progress.step} steps, {progress.spent_s / 60:.1f} minutes")
         return scores
@@ -132,9 +133,9 @@ class _Session:
         """Weights on the way, in folders that can be exported: teachers may be asked to agree."""
         for at in self.recipe.run.snapshots_at:
             if before < at <= self._share_spent():
-                ready = self.learner.ready(self.source)
-                if self.learner.speaks:
-                    save_trained(self.run / f"snapshot-{round(100 * at)}", ready, self.recipe)
+                exported = self.learner.export_network(self.source)
+                if self.learner.is_rank_zero:
+                    save_trained(self.run / f"snapshot-{round(100 * at)}", exported, self.recipe)
 
     def _validation_is_due(self) -> bool:
         every = self.recipe.run.validate_every_epochs * self.recipe.run.steps_per_epoch

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from training.learning.checkpoint import read_run_recipe
 from training.recipe import STAGES, Recipe, RecipeError, load_recipe
-
-if TYPE_CHECKING:
-    from training.data.dataset import Case
-    from training.learning.validation import ValidationCase
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,11 +35,11 @@ def fit_command(options: argparse.Namespace) -> int:
 
     from training.learning.fit import Machine, fit
     from training.learning.source import open_bodies, open_sources
-    from training.learning.validation import painted_cases
+    from training.learning.validation import painted_cases, whole_cases
 
     source, held_out = open_sources(recipe, options.data, options.bodies)
     how = recipe.run
-    validation = [_whole(case) for case in held_out[: how.validation_cases]]
+    validation = whole_cases(held_out[: how.validation_cases])
     if not options.data and how.validation_cases:
         painted = open_bodies(options.bodies, recipe, held_out=True)
         validation = painted_cases(painted, how.validation_cases, recipe.network.classes, how.seed)
@@ -52,12 +47,6 @@ def fit_command(options: argparse.Namespace) -> int:
     machine = Machine(options.accelerator, devices, options.nodes, options.threads or available_cpus())
     fit(recipe, options.to, source, validation, machine, options.resume, options.start_from)
     return 0
-
-
-def _whole(case: Case) -> ValidationCase:
-    from training.learning.validation import ValidationCase
-
-    return ValidationCase(case.name, case.annotated, lambda: case.read_patch((0, 0, 0), case.shape_zyx))
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:

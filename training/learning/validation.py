@@ -16,7 +16,9 @@ from torch import nn
 from evaluation.accuracy.dice import dice
 from evaluation.accuracy.flare22 import OrganScore, score_organ
 from evaluation.accuracy.surface import surface_dice
-from training.learning.source import Hu, Labels, Source
+from training.arrays import Hu, Labels
+from training.data.dataset import Case
+from training.learning.source import Source
 from training.recipe import Recipe
 
 
@@ -31,6 +33,11 @@ class ValidationCase:
 
 CaseScores = dict[str, dict[int, OrganScore]]
 """By case name and label."""
+
+
+def whole_cases(cases: Sequence[Case]) -> list[ValidationCase]:
+    """Cases of a prepared data set, on the stage's grid."""
+    return [ValidationCase(case.name, case.annotated, case.read_whole) for case in cases]
 
 
 def painted_cases(source: Source, count: int, classes: int, seed: int) -> list[ValidationCase]:
