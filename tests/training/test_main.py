@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.files.image_io import read_volume
+from PIL import Image
 
 from tests.training.bodies import body
+from tests.training.raw_anatomy import write_raw_anatomy
 from training.__main__ import main
 from training.learning.checkpoint import load_trained
 
@@ -50,6 +53,29 @@ def test_the_parts_of_a_step_are_timed(bodies: Path, capsys: pytest.CaptureFixtu
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["part"] for row in rows] == ["batch", "gradients", "update"]
     assert all(row["seconds"] > 0 and row["cpu_seconds"] > 0 for row in rows)
+
+
+def test_bodies_are_completed_drawn_and_painted(tmp_path: Path) -> None:
+    write_raw_anatomy(tmp_path / "raw")
+    bodies, sheet, scans = tmp_path / "bodies", tmp_path / "sheet.png", tmp_path / "scans"
+    command = ["synthesize", str(tmp_path / "raw"), "--to", str(bodies), "--workers", "1"]
+    seen = ["--sheet", str(sheet), "--rows", "1", "--scans", str(scans), "--anatomy", "training", "--count", "1"]
+    assert main([*command, *seen]) == 0
+    assert [path.stem for path in sorted(bodies.iterdir())] == ["amos_0013_0", "amos_0013_1", "ts_example_0"]
+    with Image.open(sheet) as picture:
+        assert picture.width > picture.height > 100
+    assert [path.name for path in (scans / "labels").iterdir()] == ["amos_0013_0.nii.gz"]
+    assert {1, 3, 4} <= set(np.unique(read_volume(scans / "labels" / "amos_0013_0.nii.gz").array))
+
+
+def test_an_ablation_is_run_from_the_command_line(bodies: Path, tmp_path: Path) -> None:
+    np.savez_compressed(bodies / "word_0016_0.npz", tissues=body().tissues, hu=body().hu)
+    command = ["ablation", "--to", str(tmp_path / "ablation"), "--recipe", "painted-fine", "--bodies", str(bodies)]
+    few = ["--labelled", "1", "--unlabelled", "1", "--cases", "1", "--seeds", "1"]
+    tiny = sets([*TINY, "run.steps_per_epoch=1", 'run.precision="float32"'])
+    assert main([*command, *few, "--accelerator", "cpu", "--threads", "1", *tiny]) == 0
+    text = (tmp_path / "ablation" / "ablation.md").read_text()
+    assert "| organ | teacher only | student, CE |" in text
 
 
 def test_what_cannot_be_done_is_one_sentence_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
