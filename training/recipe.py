@@ -194,14 +194,17 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the learning rate falls, and when BatchNorm stops following the batch.
 
     ``cosine`` falls to 0 along the share of the budget that is spent, whatever its unit; ``halving`` halves every
-    ``halve_every_epochs``. From the share ``freeze_norm_at`` on, BatchNorm keeps its running statistics; at the end
-    they are computed anew over ``recalibrate_samples`` (0: not), because small batches leave them noisy.
+    ``halve_every_epochs``. From the share ``freeze_norm_at`` on, BatchNorm keeps its running statistics. They are
+    computed anew over ``freeze_samples`` before that, and over ``recalibrate_samples`` at the end (0: not): they lag
+    behind the weights, and small batches leave them noisy. SGD without weight clipping needs the former: frozen on
+    lagging statistics, its loss soon is no number.
     """
 
     shape: Literal["cosine", "halving", "constant"]
     halve_every_epochs: Count = 0
     warm_up_steps: Count = 0
     freeze_norm_at: Share = 1.0
+    freeze_samples: Count = 0
     recalibrate_samples: Count = 0
 
     def __post_init__(self) -> None:
@@ -212,10 +215,10 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The budget, either ``epochs`` or ``minutes`` (the other is 0), and how it is run.
 
-    ``batch`` is per process. ``ema`` is the decay of the averaged weights a step (0: none). Every
-    ``validate_every_epochs`` (0: only at the end) the ``fold``'s validation cases are scored, at most
-    ``validation_cases`` of them (0: none). The weights are kept as snapshots at the shares ``snapshots_at``. Several
-    processes normalise by the statistics of all their batches, or, without ``shared_norms``, each by its own.
+    ``batch`` is what a step sees; several processes share it evenly. ``ema`` is the decay of the averaged weights a
+    step (0: none). Every ``validate_every_epochs`` (0: only at the end) the ``fold``'s validation cases are scored, at
+    most ``validation_cases`` of them (0: none). The weights are kept as snapshots at the shares ``snapshots_at``.
+    Several processes normalise by the statistics of all their batches, or, without ``shared_norms``, each by its own.
     """
 
     batch: AtLeastOne

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tests.training.spheres import Spheres, cases, paint, recipe
 from training.arrays import Hu, Labels
 from training.errors import TrainingError
-from training.learning.batches import batches
+from training.learning.batches import RECALIBRATION, batches
 from training.learning.checkpoint import CheckpointError, load_trained
 from training.learning.fit import Machine, fit
 from training.learning.journal import read_log
@@ -106,15 +106,16 @@ def test_no_file_of_a_run_is_pickled(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [terminate, interrupt])
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize(("optimiser", "freeze_at"), [("adamw", 1.0), ("sgd", 1.0), ("sgd", 0.3)])
 def test_a_stopped_run_resumes_to_the_very_numbers_of_an_uninterrupted_one(
-    tmp_path: Path, stop: Any, optimiser: str
+    tmp_path: Path, stop: Any, optimiser: str, freeze_at: float
 ) -> None:
     how = recipe(optimiser, epochs=3)
+    how = replace(how, schedule=replace(how.schedule, freeze_norm_at=freeze_at, freeze_samples=2))
     fit(how, tmp_path / "whole", Spheres(), cases(1), CPU)
     with pytest.raises(TrainingStoppedError, match="stopped at step 6, 50% of the budget"):
-        # sample 11 and 12 make up step 6, in the middle of the second epoch
-        fit(how, tmp_path / "parts", SpheresUntil(11, stop), cases(1), CPU)
+        # sample 11 and 12 make up step 6, in the middle of the second epoch; two more are drawn when norms are frozen
+        fit(how, tmp_path / "parts", SpheresUntil(11 if freeze_at == 1 else 13, stop), cases(1), CPU)
     fit(how, tmp_path / "parts", Spheres(), cases(1), CPU, resume=True)
     assert rows_without_times(tmp_path / "parts") == rows_without_times(tmp_path / "whole")
     whole, parts = checkpoint_tensors(tmp_path / "whole"), checkpoint_tensors(tmp_path / "parts")
@@ -254,6 +255,24 @@ def test_a_step_in_bfloat16_computes_in_bfloat16_in_one_process_too() -> None:
             module.register_forward_hook(lambda _, inputs, output: precisions.add(output.dtype))
     learner.gradients(next(learner.batches(Spheres(), first=0)), step=0, share=0.0)
     assert precisions == {torch.bfloat16}
+
+
+def test_batchnorm_is_frozen_with_the_statistics_of_the_weights_as_they_are(tmp_path: Path) -> None:
+    how = recipe("sgd", epochs=1, batch=1)  # of its 4 steps, the last two with frozen norms
+    how = replace(how, schedule=replace(how.schedule, freeze_norm_at=0.5, freeze_samples=3))
+    learner = Learner(how, CPU.launch(how), None)
+    learner.network.encode1.weight.data *= 100  # as if it had learned fast: running statistics still know nothing of it
+    images = [next(batches(Spheres(), how, first=RECALIBRATION + n, rank=0, processes=1)).images for n in range(3)]
+    with torch.no_grad():
+        seen = torch.stack([learner.network.encode1(image).mean((0, 2, 3, 4)) for image in images]).mean(0)
+    learner.prepare_to_freeze(Spheres())
+    norm = learner.network.encode2[0].mix_in[0]
+    torch.testing.assert_close(norm.running_mean, seen, rtol=1e-3, atol=1e-3)
+    assert norm.training
+    fit(how, tmp_path, Spheres(), machine=CPU)
+    (only,) = [key for key in checkpoint_tensors(tmp_path) if key == "network.encode2.0.mix_in.0.num_batches_tracked"]
+    # the three of the recalibration, not the two steps before it, and none after it
+    assert checkpoint_tensors(tmp_path)[only] == 3
 
 
 class SpheresInSinglePrecision(Spheres):

@@ -46,12 +46,15 @@ class Trained:
 
 
 class Progress(msgspec.Struct, forbid_unknown_fields=True):
-    """How far a run has come: steps taken, seconds spent, the losses of the epoch under way, the last step scored."""
+    """How far a run has come: steps taken, seconds spent, the losses of the epoch under way, the last step scored, and
+    whether BatchNorm has been frozen.
+    """
 
     step: int = 0
     spent_s: float = 0.0
     epoch_losses: list[float] = []
     validated_step: int = 0
+    norms_are_frozen: bool = False
 
 
 def build_network(recipe: Recipe) -> AttentionDMFNet:

@@ -1,7 +1,7 @@
 """The training loop: one stage, by a recipe, from whatever sources, on whatever machine.
 
 Precision, devices and processes are Lightning Fabric's (``training.learning.learner``): under torchrun, or with several
-devices, the same loop trains in parallel, and a step is the same as one process's with all the batches together.
+devices, the same loop trains in parallel: processes share each batch, and a step is what it is with one.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def fit(
             replace_file(run / RECIPE, write_recipe(recipe).encode())
             replace_file(run / ENVIRONMENT, msgspec.json.encode(describe(fabric.world_size)))
         with Journal(run, recipe, progress.step, fabric.is_global_zero) as journal, StopRequest() as stop:
+            journal.say(_plan(recipe, learner, progress))
             session = _Session(recipe, run, source, validation, learner, progress, journal, stop)
             session.spend_budget()
             return session.finish()
@@ -77,12 +78,16 @@ class _Session:
     def spend_budget(self) -> None:
         """Take steps until all of the budget, in steps or in time, is spent."""
         learner, progress, how = self.learner, self.progress, self.recipe.run
-        stream = learner.batches(self.source, first=progress.step * how.batch * learner.processes)
+        stream = learner.batches(self.source, first=progress.step * how.batch)
         last = saved = time.monotonic()
         while (share := self._share_spent()) < 1:
             if self._validation_is_due():
                 self._validate_on_the_way()
                 last = time.monotonic()  # the budget is for learning
+            if share >= self.recipe.schedule.freeze_norm_at and not progress.norms_are_frozen:
+                learner.prepare_to_freeze(self.source)
+                progress.norms_are_frozen = True
+                last = time.monotonic()
             batch = next(stream)
             loss = learner.gradients(batch, progress.step, share)
             now = time.monotonic()
@@ -149,6 +154,18 @@ class _Session:
         self.journal.validation(progress.step, scores, final=False)
         progress.validated_step = progress.step
         learner.save(self.run, self.source, progress)
+
+
+def _plan(recipe: Recipe, learner: Learner, progress: Progress) -> str:
+    """The line that a run begins with: devices, the batch of each, steps and samples an epoch and in all."""
+    how = recipe.run
+    devices = f"{learner.processes} {learner.fabric.device.type} device{'s' * (learner.processes > 1)}"
+    epoch = f"{how.steps_per_epoch} steps ({how.steps_per_epoch * how.batch} samples) an epoch"
+    steps = how.epochs * how.steps_per_epoch
+    budget = f"{how.epochs} epochs ({steps * how.batch} samples)" if how.epochs else f"{how.minutes:g} minutes"
+    after = f", from step {progress.step} on" if progress.step else ""
+    each = f" ({learner.batch_each} each)" if learner.processes > 1 else ""
+    return f"{devices}, batch {how.batch}{each}; {epoch}, {budget}{after}"
 
 
 def _crossed(before: float, after: float, parts: int) -> bool:

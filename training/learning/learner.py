@@ -85,6 +85,7 @@ class Learner:
     def __init__(self, recipe: Recipe, fabric: Fabric, start_from: Path | None) -> None:
         self.recipe, self.fabric = recipe, fabric
         self.processes, self.is_rank_zero = fabric.world_size, fabric.is_global_zero
+        self.batch_each = share_of_batch(recipe.run.batch, self.processes)
         self.rate = 0.0
         torch.manual_seed(recipe.run.seed)
         network: nn.Module = build_network(recipe)
@@ -159,12 +160,19 @@ class Learner:
     def export_network(self, source: Source) -> nn.Module:
         """The averaged network as it would be exported: with BatchNorm statistics of its own."""
         network = copy.deepcopy(self.averaged.network)
-        how = self.recipe.run
-        count = math.ceil(self.recipe.schedule.recalibrate_samples / (how.batch * self.processes))
+        self._recalibrate(network, source, self.recipe.schedule.recalibrate_samples)
+        return network.eval()
+
+    def prepare_to_freeze(self, source: Source) -> None:
+        """Give BatchNorm the statistics of the weights as they are now; it is about to keep them."""
+        self._recalibrate(self.network, source, self.recipe.schedule.freeze_samples)
+        self.network.train()
+
+    def _recalibrate(self, network: nn.Module, source: Source, samples: int) -> None:
+        count = math.ceil(samples / self.recipe.run.batch)
         if count:
             images = (_channels_last(batch).images for batch in self.batches(source, RECALIBRATION))
             norms.recalibrate(network, itertools.islice(images, count), self.fabric.autocast)
-        return network.eval()
 
     def validate(
         self, source: Source, cases: Sequence[ValidationCase], stop: StopRequest, exported: nn.Module | None = None
@@ -194,6 +202,16 @@ class Learner:
         labels = batch.labels[0].cpu().numpy()
         z = fullest_slice(labels)
         return row_of([slice_with_labels(hu[z], over) for over in (labels[z] * 0, labels[z], found[z])])
+
+
+def share_of_batch(batch: int, processes: int) -> int:
+    """What each process takes of a step's ``batch``. Raises ``TrainingError`` if it cannot be shared out evenly."""
+    if batch % processes:
+        raise TrainingError(
+            f"{processes} processes cannot share a batch of {batch} evenly; make it a multiple with "
+            f"--set run.batch={processes * math.ceil(batch / processes)}, or use fewer with --devices"
+        )
+    return batch // processes
 
 
 def _channels_last(batch: Batch) -> Batch:
