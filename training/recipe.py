@@ -217,8 +217,9 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``batch`` is what a step sees; several processes share it evenly. ``ema`` is the decay of the averaged weights a
     step (0: none). Every ``validate_every_epochs`` (0: only at the end) the ``fold``'s validation cases are scored, at
-    most ``validation_cases`` of them (0: none). The weights are kept as snapshots at the shares ``snapshots_at``.
-    Several processes normalise by the statistics of all their batches, or, without ``shared_norms``, each by its own.
+    most ``validation_cases`` of them (0: none); the fold "all" holds out nobody. The weights are kept as snapshots at
+    the shares ``snapshots_at``. Several processes normalise by the statistics of all their batches, or, without
+    ``shared_norms``, each by its own.
     """
 
     batch: AtLeastOne
@@ -228,7 +229,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Count = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     ema: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    fold: Count = 0
+    fold: Count | Literal["all"] = 0
     validate_every_epochs: Count = 0
     validation_cases: Count = 0
     checkpoint_every_s: Positive = 300.0
@@ -302,6 +303,19 @@ def write_recipe(recipe: Recipe) -> str:
         if isinstance(section, dict):
             lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in section.items())]
     return "\n".join(lines) + "\n"
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """What two recipes do not share, such as ``run.seed``, in a recipe's order; none if they are equal."""
+    here, there = msgspec.to_builtins(one), msgspec.to_builtins(other)
+    found = []
+    for name, section in here.items():
+        pairs = [(name, section, there[name])]
+        if isinstance(section, dict):
+            keys = list(dict.fromkeys([*section, *there[name]]))
+            pairs = [(f"{name}.{key}", section.get(key), there[name].get(key)) for key in keys]
+        found += [key for key, mine, its in pairs if mine != its]
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,7 +5,9 @@ import msgspec
 import numpy as np
 import pytest
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
+from msgspec.structs import replace
 
+from tests.training.spheres import recipe
 from training.data.cache import CacheError
 from training.data.dataset import (
     Case,
@@ -18,6 +20,7 @@ from training.data.dataset import (
 )
 from training.data.splits import Splits, write_splits
 from training.data.stage_arrays import write_case
+from training.learning.source import open_datasets
 
 GRID = StageGrid((3.0, 2.0, 2.0), (16, 16, 16), (-200.0, 300.0), (30.0, 20.0, 20.0))
 SHAPE = (6, 8, 10)
@@ -163,3 +166,13 @@ def test_names_a_damaged_index_and_damaged_places(tmp_path: Path) -> None:
     (folder / "dataset.json").write_text('{"format": 1}')
     with pytest.raises(DatasetError, match=r"dataset.json is not valid: .*grids"):
         open_dataset(folder, "fine")
+
+
+def test_the_fold_all_trains_on_every_labelled_case(tmp_path: Path) -> None:
+    two = (("a", "p", False), ("b", "q", False))
+    folder = write_dataset(tmp_path / "data", *two, folds={"p": 0, "q": 1})
+    for fold, trained_on, held_out in ((0, ["b"], ["a"]), (1, ["a"], ["b"]), ("all", ["a", "b"], [])):
+        how = recipe(fold=fold)
+        source, validation = open_datasets([folder], replace(how, grid=replace(how.grid, spacing_zyx=GRID.spacing_zyx)))
+        assert [case.name for case in source.cases] == trained_on
+        assert [case.name for case in validation] == held_out

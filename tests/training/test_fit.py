@@ -27,7 +27,7 @@ from training.learning.optimiser import Averaged, learning_rate
 from training.learning.source import Sample
 from training.learning.stop import TrainingStoppedError
 from training.learning.validation import ValidationCase, predict
-from training.recipe import Schedule
+from training.recipe import Schedule, write_recipe
 
 CPU = Machine("cpu", threads=1)
 
@@ -217,11 +217,12 @@ def test_a_run_is_not_resumed_on_other_data(trained: Path) -> None:
         fingerprint = {"spheres": "2"}  # noqa: RUF012 - never changed
 
     with pytest.raises(CheckpointError, match=r"was trained on other data \(spheres differ\)"):
-        fit(recipe(epochs=20), trained, Others(), machine=CPU, resume=True)
+        fit(recipe(epochs=20, snapshots_at=(0.5,)), trained, Others(), machine=CPU, resume=True)
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(b"no header")
+    (tmp_path / "recipe.toml").write_text(write_recipe(recipe()))
     with pytest.raises(CheckpointError, match="damaged"):
         fit(recipe(), tmp_path, Spheres(), machine=CPU, resume=True)
 
@@ -266,7 +267,8 @@ def test_batchnorm_is_frozen_with_the_statistics_of_the_weights_as_they_are(tmp_
     with torch.no_grad():
         seen = torch.stack([learner.network.encode1(image).mean((0, 2, 3, 4)) for image in images]).mean(0)
     learner.prepare_to_freeze(Spheres())
-    norm = learner.network.encode2[0].mix_in[0]
+    norm = learner.network.get_submodule("encode2.0.mix_in.0")
+    assert isinstance(norm, torch.nn.BatchNorm3d)
     torch.testing.assert_close(norm.running_mean, seen, rtol=1e-3, atol=1e-3)
     assert norm.training
     fit(how, tmp_path, Spheres(), machine=CPU)

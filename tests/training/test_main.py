@@ -83,9 +83,25 @@ def test_what_cannot_be_done_is_one_sentence_and_status_1(tmp_path: Path, capsys
     assert capsys.readouterr().err == "python -m training fit: sampling.painted_share 0 needs --data\n"
 
 
-def test_a_resumed_run_keeps_its_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", "--resume", "--to", str(tmp_path), "--set", "optimiser.learning_rate=1"]) == 1
-    assert "only its budget may change" in capsys.readouterr().err
+def test_the_same_command_with_resume_starts_goes_on_and_keeps_all_but_the_budget(
+    bodies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    fit = ["fit", "--bodies", str(bodies), "--to", str(run), "--accelerator", "cpu", "--threads", "1", "--resume"]
+    same = [*fit, "--recipe", "painted-fine", *sets(TINY)]
+    assert main(fit) == 1
+    assert "name a recipe: --recipe small, for example; there is no run in" in capsys.readouterr().err
+    assert main(same) == 0  # nothing was there: it starts
+    weights = (run / "weights.safetensors").read_bytes()
+    assert main(same) == 0  # its budget is spent
+    assert (run / "weights.safetensors").read_bytes() == weights
+    for change in ("run.seed=2", "run.batch=2", 'run.precision="float32"', "run.ema=0.5", "optimiser.learning_rate=1"):
+        assert main([*same, "--set", change]) == 1
+        assert f"was begun with other values of {change.partition('=')[0]};" in capsys.readouterr().err
+    assert main([*fit, "--fold", "all"]) == 1
+    assert "was begun with other values of run.fold;" in capsys.readouterr().err
+    assert main([*same, "--set", "run.epochs=2"]) == 0
+    assert (run / "weights.safetensors").read_bytes() != weights
 
 
 def test_help_needs_no_library() -> None:

@@ -28,9 +28,13 @@ from torch import Tensor, nn
 
 from training.errors import TrainingError
 from training.network.attention_dmfnet import AttentionDMFNet
-from training.recipe import Recipe, parse_recipe, write_recipe
+from training.recipe import Recipe, differences, parse_recipe, write_recipe
 
 RECIPE, CHECKPOINT, WEIGHTS, LOG = "recipe.toml", "checkpoint.safetensors", "weights.safetensors", "log.jsonl"
+
+
+MAY_CHANGE = ("run.epochs", "run.minutes", "run.checkpoint_every_s", "sampling.workers")
+"""When a run is resumed: its budget, and what changes nothing that is learned."""
 
 
 class CheckpointError(TrainingError):
@@ -87,6 +91,16 @@ def read_run_recipe(run: Path) -> Recipe:
         raise CheckpointError(f"{run} is no run folder: it has no {RECIPE}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+
+
+def check_resumable(run: Path, recipe: Recipe) -> None:
+    """Raise ``CheckpointError`` if ``recipe`` is another than that of the run in ``run``, but for ``MAY_CHANGE``."""
+    changed = [key for key in differences(recipe, read_run_recipe(run)) if key not in MAY_CHANGE]
+    if changed:
+        raise CheckpointError(
+            f"{run} was begun with other values of {', '.join(changed)}; of a resumed run only the budget (run.epochs "
+            "or run.minutes) may change: leave out --recipe and --set, or start a new run with --start-from"
+        )
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from training.errors import TrainingError
-from training.learning.checkpoint import CHECKPOINT, RECIPE, Progress, replace_file, save_trained
+from training.learning.checkpoint import CHECKPOINT, RECIPE, Progress, check_resumable, replace_file, save_trained
 from training.learning.environment import ENVIRONMENT, describe
 from training.learning.journal import Journal
 from training.learning.learner import Learner, Machine, next_to_zero_is_zero
@@ -41,16 +41,20 @@ def fit(
 ) -> CaseScores:
     """Train by ``recipe`` into the folder ``run``, and return the validation cases' scores at the end.
 
-    ``resume`` goes on from the run's checkpoint, on the CPU to the very numbers of an uninterrupted run; ``start_from``
-    is a file of weights to begin with. Raises ``TrainingStoppedError`` after SIGTERM or Ctrl-C, once a checkpoint is
-    written; ``TrainingError`` for a loss that is no number, a full disk, and a folder that cannot be used.
+    ``resume`` goes on from the run's checkpoint if there is one, on the CPU to the very numbers of an uninterrupted
+    run; ``start_from`` is a file of weights to begin with. Raises ``TrainingStoppedError`` after SIGTERM or Ctrl-C,
+    once a checkpoint is written; ``TrainingError`` for a loss that is no number, a full disk, a folder that cannot be
+    used, and ``CheckpointError`` for a run that was begun by another recipe or on other data.
     """
-    if not resume and (run / CHECKPOINT).exists():
+    begun = (run / CHECKPOINT).exists()
+    if begun and not resume:
         raise TrainingError(f"{run} holds a run already; add --resume to go on with it, or choose another folder")
+    if begun:
+        check_resumable(run, recipe)
     fabric = (machine or Machine()).launch(recipe)
     learner = Learner(recipe, fabric, start_from)
     with full_disk_told(run), next_to_zero_is_zero():
-        progress = learner.restore(run, source) if resume else Progress()
+        progress = learner.restore(run, source) if begun else Progress()
         if fabric.is_global_zero:
             run.mkdir(parents=True, exist_ok=True)
             replace_file(run / RECIPE, write_recipe(recipe).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from training.learning.checkpoint import read_run_recipe
+from training.learning.checkpoint import CHECKPOINT, RECIPE, check_resumable
 from training.recipe import STAGES, Recipe, RecipeError, load_recipe
 
 
@@ -20,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="changes",
         help="change the recipe, such as run.minutes=30; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint, with its own recipe")
+    parser.add_argument("--fold", metavar="N", help="held out for validation; `all`: nobody; default: the recipe's, 0")
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="go on from the run's checkpoint, if there is one; only the budget may change",
+    )  # fmt: skip
     parser.add_argument("--start-from", metavar="WEIGHTS", type=Path, help="weights (.safetensors) to begin with")
     parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
     parser.add_argument("--devices", default="auto", help="how many per node; default: all GPUs, or one CPU process")
@@ -50,13 +54,18 @@ def fit_command(options: argparse.Namespace) -> int:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    if not options.resume:
-        if options.recipe is None:
-            raise RecipeError("name a recipe: --recipe small, for example")
-        return load_recipe(options.recipe, options.stage, options.changes)
-    changed = [change for change in options.changes if not change.lstrip().startswith("run.")]
-    if options.recipe is not None or options.start_from is not None or changed:
-        raise RecipeError("a resumed run keeps its recipe and weights; only its budget may change, with --set")
-    # read once for its sentence if there is no run, then with the changes
-    read_run_recipe(options.to)
-    return load_recipe(options.to / "recipe.toml", options.stage, options.changes)
+    """The recipe that is named, or that of the run to go on with."""
+    changes = options.changes if options.fold is None else [*options.changes, f"run.fold={_fold(options.fold)}"]
+    begun = options.resume and (options.to / CHECKPOINT).exists()
+    if options.recipe is None and not begun:
+        where = f"; there is no run in {options.to} yet" if options.resume else ""
+        raise RecipeError(f"name a recipe: --recipe small, for example{where}")
+    recipe = load_recipe(options.to / RECIPE if options.recipe is None else options.recipe, options.stage, changes)
+    if begun:
+        check_resumable(options.to, recipe)
+    return recipe
+
+
+def _fold(text: str) -> str:
+    """A fold as TOML has it."""
+    return text if text.isdecimal() else f'"{text}"'

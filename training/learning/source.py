@@ -170,7 +170,7 @@ def open_datasets(folders: Sequence[Path], recipe: Recipe) -> tuple[DatasetSourc
     for folder in folders:
         dataset = open_dataset(folder, recipe.stage)
         _check_grid(dataset, recipe)
-        to_train, to_validate = dataset.split(recipe.run.fold)
+        to_train, to_validate = dataset.split(None if recipe.run.fold == "all" else recipe.run.fold)
         training += to_train
         validation += to_validate
         fingerprint[f"data set {len(fingerprint)} ({folder.name})"] = dataset.fingerprint
