@@ -26,7 +26,7 @@ from training.learning.learner import Learner, next_to_zero_is_zero
 from training.learning.optimiser import Averaged, learning_rate
 from training.learning.source import Sample
 from training.learning.stop import TrainingStoppedError
-from training.learning.validation import ValidationCase, predict
+from training.learning.validation import ValidationCase, mean_dsc, predict, validate
 from training.recipe import Schedule, write_recipe
 
 CPU = Machine("cpu", threads=1)
@@ -275,6 +275,41 @@ def test_batchnorm_is_frozen_with_the_statistics_of_the_weights_as_they_are(tmp_
     (only,) = [key for key in checkpoint_tensors(tmp_path) if key == "network.encode2.0.mix_in.0.num_batches_tracked"]
     # the three of the recalibration, not the two steps before it, and none after it
     assert checkpoint_tensors(tmp_path)[only] == 3
+
+
+class LaterEmpty(Spheres):
+    """From the 121st sample on, nothing is labelled: what was learned is unlearned."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        self.drawn += 1
+        image, labels = paint(rng)
+        return Sample(image, labels if self.drawn <= 120 else np.zeros_like(labels))
+
+
+def test_the_best_weights_on_held_out_cases_are_kept_beside_the_last(tmp_path: Path) -> None:
+    how = recipe(epochs=24, validate_every_epochs=6)
+    fit(how, tmp_path, LaterEmpty(), cases(1), CPU)
+    scored = {
+        int(str(row["step"])): float(str(row["mean_dsc"])) for row in rows_without_times(tmp_path) if "cases" in row
+    }
+    assert list(scored) == [24, 48, 72, 96]
+    best = max(scored, key=lambda step: scored[step])
+    assert scored[best] > scored[96] + 0.1
+    with safe_open(tmp_path / "checkpoint.safetensors", framework="pt") as file:
+        progress = json.loads(file.metadata()["progress"])
+    assert (progress["best_step"], round(progress["best_dsc"], 4)) == (best, scored[best])
+    for folder, step in ((tmp_path / "best", best), (tmp_path, 96)):
+        kept = load_trained(folder)
+        assert mean_dsc(validate(kept.network, kept.recipe, cases(1), torch.device("cpu"))) == pytest.approx(
+            scored[step], abs=1e-3
+        )
+
+
+def test_without_scores_on_the_way_no_weights_are_called_the_best(trained: Path) -> None:
+    assert not (trained / "best").exists()
 
 
 class SpheresInSinglePrecision(Spheres):

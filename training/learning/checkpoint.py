@@ -6,8 +6,9 @@
                               moment leaves the old one or the new one.
     environment.json          what it was trained on
     log.jsonl, tensorboard/   how it went
-    weights.safetensors       what to export: averaged, BatchNorm recalibrated
+    weights.safetensors       the last, what to export: averaged, BatchNorm recalibrated
     snapshot-50/              recipe.toml and weights.safetensors as they were at that share (%) of the budget
+    best/                     the same of the highest mean DSC on held-out cases, where these are scored on the way
 
 Everything is safetensors, JSON or TOML: nothing is ever unpickled.
 """
@@ -31,6 +32,7 @@ from training.network.attention_dmfnet import AttentionDMFNet
 from training.recipe import Recipe, differences, parse_recipe, write_recipe
 
 RECIPE, CHECKPOINT, WEIGHTS, LOG = "recipe.toml", "checkpoint.safetensors", "weights.safetensors", "log.jsonl"
+BEST = "best"
 
 
 MAY_CHANGE = ("run.epochs", "run.minutes", "run.checkpoint_every_s", "sampling.workers")
@@ -50,8 +52,8 @@ class Trained:
 
 
 class Progress(msgspec.Struct, forbid_unknown_fields=True):
-    """How far a run has come: steps taken, seconds spent, the losses of the epoch under way, the last step scored, and
-    whether BatchNorm has been frozen.
+    """How far a run has come: steps taken, seconds spent, the losses of the epoch under way, the last step scored,
+    whether BatchNorm has been frozen, and the best mean DSC so far with the step (0: none) that reached it.
     """
 
     step: int = 0
@@ -59,6 +61,8 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
     epoch_losses: list[float] = []
     validated_step: int = 0
     norms_are_frozen: bool = False
+    best_dsc: float = 0.0
+    best_step: int = 0
 
 
 def build_network(recipe: Recipe) -> AttentionDMFNet:

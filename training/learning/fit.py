@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from torch import nn
 
 from training.errors import TrainingError
-from training.learning.checkpoint import CHECKPOINT, RECIPE, Progress, check_resumable, replace_file, save_trained
+from training.learning.checkpoint import BEST, CHECKPOINT, RECIPE, Progress, check_resumable, replace_file, save_trained
 from training.learning.environment import ENVIRONMENT, describe
 from training.learning.journal import Journal
 from training.learning.learner import Learner, Machine, next_to_zero_is_zero
 from training.learning.source import Source
 from training.learning.stop import StopRequest, TrainingStoppedError, full_disk_told
-from training.learning.validation import CaseScores, ValidationCase
+from training.learning.validation import CaseScores, ValidationCase, mean_dsc
 from training.recipe import Recipe, write_recipe
 
 __all__ = ["Machine", "fit"]
@@ -118,8 +119,13 @@ class _Session:
         exported = learner.export_network(self.source)
         if learner.is_rank_zero:
             save_trained(self.run, exported, self.recipe)
-        scores = learner.validate(self.source, self.validation, self.stop, exported)
+        scores = learner.validate(exported, self.validation, self.stop)
         self.journal.validation(progress.step, scores, final=True)
+        if progress.best_step:
+            self._keep_best(exported, scores)
+            learner.save(self.run, self.source, progress)
+            best = f"{self.run / BEST} of step {progress.best_step}, mean DSC {progress.best_dsc:.4f}"
+            self.journal.say(f"best weights: {best}; {self.run} itself holds the last ones: export either")
         self.journal.say(f"{self.run}: finished after {progress.step} steps, {progress.spent_s / 60:.1f} minutes")
         return scores
 
@@ -146,6 +152,14 @@ class _Session:
                 if self.learner.is_rank_zero:
                     save_trained(self.run / f"snapshot-{round(100 * at)}", exported, self.recipe)
 
+    def _keep_best(self, exported: nn.Module, scores: CaseScores) -> None:
+        """Weights with a higher mean DSC than all before, in a folder that can be exported."""
+        progress = self.progress
+        # rank zero alone has scores
+        if scores and (not progress.best_step or mean_dsc(scores) > progress.best_dsc):
+            progress.best_dsc, progress.best_step = mean_dsc(scores), progress.step
+            save_trained(self.run / BEST, exported, self.recipe)
+
     def _validation_is_due(self) -> bool:
         every = self.recipe.run.validate_every_epochs * self.recipe.run.steps_per_epoch
         return every > 0 and self.progress.step % every == 0 and self.progress.step > self.progress.validated_step
@@ -154,8 +168,11 @@ class _Session:
         """A checkpoint before and after, so that a stop neither skips nor repeats it."""
         learner, progress = self.learner, self.progress
         learner.save(self.run, self.source, progress)
-        scores = learner.validate(self.source, self.validation, self.stop)
-        self.journal.validation(progress.step, scores, final=False)
+        if self.validation:
+            exported = learner.export_network(self.source)
+            scores = learner.validate(exported, self.validation, self.stop)
+            self.journal.validation(progress.step, scores, final=False)
+            self._keep_best(exported, scores)
         progress.validated_step = progress.step
         learner.save(self.run, self.source, progress)
 

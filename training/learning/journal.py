@@ -15,7 +15,7 @@ from attention_dmfnet.cli.progress import Progress as Bar
 from evaluation.organs import ORGANS
 from training.arrays import Rgb
 from training.learning.checkpoint import LOG, replace_file
-from training.learning.validation import CaseScores, mean_by_label
+from training.learning.validation import CaseScores, mean_by_label, mean_dsc
 from training.recipe import Recipe
 
 _BAR_PARTS = 1000
@@ -78,7 +78,7 @@ class Journal:
             return
         row: dict[str, object] = {"step": step, "final": final, "cases": len(scores)}
         means = mean_by_label(scores)
-        row["mean_dsc"] = round(float(np.mean([score.dsc for score in means.values()])), 4)
+        row["mean_dsc"] = round(mean_dsc(scores), 4)
         row["mean_nsd"] = round(float(np.mean([score.nsd for score in means.values()])), 4)
         names = {label: self._name(label) for label in means}
         row["dsc"] = {names[label]: round(score.dsc, 4) for label, score in means.items()}

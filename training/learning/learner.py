@@ -174,17 +174,14 @@ class Learner:
             images = (_channels_last(batch).images for batch in self.batches(source, RECALIBRATION))
             norms.recalibrate(network, itertools.islice(images, count), self.fabric.autocast)
 
-    def validate(
-        self, source: Source, cases: Sequence[ValidationCase], stop: StopRequest, exported: nn.Module | None = None
-    ) -> CaseScores:
-        """The scores of the averaged network; only rank zero scores, the others get none.
+    def validate(self, network: nn.Module, cases: Sequence[ValidationCase], stop: StopRequest) -> CaseScores:
+        """The scores of a network from ``export_network``; only rank zero scores, the others get none.
 
         Raises ``TrainingStoppedError`` if any process was asked to stop meanwhile.
         """
         scores: CaseScores = {}
         if not cases:
             return scores
-        network = self.export_network(source) if exported is None else exported
         if self.is_rank_zero:
             with self.fabric.autocast():
                 scores = validate(network, self.recipe, cases, self.fabric.device, lambda: stop.requested)

@@ -95,6 +95,11 @@ def mean_by_label(scores: CaseScores) -> dict[int, OrganScore]:
     return means
 
 
+def mean_dsc(scores: CaseScores) -> float:
+    """The mean DSC over the labels, each label's being the mean over the cases that annotate it."""
+    return _mean([score.dsc for score in mean_by_label(scores).values()])
+
+
 @dataclass(frozen=True)
 class _TorchNetwork:
     """A torch network behind the engine's seam."""
