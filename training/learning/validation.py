@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,11 @@ from evaluation.accuracy.dice import dice
 from evaluation.accuracy.flare22 import OrganScore, score_organ
 from evaluation.accuracy.surface import surface_dice
 from training.arrays import Hu, Labels
-from training.data.dataset import Case
 from training.learning.source import Source
 from training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from training.data.dataset import Case
 
 
 @dataclass(frozen=True)
