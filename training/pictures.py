@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from evaluation.pictures.picture import COLOURS
-from training.learning.source import Hu, Labels
-
-Rgb = npt.NDArray[np.uint8]
-"""(row, column, 3)."""
+from training.arrays import Hu, Labels, Rgb
 
 _WINDOW_HU = (-160.0, 240.0)
 

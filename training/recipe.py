@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+from attention_dmfnet.geometry import Triple
 
+from training.arrays import TILE_MULTIPLE
 from training.errors import TrainingError
-from training.network.attention_dmfnet import TILE_MULTIPLE
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
-STAGES = ("coarse", "fine")
 
-StageName = Literal["coarse", "fine"]
-Triple = tuple[float, float, float]
-Index = tuple[int, int, int]
+Stage = Literal["coarse", "fine"]
+STAGES: tuple[Stage, ...] = ("coarse", "fine")
+
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -194,14 +194,17 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the learning rate falls, and when BatchNorm stops following the batch.
 
     ``cosine`` falls to 0 along the share of the budget that is spent, whatever its unit; ``halving`` halves every
-    ``halve_every_epochs``. From the share ``freeze_norm_at`` on, BatchNorm keeps its running statistics; at the end
-    they are computed anew over ``recalibrate_samples`` (0: not), because small batches leave them noisy.
+    ``halve_every_epochs``. From the share ``freeze_norm_at`` on, BatchNorm keeps its running statistics. They are
+    computed anew over ``freeze_samples`` before that, and over ``recalibrate_samples`` at the end (0: not): they lag
+    behind the weights, and small batches leave them noisy. SGD without weight clipping needs the former: frozen on
+    lagging statistics, its loss soon is no number.
     """
 
     shape: Literal["cosine", "halving", "constant"]
     halve_every_epochs: Count = 0
     warm_up_steps: Count = 0
     freeze_norm_at: Share = 1.0
+    freeze_samples: Count = 0
     recalibrate_samples: Count = 0
 
     def __post_init__(self) -> None:
@@ -212,10 +215,11 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The budget, either ``epochs`` or ``minutes`` (the other is 0), and how it is run.
 
-    ``batch`` is per process. ``ema`` is the decay of the averaged weights a step (0: none). Every
-    ``validate_every_epochs`` (0: only at the end) the ``fold``'s validation cases are scored, at most
-    ``validation_cases`` of them (0: none). The weights are kept as snapshots at the shares ``snapshots_at``. Several
-    processes normalise by the statistics of all their batches, or, without ``shared_norms``, each by its own.
+    ``batch`` is what a step sees; several processes share it evenly. ``ema`` is the decay of the averaged weights a
+    step (0: none). Every ``validate_every_epochs`` (0: only at the end) the ``fold``'s validation cases are scored, at
+    most ``validation_cases`` of them (0: none); the fold "all" holds out nobody. The weights are kept as snapshots at
+    the shares ``snapshots_at``. Several processes normalise by the statistics of all their batches, or, without
+    ``shared_norms``, each by its own.
     """
 
     batch: AtLeastOne
@@ -225,7 +229,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Count = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     ema: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    fold: Count = 0
+    fold: Count | Literal["all"] = 0
     validate_every_epochs: Count = 0
     validation_cases: Count = 0
     checkpoint_every_s: Positive = 300.0
@@ -240,7 +244,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of a recipe file, for one stage."""
 
-    stage: StageName
+    stage: Stage
     network: Network
     grid: Grid
     intensity: Intensity
@@ -299,6 +303,19 @@ def write_recipe(recipe: Recipe) -> str:
         if isinstance(section, dict):
             lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in section.items())]
     return "\n".join(lines) + "\n"
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """What two recipes do not share, such as ``run.seed``, in a recipe's order; none if they are equal."""
+    here, there = msgspec.to_builtins(one), msgspec.to_builtins(other)
+    found = []
+    for name, section in here.items():
+        pairs = [(name, section, there[name])]
+        if isinstance(section, dict):
+            keys = list(dict.fromkeys([*section, *there[name]]))
+            pairs = [(f"{name}.{key}", section.get(key), there[name].get(key)) for key in keys]
+        found += [key for key, mine, its in pairs if mine != its]
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

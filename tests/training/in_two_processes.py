@@ -15,10 +15,10 @@ MACHINE = Machine("cpu", threads=1)
 
 
 def main(folder: Path) -> None:
-    """Train with one sample a process, with live, frozen and unshared norms; normalise one of two samples in each."""
-    fit(recipe("sgd", batch=1, epochs=3), folder / "live", Spheres(), machine=MACHINE)
-    fit(recipe("sgd", frozen_norms=True, batch=1, epochs=3), folder / "frozen", Spheres(), machine=MACHINE)
-    fit(recipe("sgd", batch=1, epochs=3, shared_norms=False), folder / "own", Spheres(), machine=MACHINE)
+    """Train with one sample of each batch, with live, frozen and unshared norms; normalise one of two samples."""
+    fit(recipe("sgd", batch=2, epochs=3), folder / "live", Spheres(), machine=MACHINE)
+    fit(recipe("sgd", frozen_norms=True, batch=2, epochs=3), folder / "frozen", Spheres(), machine=MACHINE)
+    fit(recipe("sgd", batch=2, epochs=3, shared_norms=False), folder / "own", Spheres(), machine=MACHINE)
     rank = dist.get_rank()
     norm = SharedBatchNorm3d(3).double()
     x = TWO_SAMPLES[[rank]].requires_grad_()

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from training.learning.source import Hu, Labels, Sample
+from training.arrays import Hu, Labels
+from training.learning.source import Sample
 from training.learning.validation import ValidationCase
 from training.recipe import SGD, AdamW, Augmentation, Grid, Intensity, Loss, Network, Recipe, Run, Sampling, Schedule
 

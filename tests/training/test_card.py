@@ -27,7 +27,7 @@ def rows(text: str) -> dict[str, str]:
 def test_the_papers_table_is_filled_from_the_run(run: Path) -> None:
     table = rows(describe_run(run))
     assert table["Network initialisation"] == "He normal"
-    assert table["Batch size"] == "2 a process"
+    assert table["Batch size"] == "2"
     assert table["Patch size (z, y, x)"] == "32 x 32 x 32 voxels"
     assert table["Total epochs"] == "2 of 4 steps, 8 steps in all"
     assert table["Optimiser"] == "SGD, momentum 0.9, Nesterov, weight decay 0"

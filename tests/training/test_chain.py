@@ -17,8 +17,8 @@ from export.__main__ import main as export
 from tests.training.small_patients import add_labelled
 from training.__main__ import main as training
 from training.data.dataset import open_dataset
+from training.data.pseudo_folder import read_pseudo
 from training.learning.checkpoint import WEIGHTS
-from training.pseudo.folder import read_pseudo
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,7 +5,9 @@ import msgspec
 import numpy as np
 import pytest
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
+from msgspec.structs import replace
 
+from tests.training.spheres import recipe
 from training.data.cache import CacheError
 from training.data.dataset import (
     Case,
@@ -18,6 +20,7 @@ from training.data.dataset import (
 )
 from training.data.splits import Splits, write_splits
 from training.data.stage_arrays import write_case
+from training.learning.source import open_datasets
 
 GRID = StageGrid((3.0, 2.0, 2.0), (16, 16, 16), (-200.0, 300.0), (30.0, 20.0, 20.0))
 SHAPE = (6, 8, 10)
@@ -66,10 +69,12 @@ def test_around_a_case_are_air_and_no_organs(case: Case) -> None:
 
 
 def test_a_whole_case_lies_where_it_lay_in_the_patient(case: Case) -> None:
-    image, labels = case.read()
-    assert image.geometry == labels.geometry == case.geometry
-    assert image.geometry.point_lps((0, 0, 0)) == (5.0, -7.0, 30.0)
-    assert image.array.shape == case.shape_zyx == SHAPE
+    image, labels = case.read_whole()
+    assert case.geometry.point_lps((0, 0, 0)) == (5.0, -7.0, 30.0)
+    assert image.shape == labels.shape == case.shape_zyx == SHAPE
+    # voxel (z, y, x) holds 80 z + 10 y + x - 200
+    assert image[1, 2, 3] == 80 + 20 + 3 - 200
+    assert labels[1, 2, 3] == 5
 
 
 def test_class_locations_are_where_the_labels_are(case: Case) -> None:
@@ -118,7 +123,6 @@ def test_a_single_patient_is_trained_on_and_nobody_held_out(tmp_path: Path) -> N
 def test_what_is_unlabelled_is_listed_apart(tmp_path: Path) -> None:
     dataset = open_dataset(write_dataset(tmp_path / "data", ("a", "p", False)), "fine")
     assert [entry.name for entry in dataset.unlabelled] == ["plain"]
-    assert all(case.labelled for case in dataset.cases)
 
 
 def test_the_fingerprint_changes_with_the_cases(tmp_path: Path) -> None:
@@ -162,3 +166,13 @@ def test_names_a_damaged_index_and_damaged_places(tmp_path: Path) -> None:
     (folder / "dataset.json").write_text('{"format": 1}')
     with pytest.raises(DatasetError, match=r"dataset.json is not valid: .*grids"):
         open_dataset(folder, "fine")
+
+
+def test_the_fold_all_trains_on_every_labelled_case(tmp_path: Path) -> None:
+    two = (("a", "p", False), ("b", "q", False))
+    folder = write_dataset(tmp_path / "data", *two, folds={"p": 0, "q": 1})
+    for fold, trained_on, held_out in ((0, ["b"], ["a"]), (1, ["a"], ["b"]), ("all", ["a", "b"], [])):
+        how = recipe(fold=fold)
+        source, validation = open_datasets([folder], replace(how, grid=replace(how.grid, spacing_zyx=GRID.spacing_zyx)))
+        assert [case.name for case in source.cases] == trained_on
+        assert [case.name for case in validation] == held_out

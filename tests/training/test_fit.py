@@ -16,17 +16,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.training.spheres import Spheres, cases, paint, recipe
+from training.arrays import Hu, Labels
 from training.errors import TrainingError
-from training.learning.batches import batches
+from training.learning.batches import RECALIBRATION, batches
 from training.learning.checkpoint import CheckpointError, load_trained
 from training.learning.fit import Machine, fit
 from training.learning.journal import read_log
 from training.learning.learner import Learner, next_to_zero_is_zero
 from training.learning.optimiser import Averaged, learning_rate
-from training.learning.source import Hu, Labels, Sample
+from training.learning.source import Sample
 from training.learning.stop import TrainingStoppedError
-from training.learning.validation import ValidationCase, predict
-from training.recipe import Schedule
+from training.learning.validation import ValidationCase, mean_dsc, predict, validate
+from training.recipe import Schedule, write_recipe
 
 CPU = Machine("cpu", threads=1)
 
@@ -105,15 +106,16 @@ def test_no_file_of_a_run_is_pickled(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [terminate, interrupt])
-@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize(("optimiser", "freeze_at"), [("adamw", 1.0), ("sgd", 1.0), ("sgd", 0.3)])
 def test_a_stopped_run_resumes_to_the_very_numbers_of_an_uninterrupted_one(
-    tmp_path: Path, stop: Any, optimiser: str
+    tmp_path: Path, stop: Any, optimiser: str, freeze_at: float
 ) -> None:
     how = recipe(optimiser, epochs=3)
+    how = replace(how, schedule=replace(how.schedule, freeze_norm_at=freeze_at, freeze_samples=2))
     fit(how, tmp_path / "whole", Spheres(), cases(1), CPU)
     with pytest.raises(TrainingStoppedError, match="stopped at step 6, 50% of the budget"):
-        # sample 11 and 12 make up step 6, in the middle of the second epoch
-        fit(how, tmp_path / "parts", SpheresUntil(11, stop), cases(1), CPU)
+        # sample 11 and 12 make up step 6, in the middle of the second epoch; two more are drawn when norms are frozen
+        fit(how, tmp_path / "parts", SpheresUntil(11 if freeze_at == 1 else 13, stop), cases(1), CPU)
     fit(how, tmp_path / "parts", Spheres(), cases(1), CPU, resume=True)
     assert rows_without_times(tmp_path / "parts") == rows_without_times(tmp_path / "whole")
     whole, parts = checkpoint_tensors(tmp_path / "whole"), checkpoint_tensors(tmp_path / "parts")
@@ -215,11 +217,12 @@ def test_a_run_is_not_resumed_on_other_data(trained: Path) -> None:
         fingerprint = {"spheres": "2"}  # noqa: RUF012 - never changed
 
     with pytest.raises(CheckpointError, match=r"was trained on other data \(spheres differ\)"):
-        fit(recipe(epochs=20), trained, Others(), machine=CPU, resume=True)
+        fit(recipe(epochs=20, snapshots_at=(0.5,)), trained, Others(), machine=CPU, resume=True)
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(b"no header")
+    (tmp_path / "recipe.toml").write_text(write_recipe(recipe()))
     with pytest.raises(CheckpointError, match="damaged"):
         fit(recipe(), tmp_path, Spheres(), machine=CPU, resume=True)
 
@@ -255,6 +258,60 @@ def test_a_step_in_bfloat16_computes_in_bfloat16_in_one_process_too() -> None:
     assert precisions == {torch.bfloat16}
 
 
+def test_batchnorm_is_frozen_with_the_statistics_of_the_weights_as_they_are(tmp_path: Path) -> None:
+    how = recipe("sgd", epochs=1, batch=1)  # of its 4 steps, the last two with frozen norms
+    how = replace(how, schedule=replace(how.schedule, freeze_norm_at=0.5, freeze_samples=3))
+    learner = Learner(how, CPU.launch(how), None)
+    learner.network.encode1.weight.data *= 100  # as if it had learned fast: running statistics still know nothing of it
+    images = [next(batches(Spheres(), how, first=RECALIBRATION + n, rank=0, processes=1)).images for n in range(3)]
+    with torch.no_grad():
+        seen = torch.stack([learner.network.encode1(image).mean((0, 2, 3, 4)) for image in images]).mean(0)
+    learner.prepare_to_freeze(Spheres())
+    norm = learner.network.get_submodule("encode2.0.mix_in.0")
+    assert isinstance(norm, torch.nn.BatchNorm3d)
+    torch.testing.assert_close(norm.running_mean, seen, rtol=1e-3, atol=1e-3)
+    assert norm.training
+    fit(how, tmp_path, Spheres(), machine=CPU)
+    (only,) = [key for key in checkpoint_tensors(tmp_path) if key == "network.encode2.0.mix_in.0.num_batches_tracked"]
+    # the three of the recalibration, not the two steps before it, and none after it
+    assert checkpoint_tensors(tmp_path)[only] == 3
+
+
+class LaterEmpty(Spheres):
+    """From the 121st sample on, nothing is labelled: what was learned is unlearned."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        self.drawn += 1
+        image, labels = paint(rng)
+        return Sample(image, labels if self.drawn <= 120 else np.zeros_like(labels))
+
+
+def test_the_best_weights_on_held_out_cases_are_kept_beside_the_last(tmp_path: Path) -> None:
+    how = recipe(epochs=24, validate_every_epochs=6)
+    fit(how, tmp_path, LaterEmpty(), cases(1), CPU)
+    scored = {
+        int(str(row["step"])): float(str(row["mean_dsc"])) for row in rows_without_times(tmp_path) if "cases" in row
+    }
+    assert list(scored) == [24, 48, 72, 96]
+    best = max(scored, key=lambda step: scored[step])
+    assert scored[best] > scored[96] + 0.1
+    with safe_open(tmp_path / "checkpoint.safetensors", framework="pt") as file:
+        progress = json.loads(file.metadata()["progress"])
+    assert (progress["best_step"], round(progress["best_dsc"], 4)) == (best, scored[best])
+    for folder, step in ((tmp_path / "best", best), (tmp_path, 96)):
+        kept = load_trained(folder)
+        assert mean_dsc(validate(kept.network, kept.recipe, cases(1), torch.device("cpu"))) == pytest.approx(
+            scored[step], abs=1e-3
+        )
+
+
+def test_without_scores_on_the_way_no_weights_are_called_the_best(trained: Path) -> None:
+    assert not (trained / "best").exists()
+
+
 class SpheresInSinglePrecision(Spheres):
     """Notes whether torch would compute in another precision while a sample is made."""
 
@@ -275,7 +332,7 @@ def test_a_network_is_recalibrated_in_bfloat16_on_samples_made_in_single_precisi
     for module in learner.averaged.network.modules():
         if isinstance(module, torch.nn.Conv3d):
             module.register_forward_hook(lambda _module, _inputs, output: precisions.add(output.dtype))
-    learner.ready(source)
+    learner.export_network(source)
     assert source.autocast
     assert not any(source.autocast)
     assert precisions == {torch.bfloat16}

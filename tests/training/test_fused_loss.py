@@ -14,7 +14,7 @@ from training.network.cpu.fused_loss import fused_dice_and_cross_entropy
 from training.recipe import BetaCE, Loss
 
 
-def doubled(half: Tensor) -> Tensor:
+def upsampled(half: Tensor) -> Tensor:
     return F.interpolate(half, scale_factor=2.0, mode="trilinear", align_corners=False)
 
 
@@ -31,7 +31,7 @@ def test_value_and_gradient_are_those_of_the_reference_on_interpolated_scores(cl
     weights = torch.linspace(0.5, 3, classes)
     half.requires_grad_()
     fused = fused_dice_and_cross_entropy(half, labels, weights)
-    reference = dice_and_cross_entropy(doubled(half), labels, weights)
+    reference = dice_and_cross_entropy(upsampled(half), labels, weights)
     torch.testing.assert_close(fused, reference, rtol=1e-4, atol=1e-5)
     ours, theirs = torch.autograd.grad(fused, half)[0], torch.autograd.grad(reference, half)[0]
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
@@ -41,13 +41,13 @@ def test_a_case_without_organs_has_no_dice_part() -> None:
     half, labels = random_case(3)
     weights = torch.ones(3)
     fused = fused_dice_and_cross_entropy(half, labels * 0, weights)
-    torch.testing.assert_close(fused, F.cross_entropy(doubled(half), labels * 0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fused, F.cross_entropy(upsampled(half), labels * 0), rtol=1e-4, atol=1e-5)
 
 
 def test_huge_scores_neither_overflow_nor_vanish() -> None:
     half, labels = random_case(3)
     fused = fused_dice_and_cross_entropy(1000 * half, labels, torch.ones(3))
-    torch.testing.assert_close(fused, dice_and_cross_entropy(doubled(1000 * half), labels), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(fused, dice_and_cross_entropy(upsampled(1000 * half), labels), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -69,7 +69,7 @@ class Given:
         self.half = half
 
     def __call__(self, images: Tensor, half: bool = False) -> Tensor:
-        return self.half if half else doubled(self.half)
+        return self.half if half else upsampled(self.half)
 
 
 def test_a_batch_of_all_kinds_of_cases_is_the_weighted_mean_of_their_losses() -> None:
@@ -85,6 +85,6 @@ def test_a_batch_of_all_kinds_of_cases_is_the_weighted_mean_of_their_losses() ->
     )
     loss = Loss((0.5, 1, 2, 3), pseudo=BetaCE(0.7), pseudo_weight=0.4)
     batch = Batch(torch.zeros(4, 1, 6, 8, 10), labels, annotated, pseudo, weights)
-    scores = doubled(half)
+    scores = upsampled(half)
     each = [case_loss(scores[i], labels[i], annotated[i], pseudo[i], loss) * weights[i] for i in range(4)]
     torch.testing.assert_close(batch_loss(Given(half), batch, loss), torch.stack(each).mean(), rtol=1e-4, atol=1e-5)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.files.image_io import read_volume
+from PIL import Image
 
 from tests.training.bodies import body
+from tests.training.raw_anatomy import write_raw_anatomy
 from training.__main__ import main
 from training.learning.checkpoint import load_trained
 
@@ -52,14 +55,53 @@ def test_the_parts_of_a_step_are_timed(bodies: Path, capsys: pytest.CaptureFixtu
     assert all(row["seconds"] > 0 and row["cpu_seconds"] > 0 for row in rows)
 
 
+def test_bodies_are_completed_drawn_and_painted(tmp_path: Path) -> None:
+    write_raw_anatomy(tmp_path / "raw")
+    bodies, sheet, scans = tmp_path / "bodies", tmp_path / "sheet.png", tmp_path / "scans"
+    command = ["synthesize", str(tmp_path / "raw"), "--to", str(bodies), "--workers", "1"]
+    seen = ["--sheet", str(sheet), "--rows", "1", "--scans", str(scans), "--anatomy", "training", "--count", "1"]
+    assert main([*command, *seen]) == 0
+    assert [path.stem for path in sorted(bodies.iterdir())] == ["amos_0013_0", "amos_0013_1", "ts_example_0"]
+    with Image.open(sheet) as picture:
+        assert picture.width > picture.height > 100
+    assert [path.name for path in (scans / "labels").iterdir()] == ["amos_0013_0.nii.gz"]
+    assert {1, 3, 4} <= set(np.unique(read_volume(scans / "labels" / "amos_0013_0.nii.gz").array))
+
+
+def test_an_ablation_is_run_from_the_command_line(bodies: Path, tmp_path: Path) -> None:
+    np.savez_compressed(bodies / "word_0016_0.npz", tissues=body().tissues, hu=body().hu)
+    command = ["ablation", "--to", str(tmp_path / "ablation"), "--recipe", "painted-fine", "--bodies", str(bodies)]
+    few = ["--labelled", "1", "--unlabelled", "1", "--cases", "1", "--seeds", "1"]
+    tiny = sets([*TINY, "run.steps_per_epoch=1", 'run.precision="float32"'])
+    assert main([*command, *few, "--accelerator", "cpu", "--threads", "1", *tiny]) == 0
+    text = (tmp_path / "ablation" / "ablation.md").read_text()
+    assert "| organ | teacher only | student, CE |" in text
+
+
 def test_what_cannot_be_done_is_one_sentence_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--recipe", "small", "--stage", "fine", "--to", str(tmp_path / "run")]) == 1
     assert capsys.readouterr().err == "python -m training fit: sampling.painted_share 0 needs --data\n"
 
 
-def test_a_resumed_run_keeps_its_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", "--resume", "--to", str(tmp_path), "--set", "optimiser.learning_rate=1"]) == 1
-    assert "only its budget may change" in capsys.readouterr().err
+def test_the_same_command_with_resume_starts_goes_on_and_keeps_all_but_the_budget(
+    bodies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    fit = ["fit", "--bodies", str(bodies), "--to", str(run), "--accelerator", "cpu", "--threads", "1", "--resume"]
+    same = [*fit, "--recipe", "painted-fine", *sets(TINY)]
+    assert main(fit) == 1
+    assert "name a recipe: --recipe small, for example; there is no run in" in capsys.readouterr().err
+    assert main(same) == 0  # nothing was there: it starts
+    weights = (run / "weights.safetensors").read_bytes()
+    assert main(same) == 0  # its budget is spent
+    assert (run / "weights.safetensors").read_bytes() == weights
+    for change in ("run.seed=2", "run.batch=2", 'run.precision="float32"', "run.ema=0.5", "optimiser.learning_rate=1"):
+        assert main([*same, "--set", change]) == 1
+        assert f"was begun with other values of {change.partition('=')[0]};" in capsys.readouterr().err
+    assert main([*fit, "--fold", "all"]) == 1
+    assert "was begun with other values of run.fold;" in capsys.readouterr().err
+    assert main([*same, "--set", "run.epochs=2"]) == 0
+    assert (run / "weights.safetensors").read_bytes() != weights
 
 
 def test_help_needs_no_library() -> None:

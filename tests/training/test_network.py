@@ -194,3 +194,21 @@ def test_the_work_of_one_grouped_convolution_by_hand() -> None:
     # 4 x 5 x 6 voxels of 8 channels, each from 27 voxels of the 2 channels of its group
     convolution = nn.Conv3d(8, 8, 3, padding=1, groups=4)
     assert convolution_macs(convolution, (1, 8, 4, 5, 6)) == 4 * 5 * 6 * 8 * 27 * 2
+
+
+@pytest.mark.parametrize("rate", [1, 2, 3])
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_in_bfloat16_the_gradient_of_few_slices_depends_on_nothing_but_them(slices: int, rate: int) -> None:
+    torch.manual_seed(0)
+    convolution = GroupedConv3d(16, 16, 3, 1, rate, rate, 4, bias=False)
+    use_cpu_kernels(convolution, on=True)
+    x = torch.randn(2, 16, slices, 4, 6).contiguous(memory_format=torch.channels_last_3d)
+    outer = torch.randn(2, 16, slices, 4, 6)
+    (expected,) = torch.autograd.grad(convolution(x), convolution.weight, outer)
+    for _ in range(4):
+        # freed at once: what is allocated next and read before it is written holds NaN
+        [torch.full((2**power,), torch.nan) for power in range(4, 20) for _ in range(6)]
+        with torch.autocast("cpu", torch.bfloat16):
+            output = convolution(x)
+        (gradient,) = torch.autograd.grad(output, convolution.weight, outer.to(output.dtype))
+        torch.testing.assert_close(gradient, expected, rtol=0.05, atol=0.05 * float(expected.abs().max()))

@@ -11,9 +11,11 @@ from torch import nn
 
 from tests.training.in_two_processes import MACHINE, TWO_SAMPLES
 from tests.training.spheres import Spheres, recipe
+from training.errors import TrainingError
 from training.learning.batches import batches
 from training.learning.fit import fit
 from training.learning.journal import read_log
+from training.learning.learner import share_of_batch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,11 +38,12 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, script, str(folder)], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
+    (folder / "stderr").write_text(done.stderr)
     return folder
 
 
 @pytest.mark.parametrize("norms", ["frozen", "live"])
-def test_two_processes_have_the_loss_curve_of_one_with_the_doubled_batch(
+def test_two_processes_share_the_batch_and_have_the_loss_curve_of_one(
     two_processes: Path, tmp_path: Path, norms: str
 ) -> None:
     fit(recipe("sgd", norms == "frozen", batch=2, epochs=3), tmp_path, Spheres(), machine=MACHINE)
@@ -68,7 +71,19 @@ def test_batchnorm_of_two_processes_is_that_of_both_samples(two_processes: Path)
         torch.testing.assert_close(part["variance"], norm.running_var)
 
 
+def test_a_batch_that_cannot_be_shared_is_refused_with_one_that_can() -> None:
+    assert [share_of_batch(8, processes) for processes in (1, 2, 4)] == [8, 4, 2]
+    with pytest.raises(TrainingError, match=r"4 processes cannot share a batch of 2 evenly; .* --set run.batch=4"):
+        share_of_batch(2, 4)
+
+
+def test_the_first_line_says_what_each_device_does(two_processes: Path) -> None:
+    said = (two_processes / "stderr").read_text()
+    # 2 samples a step of one epoch of 4 steps; 3 epochs
+    assert "2 cpu devices, batch 2 (1 each); 4 steps (8 samples) an epoch, 3 epochs (24 samples)" in said
+
+
 def test_processes_share_out_the_samples_of_one_with_the_whole_batch() -> None:
     alone = next(batches(Spheres(), recipe(batch=4), first=8, rank=0, processes=1))
-    shares = [next(batches(Spheres(), recipe(batch=2), first=8, rank=rank, processes=2)) for rank in (0, 1)]
+    shares = [next(batches(Spheres(), recipe(batch=4), first=8, rank=rank, processes=2)) for rank in (0, 1)]
     torch.testing.assert_close(torch.cat([share.images for share in shares]), alone.images, rtol=0, atol=0)

@@ -57,10 +57,11 @@ def test_scans_in_any_orientation_become_the_same_case(tmp_path: Path, recipe: P
     for number, axes in enumerate(orientations):
         add_labelled(tmp_path / f"raw{number}", "a", *make_patient(5, axes_lps=axes))
         assert prepare(tmp_path / f"raw{number}", "--to", tmp_path / f"{number}", "--recipe", recipe) == 0
-        cases.append(open_dataset(tmp_path / f"{number}", "fine").cases[0].read())
-    for first, second in zip(*cases, strict=True):
-        assert first.geometry.matches(second.geometry)
-        np.testing.assert_allclose(first.array, second.array, rtol=0, atol=1)
+        cases.append(open_dataset(tmp_path / f"{number}", "fine").cases[0])
+    assert cases[0].geometry.matches(cases[1].geometry)
+    (image, labels), (other_image, other_labels) = (case.read_whole() for case in cases)
+    np.testing.assert_allclose(image, other_image, rtol=0, atol=1)
+    np.testing.assert_allclose(labels, other_labels, rtol=0, atol=1)
 
 
 def test_the_fingerprint_tells_what_is_in_the_data(
@@ -126,27 +127,75 @@ def test_a_case_that_is_gone_leaves_the_data_set(tmp_path: Path, recipe: Path) -
     assert [path.name for path in (tmp_path / "data" / "fine").iterdir()] == ["FLARE22_Tr_0002"]
 
 
-def test_bad_data_are_told_all_at_once_and_nothing_is_prepared(
-    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    raw = write_flare22(tmp_path / "raw", labelled=3)
-    folder = raw / "FLARE22_LabeledCase50"
+def write_two_bad_cases(raw: Path) -> Path:
+    """Three labelled cases, of which the first is no image and the second has no label map."""
+    folder = write_flare22(raw, labelled=3) / "FLARE22_LabeledCase50"
     (folder / "images" / "FLARE22_Tr_0001_0000.nii.gz").write_bytes(b"")
     (folder / "labels" / "FLARE22_Tr_0002.nii.gz").unlink()
-    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 1
+    return raw
+
+
+def test_bad_cases_are_left_out_told_all_at_once_and_the_others_prepared(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, data = write_two_bad_cases(tmp_path / "raw"), tmp_path / "data"
+    names = [f"FLARE22_Tr_000{number}" for number in (1, 2, 3)]
+    (raw / "patients.csv").write_text("case,patient\n" + "".join(f"{name},{name}\n" for name in names))
+    assert prepare(raw, "--to", data, "--recipe", recipe) == 1
+    told = capsys.readouterr().err
+    assert "2 problems in 2 files; left out 2 cases, 0 of them with pseudo labels; 1 cases are left" in told
+    assert [case.name for case in open_dataset(data, "fine").cases] == [names[2]]
+    first, second = (data / "left-out.txt").read_text().splitlines()
+    assert "images/FLARE22_Tr_0001_0000.nii.gz: " in first
+    assert "images/FLARE22_Tr_0002_0000.nii.gz: has no label map" in second
+    assert first in told
+    assert second in told
+
+
+def test_strictly_one_bad_case_refuses_all(tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = write_two_bad_cases(tmp_path / "raw")
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe, "--strict") == 1
     told = capsys.readouterr().err
     assert "images/FLARE22_Tr_0001_0000.nii.gz: " in told
-    assert "images/FLARE22_Tr_0002_0000.nii.gz: has no label map" in told
     assert "2 problems in 2 files; nothing was prepared" in told
     assert not (tmp_path / "data" / "dataset.json").exists()
     assert not (tmp_path / "data" / "fine").exists()
 
 
+def test_a_problem_of_no_case_refuses_all(tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=1)
+    (raw / "patients.csv").write_text("case,patient\nNobody,1\n")
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 1
+    assert "1 problems in 1 files; nothing was prepared" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "dataset.json").exists()
+
+
+def test_a_refused_case_that_was_mended_is_prepared_the_next_time(tmp_path: Path, recipe: Path) -> None:
+    raw, data = write_flare22(tmp_path / "raw", labelled=2), tmp_path / "data"
+    scan = raw / "FLARE22_LabeledCase50" / "images" / "FLARE22_Tr_0001_0000.nii.gz"
+    whole = scan.read_bytes()
+    scan.write_bytes(b"")
+    assert prepare(raw, "--to", data, "--recipe", recipe) == 1
+    scan.write_bytes(whole)
+    assert prepare(raw, "--to", data, "--recipe", recipe) == 0
+    assert len(open_dataset(data, "fine").cases) == 2
+    assert not (data / "left-out.txt").exists()
+
+
+def test_a_refused_pseudo_label_is_counted_and_is_no_failure(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2, unlabelled=2)
+    pseudo = write_pseudo(tmp_path / "pseudo", {"annotated": [1, 3]}, {"annotated": [1, 3]})
+    (pseudo / "labels" / "Case_00001.nii.gz").write_bytes(b"")
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe, "--pseudo", pseudo) == 0
+    assert "left out 1 cases, 1 of them with pseudo labels" in capsys.readouterr().err
+    taught = [case.name for case in open_dataset(tmp_path / "data", "fine").cases if case.is_pseudo]
+    assert taught == ["Case_00002"]
+
+
 def test_bad_cases_can_be_left_out(tmp_path: Path, recipe: Path) -> None:
-    raw = write_flare22(tmp_path / "raw", labelled=3)
-    folder = raw / "FLARE22_LabeledCase50"
-    (folder / "images" / "FLARE22_Tr_0001_0000.nii.gz").write_bytes(b"")
-    (folder / "labels" / "FLARE22_Tr_0002.nii.gz").unlink()
+    raw = write_two_bad_cases(tmp_path / "raw")
     out = ("--leave-out", "FLARE22_Tr_0001", "FLARE22_Tr_0002")
     assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe, *out) == 0
     assert [case.name for case in open_dataset(tmp_path / "data", "fine").cases] == ["FLARE22_Tr_0003"]
@@ -268,6 +317,7 @@ def test_a_scan_that_cannot_be_told_from_a_labelled_one_is_not_pseudo_labelled(t
     scan = raw / "FLARE22_UnlabeledCase1-1000" / "Case_00001_0000.nii.gz"
     write_volume(make_patient(1)[0], scan)
     assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 1
+    assert not open_dataset(tmp_path / "data", "fine").unlabelled
 
 
 def test_more_processes_make_the_same_data_set(tmp_path: Path, recipe: Path) -> None:
@@ -277,5 +327,5 @@ def test_more_processes_make_the_same_data_set(tmp_path: Path, recipe: Path) -> 
     one, two = (open_dataset(tmp_path / name, "fine") for name in ("one", "two"))
     assert one.fingerprint == two.fingerprint
     for first, second in zip(one.cases, two.cases, strict=True):
-        np.testing.assert_array_equal(first.read()[0].array, second.read()[0].array)
-        np.testing.assert_array_equal(first.read()[1].array, second.read()[1].array)
+        np.testing.assert_array_equal(first.read_whole()[0], second.read_whole()[0])
+        np.testing.assert_array_equal(first.read_whole()[1], second.read_whole()[1])

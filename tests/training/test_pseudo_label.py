@@ -19,7 +19,7 @@ from evaluation.organs import ORGANS
 from tests.training.small_patients import make_patient, write_flare22, write_recipe_for_patients, write_teacher
 from training.__main__ import main
 from training.data.dataset import open_dataset
-from training.pseudo.folder import LabelledCase, read_pseudo
+from training.data.pseudo_folder import LabelledCase, read_pseudo
 
 
 @pytest.fixture(scope="module")

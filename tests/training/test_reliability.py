@@ -5,7 +5,7 @@ from attention_dmfnet.model.network import Scores, Tile
 from attention_dmfnet.steps.stage import Plan
 
 from tests.engine.tiny import FakeNetwork, stage
-from training.pseudo.reliability import ListeningStage, agreements, mean_probabilities, resample_nearest, softmax
+from training.pseudo.reliability import RecordingStage, agreements, mean_probabilities, resample_nearest, softmax
 
 
 def test_probabilities_are_those_of_the_scores() -> None:
@@ -47,20 +47,20 @@ def test_agreement_is_the_mean_dsc_with_the_other_teachers() -> None:
     assert agreements(first, []) == {1: None, 2: None}
 
 
-def test_a_listening_stage_scores_as_any_stage_and_remembers_the_last_view() -> None:
+def test_a_recording_stage_scores_as_any_stage_and_keeps_the_last_view() -> None:
     scores = np.zeros((14, 8, 16, 16), np.float32)
     scores[3] = np.log(13)
 
     def network(tile: Tile) -> Scores:
         return scores
 
-    listening = ListeningStage(stage(), FakeNetwork(network))
+    recording = RecordingStage(stage(), FakeNetwork(network))
     geometry = Geometry((4, 16, 16), (3.0, 2.0, 2.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
     for _ in range(2):
-        heard = listening.score(Volume(np.zeros((4, 16, 16), np.float32), geometry), Plan(geometry, (8, 16, 16)))
-    np.testing.assert_array_equal(heard, scores[:, 2:6])
-    assert len(listening.heard) == 1
-    grid, probabilities = listening.heard[0]
+        seen = recording.score(Volume(np.zeros((4, 16, 16), np.float32), geometry), Plan(geometry, (8, 16, 16)))
+    np.testing.assert_array_equal(seen, scores[:, 2:6])
+    assert len(recording.recorded) == 1
+    grid, probabilities = recording.recorded[0]
     assert grid == geometry
     np.testing.assert_allclose(probabilities[3], 0.5, rtol=1e-5)
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from evaluation.organs import ORGANS
+from training.data.pseudo_folder import LabelledCase, OrganReliability
 from training.errors import TrainingError
-from training.pseudo.folder import LabelledCase, OrganReliability
 from training.pseudo.selection import POSSIBLE_ML, Selection, decide, read_selection
 
 NORMAL_ML = {organ: (low * high) ** 0.5 for organ, (low, high) in POSSIBLE_ML.items()}

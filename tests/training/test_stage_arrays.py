@@ -12,10 +12,10 @@ from attention_dmfnet.steps.stage import StageModel
 
 from tests.engine.tiny import FakeNetwork
 from tests.training.small_patients import BODY_HU, all_values, make_patient, organ_hu
-from training.data.dataset import Stage as StageName
 from training.data.dataset import StageGrid
 from training.data.stage_arrays import arrays_for
 from training.recipe import ROI_MARGIN_MM
+from training.recipe import Stage as StageName
 
 GRIDS = {
     "coarse": StageGrid((11.0, 9.0, 9.0), (16, 16, 32), (-200.0, 300.0), (30.0, 20.0, 20.0)),

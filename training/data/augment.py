@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from attention_dmfnet.geometry import Index
 from monai.data.meta_obj import set_track_meta
 from monai.transforms.intensity.array import AdjustContrast, GaussianSmooth
 from monai.transforms.spatial.array import AffineGrid, Resample
 from torch import Tensor
 
-from training.learning.source import Hu, Labels
-from training.recipe import Augmentation, Grid, Index
+from training.arrays import Hu, Labels
+from training.recipe import Augmentation, Grid
 
 # plain tensors: MONAI's own carry an affine that nothing here reads
 set_track_meta(False)

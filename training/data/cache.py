@@ -70,16 +70,6 @@ class CachedArray:
                     raise self._damaged() from error
         return patch
 
-    def read_whole(self) -> npt.NDArray[Any]:
-        """The whole array. Raises ``CacheError``."""
-        with self._lock:
-            array = self._array()
-            try:
-                whole: npt.NDArray[Any] = array[:]
-            except RuntimeError as error:
-                raise self._damaged() from error
-        return whole
-
     def _array(self) -> Any:
         if self._opened is None:
             try:

@@ -13,11 +13,12 @@ from attention_dmfnet.cli.progress import Progress
 from attention_dmfnet.files.image_io import ImageError, read_volume
 from attention_dmfnet.geometry import Volume, canonicalise
 
-from training.data.dataset import CaseEntry, Stage, StageGrid, cache_key, read_cached_geometry
+from training.data.dataset import CaseEntry, StageGrid, cache_key, read_cached_geometry
 from training.data.facts import renumber
 from training.data.layouts import LABELS, RawCase
 from training.data.stage_arrays import arrays_for, write_case
 from training.errors import TrainingError
+from training.recipe import Stage
 
 # ITK's and torch's threads do not survive a fork
 _PROCESSES = multiprocessing.get_context("spawn")

@@ -10,28 +10,21 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from attention_dmfnet.geometry import Axes, Geometry, Index, Triple, Volume
-from attention_dmfnet.model.manifest import NotNegative, Positive, Voxels
+from attention_dmfnet.geometry import Axes, Geometry, Index, Triple
 
+from training.arrays import Hu, Labels
 from training.data.cache import CachedArray, CacheError
 from training.data.splits import SPLITS_NAME, Splits, SplitsError, read_splits
 from training.errors import TrainingError
+from training.recipe import AtLeastOne, NotNegative, Positive, Share, Stage
 
 DATASET_NAME = "dataset.json"
 IMAGE_NAME, LABELS_NAME, PLACES_NAME, CASE_NAME = "image.b2nd", "labels.b2nd", "places.npy", "case.json"
-
-Stage = Literal["coarse", "fine"]
-STAGES: tuple[Stage, ...] = ("coarse", "fine")
-
-Image = npt.NDArray[np.float32]
-"""(z, y, x) HU, clipped to the stage's window and rounded to whole numbers."""
-Labels = npt.NDArray[np.uint8]
-"""(z, y, x); coarse stage: 1 is any organ; fine stage: FLARE22's 1 to 13; 0 is the rest."""
 
 
 class DatasetError(TrainingError):
@@ -46,7 +39,7 @@ class StageGrid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     spacing_zyx: tuple[Positive, Positive, Positive]
-    tile_zyx: tuple[Voxels, Voxels, Voxels]
+    tile_zyx: tuple[AtLeastOne, AtLeastOne, AtLeastOne]
     window_hu: tuple[float, float]
     roi_margin_mm: tuple[NotNegative, NotNegative, NotNegative]
 
@@ -64,7 +57,7 @@ class CaseEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: str | None
     annotated: tuple[int, ...]
     is_pseudo: bool
-    weight: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    weight: Share
     stages: tuple[Stage, ...]
     content: str
     """A hash of the voxels, the grids and the label values of the two files."""
@@ -106,16 +99,11 @@ class Case:
     outside_hu: int
 
     @property
-    def labelled(self) -> bool:
-        """Only labelled cases are cached; the unlabelled ones are ``Dataset.unlabelled``."""
-        return True
-
-    @property
     def shape_zyx(self) -> Index:
         """Voxels of the case on this grid."""
         return self.geometry.shape_zyx
 
-    def read_patch(self, start_zyx: Index, shape_zyx: Index) -> tuple[Image, Labels]:
+    def read_patch(self, start_zyx: Index, shape_zyx: Index) -> tuple[Hu, Labels]:
         """The patch of ``shape_zyx`` voxels from ``start_zyx``, which may be negative or reach beyond the case.
 
         Outside of the case are air (the window's lower end) and label 0, as around the engine's tiles. Raises
@@ -124,10 +112,9 @@ class Case:
         image = self._image.read(start_zyx, shape_zyx, self.outside_hu)
         return image.astype(np.float32), self._labels.read(start_zyx, shape_zyx, 0)
 
-    def read(self) -> tuple[Volume, Volume]:
-        """The whole image (float32 HU) and its labels (uint8)."""
-        image = Volume(self._image.read_whole().astype(np.float32), self.geometry)
-        return image, Volume(self._labels.read_whole(), self.geometry)
+    def read_whole(self) -> tuple[Hu, Labels]:
+        """The whole case, HU clipped to the stage's window and rounded to whole numbers. Raises as ``read_patch``."""
+        return self.read_patch((0, 0, 0), self.shape_zyx)
 
     @functools.cached_property
     def class_locations(self) -> dict[int, npt.NDArray[np.int16]]:

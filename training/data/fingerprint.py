@@ -13,9 +13,9 @@ import numpy.typing as npt
 from attention_dmfnet.geometry import Index, Triple
 
 from evaluation.organs import ORGANS
+from training.arrays import TILE_MULTIPLE
 from training.data.facts import HU_EDGES, CaseFacts, OrganFacts
 from training.errors import TrainingError
-from training.network.attention_dmfnet import TILE_MULTIPLE
 
 FINGERPRINT_NAME = "fingerprint.json"
 

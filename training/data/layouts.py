@@ -90,7 +90,7 @@ def read_layout(raw: Path) -> RawFolder:
     cases = [case for part in parts for case in part.cases]
     problems = [problem for part in parts for problem in part.problems]
     problems += _refuse_shared_names(cases)
-    cases, more = _with_patients(cases, raw / PATIENTS_NAME)
+    cases, more = _with_patients(cases, raw / PATIENTS_NAME, {case_name(problem.file) for problem in problems})
     layout = "nnU-Net" if nnunet else "FLARE22"
     notes = tuple(note for part in parts for note in part.notes)
     return RawFolder(layout, tuple(cases), (*problems, *more), notes)
@@ -255,12 +255,13 @@ def _refuse_shared_names(cases: Iterable[RawCase]) -> list[Problem]:
     return problems
 
 
-def _with_patients(cases: list[RawCase], path: Path) -> tuple[list[RawCase], list[Problem]]:
+def _with_patients(cases: list[RawCase], path: Path, refused: set[str]) -> tuple[list[RawCase], list[Problem]]:
+    """The cases with their patients. Cases that were refused already may be named in the file too."""
     if not path.is_file():
         return [replace(case, patient=case.name) for case in cases], []
     patient_of: dict[str, str] = {}
     problems = []
-    names = {case.name for case in cases}
+    names = {case.name for case in cases} | refused
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if not {"case", "patient"} <= set(reader.fieldnames or ()):

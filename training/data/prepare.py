@@ -1,6 +1,7 @@
 """``python -m training prepare``: from folders of scans to a data set that training reads.
 
-Everything is checked first, and every problem told at once; only then is anything cached. A case whose files and
+Everything is checked first, and every problem told at once; only then is anything cached. A case with a problem is left
+out; a problem that is no case's, such as a malformed ``patients.csv``, refuses everything. A case whose files and
 settings have not changed since the last time is not prepared again.
 """
 
@@ -19,29 +20,29 @@ from pathlib import Path
 import msgspec
 from attention_dmfnet.cli.progress import Progress
 from attention_dmfnet.cpus import available_cpus
-from attention_dmfnet.files.cases import case_name
+from attention_dmfnet.files.cases import EXTENSIONS, case_name
 
 from training.data.cache import write_text
 from training.data.cache_cases import Job, cache_cases
 from training.data.checks import check_cases
 from training.data.dataset import (
     DATASET_NAME,
-    STAGES,
     CaseEntry,
     DatasetIndex,
-    Stage,
     StageGrid,
 )
 from training.data.facts import CaseFacts
 from training.data.fingerprint import FINGERPRINT_NAME, Fingerprint, as_table, take_fingerprint
 from training.data.layouts import LABELS, RawCase, RawFolder, merge, read_layout
 from training.data.problem import Problem
+from training.data.pseudo_folder import REPORT_NAME, labels_path, read_pseudo
 from training.data.splits import SPLITS_NAME, make_splits, read_splits, write_splits
 from training.errors import TrainingError
-from training.pseudo.folder import REPORT_NAME, labels_path, read_pseudo
-from training.recipe import ROI_MARGIN_MM, load_recipe
+from training.recipe import ROI_MARGIN_MM, STAGES, Stage, load_recipe
 
 DONE, REFUSED = 0, 1
+
+LEFT_OUT_NAME = "left-out.txt"
 
 _FACTS_NAME = "facts.json"
 
@@ -68,12 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--leave-out", metavar="CASE", nargs="+", action="extend", default=[], help="ignore these cases"
     )
+    parser.add_argument("--strict", action="store_true", help="prepare nothing at all if one case has a problem")
     parser.add_argument("--workers", type=int, default=None, help="processes; default: one a CPU")
     parser.add_argument("--check-only", action="store_true", help="check and show the fingerprint, but cache nothing")
 
 
 def prepare(options: argparse.Namespace) -> int:
-    """Run the command; returns the exit status: 1 if the data were refused.
+    """Run the command; returns the exit status: 1 if the data, or cases among them, were refused.
+
+    Pseudo-labelled cases that are refused are counted, but are no failure: a teacher's mistakes are expected.
 
     Raises ``TrainingError`` for what is wrong with the arguments, a recipe or a file of splits.
     """
@@ -95,17 +99,29 @@ def _check_and_write(
     facts, problems, notes = _check(raw, options.to, workers)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    if problems:
-        _tell_problems(problems)
+    for problem in sorted(problems):
+        print(problem, file=sys.stderr)
+    of_cases = [problem for problem in problems if _is_scan(problem.file)]
+    refused = _named_in(of_cases)
+    kept = tuple(case for case in raw.cases if case.name not in refused)
+    if len(of_cases) < len(problems) or (problems and (options.strict or not any(case.labels for case in kept))):
+        print(f"{_count(problems)}; nothing was prepared", file=sys.stderr)
         return REFUSED
     # a teacher's organs say nothing about how large organs are
     pseudo = {case.name for case in raw.cases if case.is_pseudo}
-    known = (msgspec.structs.replace(each, labels=None) if name in pseudo else each for name, each in facts.items())
+    known = (
+        msgspec.structs.replace(facts[case.name], labels=None) if case.is_pseudo else facts[case.name] for case in kept
+    )
     fingerprint = take_fingerprint(known, ROI_MARGIN_MM)
     print(as_table(fingerprint))
     if not options.check_only:
-        _write(options, raw, facts, fingerprint, grids, workers)
-    return DONE
+        _write(options, kept, facts, fingerprint, grids, workers)
+        _write_left_out(problems, options.to / LEFT_OUT_NAME)
+    if problems:
+        of_pseudo = len(refused & pseudo)
+        files = f"left out {len(refused)} cases, {of_pseudo} of them with pseudo labels"
+        print(f"{_count(problems)}; {files}; {len(kept)} cases are left", file=sys.stderr)
+    return REFUSED if refused - pseudo else DONE
 
 
 def grid_of(recipe_name: str, stage: Stage, changes: Sequence[str]) -> StageGrid:
@@ -203,23 +219,32 @@ def _stamp(case: RawCase) -> str:
     return hashlib.sha256(repr((stats, meaning)).encode()).hexdigest()
 
 
-def _tell_problems(problems: Sequence[Problem]) -> None:
-    for problem in sorted(problems):
-        print(problem, file=sys.stderr)
-    files = len({problem.file for problem in problems})
-    print(f"{len(problems)} problems in {files} files; nothing was prepared", file=sys.stderr)
+def _is_scan(file: Path) -> bool:
+    """Whether a problem's file belongs to a case, which can be left out, and not to the whole folder."""
+    return file.name.lower().endswith(EXTENSIONS)
+
+
+def _count(problems: Sequence[Problem]) -> str:
+    return f"{len(problems)} problems in {len({problem.file for problem in problems})} files"
+
+
+def _write_left_out(problems: Sequence[Problem], path: Path) -> None:
+    """What was left out and why, one problem a line; no file where nothing was."""
+    path.unlink(missing_ok=True)
+    if problems:
+        write_text("".join(f"{problem}\n" for problem in sorted(problems)), path)
 
 
 def _write(
     options: argparse.Namespace,
-    raw: RawFolder,
+    cases: Sequence[RawCase],
     facts: Mapping[str, CaseFacts],
     fingerprint: Fingerprint,
     grids: Mapping[Stage, StageGrid],
     workers: int,
 ) -> None:
     folder: Path = options.to
-    entries = tuple(_entry(case, facts[case.name], grids) for case in raw.cases)
+    entries = tuple(_entry(case, facts[case.name], grids) for case in cases)
     kept_splits = options.splits or (folder / SPLITS_NAME if (folder / SPLITS_NAME).exists() else None)
     counts: dict[str, int] = {}
     for entry in entries:
@@ -228,7 +253,7 @@ def _write(
     splits = make_splits(counts, options.folds, options.seed, None if kept_splits is None else read_splits(kept_splits))
     jobs = [
         Job(folder / stage / case.name, stage, grids[stage], case, entry)
-        for case, entry in zip(raw.cases, entries, strict=True)
+        for case, entry in zip(cases, entries, strict=True)
         for stage in entry.stages
     ]
     made = cache_cases(jobs, workers)

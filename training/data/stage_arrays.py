@@ -23,10 +23,10 @@ from training.data.dataset import (
     LABELS_NAME,
     PLACES_NAME,
     CachedGeometry,
-    Stage,
     StageGrid,
 )
 from training.data.resample_labels import share_out
+from training.recipe import Stage
 
 _PLACES_PER_LABEL = 4000
 

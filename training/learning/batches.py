@@ -1,7 +1,7 @@
 """Samples in batches, drawn ahead by worker processes.
 
 Sample n of a run depends on the seed and n alone, whichever process draws it: a run can go on where it stopped, and two
-processes with half the batch see what one with the whole batch sees.
+processes, which share each batch, see together what one sees alone.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ class Batch:
 def batches(source: Source, recipe: Recipe, first: int, rank: int, processes: int) -> Iterator[Batch]:
     """This process's batches of an endless run, from sample ``first`` of the whole run on.
 
-    Of each step's samples, which all processes share, process ``rank`` takes its ``batch``.
+    Of each step's samples, the recipe's ``batch``, process ``rank`` takes an even share.
     """
-    numbers = _BatchNumbers(first + rank * recipe.run.batch, recipe.run.batch, processes * recipe.run.batch)
+    each = recipe.run.batch // processes
+    numbers = _BatchNumbers(first + rank * each, each, recipe.run.batch)
     workers = recipe.sampling.workers
     loader: DataLoader[Sample] = DataLoader(
         _Drawn(source, recipe.run.seed),

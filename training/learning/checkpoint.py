@@ -6,8 +6,9 @@
                               moment leaves the old one or the new one.
     environment.json          what it was trained on
     log.jsonl, tensorboard/   how it went
-    weights.safetensors       what to export: averaged, BatchNorm recalibrated
+    weights.safetensors       the last, what to export: averaged, BatchNorm recalibrated
     snapshot-50/              recipe.toml and weights.safetensors as they were at that share (%) of the budget
+    best/                     the same of the highest mean DSC on held-out cases, where these are scored on the way
 
 Everything is safetensors, JSON or TOML: nothing is ever unpickled.
 """
@@ -28,9 +29,14 @@ from torch import Tensor, nn
 
 from training.errors import TrainingError
 from training.network.attention_dmfnet import AttentionDMFNet
-from training.recipe import Recipe, parse_recipe, write_recipe
+from training.recipe import Recipe, differences, parse_recipe, write_recipe
 
 RECIPE, CHECKPOINT, WEIGHTS, LOG = "recipe.toml", "checkpoint.safetensors", "weights.safetensors", "log.jsonl"
+BEST = "best"
+
+
+MAY_CHANGE = ("run.epochs", "run.minutes", "run.checkpoint_every_s", "sampling.workers")
+"""When a run is resumed: its budget, and what changes nothing that is learned."""
 
 
 class CheckpointError(TrainingError):
@@ -46,12 +52,17 @@ class Trained:
 
 
 class Progress(msgspec.Struct, forbid_unknown_fields=True):
-    """How far a run has come: steps taken, seconds spent, the losses of the epoch under way, the last step scored."""
+    """How far a run has come: steps taken, seconds spent, the losses of the epoch under way, the last step scored,
+    whether BatchNorm has been frozen, and the best mean DSC so far with the step (0: none) that reached it.
+    """
 
     step: int = 0
     spent_s: float = 0.0
     epoch_losses: list[float] = []
     validated_step: int = 0
+    norms_are_frozen: bool = False
+    best_dsc: float = 0.0
+    best_step: int = 0
 
 
 def build_network(recipe: Recipe) -> AttentionDMFNet:
@@ -84,6 +95,16 @@ def read_run_recipe(run: Path) -> Recipe:
         raise CheckpointError(f"{run} is no run folder: it has no {RECIPE}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+
+
+def check_resumable(run: Path, recipe: Recipe) -> None:
+    """Raise ``CheckpointError`` if ``recipe`` is another than that of the run in ``run``, but for ``MAY_CHANGE``."""
+    changed = [key for key in differences(recipe, read_run_recipe(run)) if key not in MAY_CHANGE]
+    if changed:
+        raise CheckpointError(
+            f"{run} was begun with other values of {', '.join(changed)}; of a resumed run only the budget (run.epochs "
+            "or run.minutes) may change: leave out --recipe and --set, or start a new run with --start-from"
+        )
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

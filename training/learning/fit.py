@@ -1,7 +1,7 @@
 """The training loop: one stage, by a recipe, from whatever sources, on whatever machine.
 
-Precision, devices and processes are Lightning Fabric's (``training.learning.learner``): under torchrun, or with several devices,
-the same loop trains in parallel, and a step is the same as one process's with all the batches together.
+Precision, devices and processes are Lightning Fabric's (``training.learning.learner``): under torchrun, or with several
+devices, the same loop trains in parallel: processes share each batch, and a step is what it is with one.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from torch import nn
 
 from training.errors import TrainingError
-from training.learning.checkpoint import CHECKPOINT, RECIPE, Progress, replace_file, save_trained
+from training.learning.checkpoint import BEST, CHECKPOINT, RECIPE, Progress, check_resumable, replace_file, save_trained
 from training.learning.environment import ENVIRONMENT, describe
 from training.learning.journal import Journal
 from training.learning.learner import Learner, Machine, next_to_zero_is_zero
 from training.learning.source import Source
 from training.learning.stop import StopRequest, TrainingStoppedError, full_disk_told
-from training.learning.validation import CaseScores, ValidationCase
+from training.learning.validation import CaseScores, ValidationCase, mean_dsc
 from training.recipe import Recipe, write_recipe
 
 __all__ = ["Machine", "fit"]
@@ -41,21 +42,26 @@ def fit(
 ) -> CaseScores:
     """Train by ``recipe`` into the folder ``run``, and return the validation cases' scores at the end.
 
-    ``resume`` goes on from the run's checkpoint, on the CPU to the very numbers of an uninterrupted run; ``start_from``
-    is a file of weights to begin with. Raises ``TrainingStoppedError`` after SIGTERM or Ctrl-C, once a checkpoint is
-    written; ``TrainingError`` for a loss that is no number, a full disk, and a folder that cannot be used.
+    ``resume`` goes on from the run's checkpoint if there is one, on the CPU to the very numbers of an uninterrupted
+    run; ``start_from`` is a file of weights to begin with. Raises ``TrainingStoppedError`` after SIGTERM or Ctrl-C,
+    once a checkpoint is written; ``TrainingError`` for a loss that is no number, a full disk, a folder that cannot be
+    used, and ``CheckpointError`` for a run that was begun by another recipe or on other data.
     """
-    if not resume and (run / CHECKPOINT).exists():
+    begun = (run / CHECKPOINT).exists()
+    if begun and not resume:
         raise TrainingError(f"{run} holds a run already; add --resume to go on with it, or choose another folder")
+    if begun:
+        check_resumable(run, recipe)
     fabric = (machine or Machine()).launch(recipe)
     learner = Learner(recipe, fabric, start_from)
     with full_disk_told(run), next_to_zero_is_zero():
-        progress = learner.restore(run, source) if resume else Progress()
+        progress = learner.restore(run, source) if begun else Progress()
         if fabric.is_global_zero:
             run.mkdir(parents=True, exist_ok=True)
             replace_file(run / RECIPE, write_recipe(recipe).encode())
             replace_file(run / ENVIRONMENT, msgspec.json.encode(describe(fabric.world_size)))
         with Journal(run, recipe, progress.step, fabric.is_global_zero) as journal, StopRequest() as stop:
+            journal.say(_plan(recipe, learner, progress))
             session = _Session(recipe, run, source, validation, learner, progress, journal, stop)
             session.spend_budget()
             return session.finish()
@@ -77,24 +83,29 @@ class _Session:
     def spend_budget(self) -> None:
         """Take steps until all of the budget, in steps or in time, is spent."""
         learner, progress, how = self.learner, self.progress, self.recipe.run
-        stream = learner.batches(self.source, first=progress.step * how.batch * learner.processes)
+        stream = learner.batches(self.source, first=progress.step * how.batch)
         last = saved = time.monotonic()
         while (share := self._share_spent()) < 1:
             if self._validation_is_due():
                 self._validate_on_the_way()
                 last = time.monotonic()  # the budget is for learning
+            if share >= self.recipe.schedule.freeze_norm_at and not progress.norms_are_frozen:
+                learner.prepare_to_freeze(self.source)
+                progress.norms_are_frozen = True
+                last = time.monotonic()
             batch = next(stream)
             loss = learner.gradients(batch, progress.step, share)
             now = time.monotonic()
-            loss, stopping, progress.spent_s = learner.agree(loss, self.stop.requested, progress.spent_s + now - last)
+            spent_s = progress.spent_s + now - last
+            loss, stopping, progress.spent_s = learner.all_reduce(loss, self.stop.requested, spent_s)
             last = now
             learner.update(loss, progress.step, self.run)
             progress.step += 1
             self._note(loss, share)
-            if _crossed(share, self._share_spent(), _PICTURES) and learner.speaks:
+            if _crossed(share, self._share_spent(), _PICTURES) and learner.is_rank_zero:
                 self.journal.picture("sample, label, network", progress.step, learner.picture(batch))
             self._keep_snapshots(share)
-            if stopping or (learner.speaks and now - saved > how.checkpoint_every_s):
+            if stopping or (learner.is_rank_zero and now - saved > how.checkpoint_every_s):
                 learner.save(self.run, self.source, progress)
                 saved = time.monotonic()
             if stopping:
@@ -105,11 +116,16 @@ class _Session:
         """Write the weights that the run ends with, then score them."""
         learner, progress = self.learner, self.progress
         learner.save(self.run, self.source, progress)
-        ready = learner.ready(self.source)
-        if learner.speaks:
-            save_trained(self.run, ready, self.recipe)
-        scores = learner.validate(self.source, self.validation, self.stop, ready)
+        exported = learner.export_network(self.source)
+        if learner.is_rank_zero:
+            save_trained(self.run, exported, self.recipe)
+        scores = learner.validate(exported, self.validation, self.stop)
         self.journal.validation(progress.step, scores, final=True)
+        if progress.best_step:
+            self._keep_best(exported, scores)
+            learner.save(self.run, self.source, progress)
+            best = f"{self.run / BEST} of step {progress.best_step}, mean DSC {progress.best_dsc:.4f}"
+            self.journal.say(f"best weights: {best}; {self.run} itself holds the last ones: export either")
         self.journal.say(f"{self.run}: finished after {progress.step} steps, {progress.spent_s / 60:.1f} minutes")
         return scores
 
@@ -132,9 +148,17 @@ class _Session:
         """Weights on the way, in folders that can be exported: teachers may be asked to agree."""
         for at in self.recipe.run.snapshots_at:
             if before < at <= self._share_spent():
-                ready = self.learner.ready(self.source)
-                if self.learner.speaks:
-                    save_trained(self.run / f"snapshot-{round(100 * at)}", ready, self.recipe)
+                exported = self.learner.export_network(self.source)
+                if self.learner.is_rank_zero:
+                    save_trained(self.run / f"snapshot-{round(100 * at)}", exported, self.recipe)
+
+    def _keep_best(self, exported: nn.Module, scores: CaseScores) -> None:
+        """Weights with a higher mean DSC than all before, in a folder that can be exported."""
+        progress = self.progress
+        # rank zero alone has scores
+        if scores and (not progress.best_step or mean_dsc(scores) > progress.best_dsc):
+            progress.best_dsc, progress.best_step = mean_dsc(scores), progress.step
+            save_trained(self.run / BEST, exported, self.recipe)
 
     def _validation_is_due(self) -> bool:
         every = self.recipe.run.validate_every_epochs * self.recipe.run.steps_per_epoch
@@ -144,10 +168,25 @@ class _Session:
         """A checkpoint before and after, so that a stop neither skips nor repeats it."""
         learner, progress = self.learner, self.progress
         learner.save(self.run, self.source, progress)
-        scores = learner.validate(self.source, self.validation, self.stop)
-        self.journal.validation(progress.step, scores, final=False)
+        if self.validation:
+            exported = learner.export_network(self.source)
+            scores = learner.validate(exported, self.validation, self.stop)
+            self.journal.validation(progress.step, scores, final=False)
+            self._keep_best(exported, scores)
         progress.validated_step = progress.step
         learner.save(self.run, self.source, progress)
+
+
+def _plan(recipe: Recipe, learner: Learner, progress: Progress) -> str:
+    """The line that a run begins with: devices, the batch of each, steps and samples an epoch and in all."""
+    how = recipe.run
+    devices = f"{learner.processes} {learner.fabric.device.type} device{'s' * (learner.processes > 1)}"
+    epoch = f"{how.steps_per_epoch} steps ({how.steps_per_epoch * how.batch} samples) an epoch"
+    steps = how.epochs * how.steps_per_epoch
+    budget = f"{how.epochs} epochs ({steps * how.batch} samples)" if how.epochs else f"{how.minutes:g} minutes"
+    after = f", from step {progress.step} on" if progress.step else ""
+    each = f" ({learner.batch_each} each)" if learner.processes > 1 else ""
+    return f"{devices}, batch {how.batch}{each}; {epoch}, {budget}{after}"
 
 
 def _crossed(before: float, after: float, parts: int) -> bool:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from training.learning.checkpoint import read_run_recipe
+from training.learning.checkpoint import CHECKPOINT, RECIPE, check_resumable
 from training.recipe import STAGES, Recipe, RecipeError, load_recipe
-
-if TYPE_CHECKING:
-    from training.data.dataset import Case
-    from training.learning.validation import ValidationCase
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="changes",
         help="change the recipe, such as run.minutes=30; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint, with its own recipe")
+    parser.add_argument("--fold", metavar="N", help="held out for validation; `all`: nobody; default: the recipe's, 0")
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="go on from the run's checkpoint, if there is one; only the budget may change",
+    )  # fmt: skip
     parser.add_argument("--start-from", metavar="WEIGHTS", type=Path, help="weights (.safetensors) to begin with")
     parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
     parser.add_argument("--devices", default="auto", help="how many per node; default: all GPUs, or one CPU process")
@@ -40,11 +39,11 @@ def fit_command(options: argparse.Namespace) -> int:
 
     from training.learning.fit import Machine, fit
     from training.learning.source import open_bodies, open_sources
-    from training.learning.validation import painted_cases
+    from training.learning.validation import painted_cases, whole_cases
 
     source, held_out = open_sources(recipe, options.data, options.bodies)
     how = recipe.run
-    validation = [_whole(case) for case in held_out[: how.validation_cases]]
+    validation = whole_cases(held_out[: how.validation_cases])
     if not options.data and how.validation_cases:
         painted = open_bodies(options.bodies, recipe, held_out=True)
         validation = painted_cases(painted, how.validation_cases, recipe.network.classes, how.seed)
@@ -54,20 +53,19 @@ def fit_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _whole(case: Case) -> ValidationCase:
-    from training.learning.validation import ValidationCase
-
-    return ValidationCase(case.name, case.annotated, lambda: case.read_patch((0, 0, 0), case.shape_zyx))
-
-
 def _recipe(options: argparse.Namespace) -> Recipe:
-    if not options.resume:
-        if options.recipe is None:
-            raise RecipeError("name a recipe: --recipe small, for example")
-        return load_recipe(options.recipe, options.stage, options.changes)
-    changed = [change for change in options.changes if not change.lstrip().startswith("run.")]
-    if options.recipe is not None or options.start_from is not None or changed:
-        raise RecipeError("a resumed run keeps its recipe and weights; only its budget may change, with --set")
-    # read once for its sentence if there is no run, then with the changes
-    read_run_recipe(options.to)
-    return load_recipe(options.to / "recipe.toml", options.stage, options.changes)
+    """The recipe that is named, or that of the run to go on with."""
+    changes = options.changes if options.fold is None else [*options.changes, f"run.fold={_fold(options.fold)}"]
+    begun = options.resume and (options.to / CHECKPOINT).exists()
+    if options.recipe is None and not begun:
+        where = f"; there is no run in {options.to} yet" if options.resume else ""
+        raise RecipeError(f"name a recipe: --recipe small, for example{where}")
+    recipe = load_recipe(options.to / RECIPE if options.recipe is None else options.recipe, options.stage, changes)
+    if begun:
+        check_resumable(options.to, recipe)
+    return recipe
+
+
+def _fold(text: str) -> str:
+    """A fold as TOML has it."""
+    return text if text.isdecimal() else f'"{text}"'

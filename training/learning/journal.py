@@ -13,23 +13,25 @@ import torch
 from attention_dmfnet.cli.progress import Progress as Bar
 
 from evaluation.organs import ORGANS
+from training.arrays import Rgb
 from training.learning.checkpoint import LOG, replace_file
-from training.learning.validation import CaseScores, mean_by_label
-from training.pictures import Rgb
+from training.learning.validation import CaseScores, mean_by_label, mean_dsc
 from training.recipe import Recipe
 
 _BAR_PARTS = 1000
 
 
 class Journal:
-    """Open while a run runs. ``speaks`` is true in one process of a run only; in the others nothing is written."""
+    """Open while a run runs. Only the process of rank zero writes anything."""
 
-    def __init__(self, run: Path, recipe: Recipe, first_step: int, speaks: bool, stream: TextIO = sys.stderr) -> None:
+    def __init__(
+        self, run: Path, recipe: Recipe, first_step: int, is_rank_zero: bool, stream: TextIO = sys.stderr
+    ) -> None:
         self._path, self._recipe, self._stream = run / LOG, recipe, stream
-        self._speaks = speaks
+        self._is_rank_zero = is_rank_zero
         self._bar = Bar(_BAR_PARTS, stream)
         self._drawn = 0
-        if not speaks:
+        if not is_rank_zero:
             return
         # what was told after the checkpoint that the run goes on from will be told again
         forget_after(self._path, first_step)
@@ -47,13 +49,13 @@ class Journal:
         error: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
-        if self._speaks:
+        if self._is_rank_zero:
             self._bar.clear()
             self._board.close()
 
     def step(self, step: int, share: float, loss: float) -> None:
         """Move the progress bar."""
-        if self._speaks:
+        if self._is_rank_zero:
             while self._drawn < min(round(share * _BAR_PARTS), _BAR_PARTS - 1):
                 self._bar.case_done()
                 self._drawn += 1
@@ -61,7 +63,7 @@ class Journal:
 
     def epoch(self, step: int, spent_s: float, loss: float, learning_rate: float) -> None:
         """The mean loss of an epoch's steps and the last learning rate."""
-        if self._speaks:
+        if self._is_rank_zero:
             epoch = step // self._recipe.run.steps_per_epoch
             minutes = round(spent_s / 60, 3)
             self._write(
@@ -72,11 +74,11 @@ class Journal:
 
     def validation(self, step: int, scores: CaseScores, final: bool) -> None:
         """DSC and NSD by organ, means over the cases."""
-        if not self._speaks or not scores:
+        if not self._is_rank_zero or not scores:
             return
         row: dict[str, object] = {"step": step, "final": final, "cases": len(scores)}
         means = mean_by_label(scores)
-        row["mean_dsc"] = round(float(np.mean([score.dsc for score in means.values()])), 4)
+        row["mean_dsc"] = round(mean_dsc(scores), 4)
         row["mean_nsd"] = round(float(np.mean([score.nsd for score in means.values()])), 4)
         names = {label: self._name(label) for label in means}
         row["dsc"] = {names[label]: round(score.dsc, 4) for label, score in means.items()}
@@ -88,12 +90,12 @@ class Journal:
 
     def picture(self, name: str, step: int, picture: Rgb) -> None:
         """A picture for TensorBoard."""
-        if self._speaks:
+        if self._is_rank_zero:
             self._board.add_image(name, torch.from_numpy(picture), step, dataformats="HWC")
 
     def say(self, line: str) -> None:
         """A line for the person who watches."""
-        if self._speaks:
+        if self._is_rank_zero:
             self._bar.print_line(line, self._stream)
 
     def _name(self, label: int) -> str:

@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from training.arrays import Rgb
 from training.errors import TrainingError
 from training.learning import norms
 from training.learning.batches import RECALIBRATION, Batch, batches
@@ -33,7 +34,7 @@ from training.learning.source import Source
 from training.learning.stop import StopRequest, TrainingStoppedError
 from training.learning.validation import CaseScores, ValidationCase, validate
 from training.network.attention_dmfnet import AttentionDMFNet, use_cpu_kernels
-from training.pictures import Rgb, fullest_slice, row_of, slice_with_labels
+from training.pictures import fullest_slice, row_of, slice_with_labels
 from training.recipe import Recipe
 
 
@@ -83,7 +84,8 @@ class Learner:
 
     def __init__(self, recipe: Recipe, fabric: Fabric, start_from: Path | None) -> None:
         self.recipe, self.fabric = recipe, fabric
-        self.processes, self.speaks = fabric.world_size, fabric.is_global_zero
+        self.processes, self.is_rank_zero = fabric.world_size, fabric.is_global_zero
+        self.batch_each = share_of_batch(recipe.run.batch, self.processes)
         self.rate = 0.0
         torch.manual_seed(recipe.run.seed)
         network: nn.Module = build_network(recipe)
@@ -124,14 +126,14 @@ class Learner:
         self.fabric.backward(loss)
         return loss.item()
 
-    def agree(self, loss: float, stop: bool, spent_s: float) -> tuple[float, bool, float]:
-        """The processes' mean loss, whether any is to stop, and the first one's clock: all must turn back together."""
+    def all_reduce(self, loss: float, stop: bool, spent_s: float) -> tuple[float, bool, float]:
+        """The processes' mean loss, whether any is to stop, and rank zero's clock: all must turn back together."""
         if self.processes == 1:
             return loss, stop, spent_s
         mine = [loss, float(stop), spent_s if self.fabric.is_global_zero else 0.0]
         total = cast(Tensor, self.fabric.all_reduce(torch.tensor(mine, device=self.fabric.device), reduce_op="sum"))
-        loss_sum, stops, first_spent_s = total.tolist()
-        return loss_sum / self.processes, stops > 0, first_spent_s
+        loss_sum, stops, rank_zero_spent_s = total.tolist()
+        return loss_sum / self.processes, stops > 0, rank_zero_spent_s
 
     def update(self, loss: float, step: int, run: Path) -> None:
         """Take the step, unless the loss or the gradient has become infinite or no number."""
@@ -145,7 +147,7 @@ class Learner:
 
     def save(self, run: Path, source: Source, progress: Progress) -> None:
         """Replace the checkpoint, unless the weights are infinite or no numbers: then the last good one stays."""
-        if not self.speaks:
+        if not self.is_rank_zero:
             return
         if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
             raise TrainingError(
@@ -155,31 +157,35 @@ class Learner:
         optimiser = cast(torch.optim.Optimizer, self._optimiser.optimizer)
         save_checkpoint(run, self.network, self.averaged.network, optimiser, progress, source.fingerprint)
 
-    def ready(self, source: Source) -> nn.Module:
+    def export_network(self, source: Source) -> nn.Module:
         """The averaged network as it would be exported: with BatchNorm statistics of its own."""
         network = copy.deepcopy(self.averaged.network)
-        how = self.recipe.run
-        count = math.ceil(self.recipe.schedule.recalibrate_samples / (how.batch * self.processes))
+        self._recalibrate(network, source, self.recipe.schedule.recalibrate_samples)
+        return network.eval()
+
+    def prepare_to_freeze(self, source: Source) -> None:
+        """Give BatchNorm the statistics of the weights as they are now; it is about to keep them."""
+        self._recalibrate(self.network, source, self.recipe.schedule.freeze_samples)
+        self.network.train()
+
+    def _recalibrate(self, network: nn.Module, source: Source, samples: int) -> None:
+        count = math.ceil(samples / self.recipe.run.batch)
         if count:
             images = (_channels_last(batch).images for batch in self.batches(source, RECALIBRATION))
             norms.recalibrate(network, itertools.islice(images, count), self.fabric.autocast)
-        return network.eval()
 
-    def validate(
-        self, source: Source, cases: Sequence[ValidationCase], stop: StopRequest, ready: nn.Module | None = None
-    ) -> CaseScores:
-        """The scores of the averaged network; only the first process scores, the others get none.
+    def validate(self, network: nn.Module, cases: Sequence[ValidationCase], stop: StopRequest) -> CaseScores:
+        """The scores of a network from ``export_network``; only rank zero scores, the others get none.
 
         Raises ``TrainingStoppedError`` if any process was asked to stop meanwhile.
         """
         scores: CaseScores = {}
         if not cases:
             return scores
-        network = self.ready(source) if ready is None else ready
-        if self.speaks:
+        if self.is_rank_zero:
             with self.fabric.autocast():
                 scores = validate(network, self.recipe, cases, self.fabric.device, lambda: stop.requested)
-        if self.agree(0.0, stop.requested, 0.0)[1]:
+        if self.all_reduce(0.0, stop.requested, 0.0)[1]:
             raise TrainingStoppedError("stopped while cases were being scored; go on with --resume", stop.signal_number)
         return scores
 
@@ -193,6 +199,16 @@ class Learner:
         labels = batch.labels[0].cpu().numpy()
         z = fullest_slice(labels)
         return row_of([slice_with_labels(hu[z], over) for over in (labels[z] * 0, labels[z], found[z])])
+
+
+def share_of_batch(batch: int, processes: int) -> int:
+    """What each process takes of a step's ``batch``. Raises ``TrainingError`` if it cannot be shared out evenly."""
+    if batch % processes:
+        raise TrainingError(
+            f"{processes} processes cannot share a batch of {batch} evenly; make it a multiple with "
+            f"--set run.batch={processes * math.ceil(batch / processes)}, or use fewer with --devices"
+        )
+    return batch // processes
 
 
 def _channels_last(batch: Batch) -> Batch:

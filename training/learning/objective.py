@@ -36,7 +36,7 @@ def batch_loss(network: Scorer, batch: Batch, loss: Loss) -> Tensor:
         losses = [
             _fused(half[case], batch.labels[case], loss)
             if _can_be_fused(batch, case, half.shape[1], loss)
-            else _case(_doubled(half[case]), batch, case, loss)
+            else _case(_upsampled(half[case]), batch, case, loss)
             for case in range(len(half))
         ]
     weights = torch.tensor(batch.weights, device=losses[0].device)
@@ -60,5 +60,5 @@ def _fused(half_scores: Tensor, labels: Tensor, loss: Loss) -> Tensor:
     return fused_dice_and_cross_entropy(half_scores[None], labels[None], weights)
 
 
-def _doubled(half_scores: Tensor) -> Tensor:
+def _upsampled(half_scores: Tensor) -> Tensor:
     return F.interpolate(half_scores[None], scale_factor=2.0, mode="trilinear", align_corners=False)[0]

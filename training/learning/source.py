@@ -14,18 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
+from attention_dmfnet.geometry import Index
 
+from training.arrays import Hu, Labels
 from training.errors import TrainingError
-from training.recipe import Grid, Index, Recipe, Sampling
+from training.recipe import Grid, Recipe, Sampling
 
 if TYPE_CHECKING:
     from training.data.augment import Augment
     from training.data.dataset import Case, Dataset
-    from training.painting.painter import Painter
-
-Hu = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.uint8]
+    from training.painting.painter import Canvas, Painter
 
 
 class SourceError(TrainingError):
@@ -61,8 +59,9 @@ class Source(Protocol):
 class PaintedSource:
     """Scans painted from completed bodies; every organ is annotated."""
 
-    def __init__(self, painter: Painter, average: int, coarse: bool) -> None:
-        self._painter, self._average, self._coarse = painter, average, coarse
+    def __init__(self, painter: Painter, recipe: Recipe) -> None:
+        self._painter = painter
+        self._average, self._coarse = recipe.sampling.painted_average, recipe.stage == "coarse"
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, str]:
@@ -91,22 +90,29 @@ def open_bodies(folder: Path, recipe: Recipe, held_out: bool = False) -> Painted
     ``held_out`` bodies are never painted for training. Raises ``SourceError`` if there are none.
     """
     from training.painting.bodies import load
-    from training.painting.painter import Canvas, Painter
+    from training.painting.painter import Painter
 
-    sampling, grid = recipe.sampling, recipe.grid
-    if sampling.painted_average == 2 and recipe.stage == "fine":
-        raise SourceError("sampling.painted_average 2 merges all organs into one class; the fine stage needs 1")
+    canvas = canvas_of(recipe)
     try:
         bodies = load(folder, held_out)
     except FileNotFoundError as error:
         raise SourceError(str(error)) from error
-    canvas = Canvas(
-        _times(grid.tile_zyx, sampling.painted_average),
-        _per(grid.spacing_zyx, sampling.painted_average),
-        sampling.painted_jitter_mm_zyx,
-        sampling.painted_cut_probability,
-    )
-    return PaintedSource(Painter(bodies, canvas), sampling.painted_average, recipe.stage == "coarse")
+    return PaintedSource(Painter(bodies, canvas), recipe)
+
+
+def canvas_of(recipe: Recipe) -> Canvas:
+    """What is painted for a tile of the recipe: as many mm, in finer voxels where blocks of them are averaged.
+
+    Raises ``SourceError`` for a fine stage whose voxels are averaged.
+    """
+    from training.painting.painter import Canvas
+
+    sampling, average = recipe.sampling, recipe.sampling.painted_average
+    if average == 2 and recipe.stage == "fine":
+        raise SourceError("sampling.painted_average 2 merges all organs into one class; the fine stage needs 1")
+    z, y, x = (side * average for side in recipe.grid.tile_zyx)
+    mm_z, mm_y, mm_x = (mm / average for mm in recipe.grid.spacing_zyx)
+    return Canvas((z, y, x), (mm_z, mm_y, mm_x), sampling.painted_jitter_mm_zyx, sampling.painted_cut_probability)
 
 
 class DatasetSource:
@@ -164,7 +170,7 @@ def open_datasets(folders: Sequence[Path], recipe: Recipe) -> tuple[DatasetSourc
     for folder in folders:
         dataset = open_dataset(folder, recipe.stage)
         _check_grid(dataset, recipe)
-        to_train, to_validate = dataset.split(recipe.run.fold)
+        to_train, to_validate = dataset.split(None if recipe.run.fold == "all" else recipe.run.fold)
         training += to_train
         validation += to_validate
         fingerprint[f"data set {len(fingerprint)} ({folder.name})"] = dataset.fingerprint
@@ -253,11 +259,3 @@ def _check_grid(dataset: Dataset, recipe: Recipe) -> None:
             f"{dataset.folder} was clipped to {list(grid.window_hu)} HU, the recipe's window {[low, high]} is wider; "
             "prepare it with this recipe"
         )
-
-
-def _times(shape: Index, factor: int) -> Index:
-    return shape[0] * factor, shape[1] * factor, shape[2] * factor
-
-
-def _per(spacing: tuple[float, float, float], factor: int) -> tuple[float, float, float]:
-    return spacing[0] / factor, spacing[1] / factor, spacing[2] / factor

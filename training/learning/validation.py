@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,12 @@ from torch import nn
 from evaluation.accuracy.dice import dice
 from evaluation.accuracy.flare22 import OrganScore, score_organ
 from evaluation.accuracy.surface import surface_dice
-from training.learning.source import Hu, Labels, Source
+from training.arrays import Hu, Labels
+from training.learning.source import Source
 from training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from training.data.dataset import Case
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,11 @@ class ValidationCase:
 
 CaseScores = dict[str, dict[int, OrganScore]]
 """By case name and label."""
+
+
+def whole_cases(cases: Sequence[Case]) -> list[ValidationCase]:
+    """Cases of a prepared data set, on the stage's grid."""
+    return [ValidationCase(case.name, case.annotated, case.read_whole) for case in cases]
 
 
 def painted_cases(source: Source, count: int, classes: int, seed: int) -> list[ValidationCase]:
@@ -86,6 +96,11 @@ def mean_by_label(scores: CaseScores) -> dict[int, OrganScore]:
         of_label = [case[label] for case in scores.values() if label in case]
         means[label] = OrganScore(_mean([s.dsc for s in of_label]), _mean([s.nsd for s in of_label]))
     return means
+
+
+def mean_dsc(scores: CaseScores) -> float:
+    """The mean DSC over the labels, each label's being the mean over the cases that annotate it."""
+    return _mean([score.dsc for score in mean_by_label(scores).values()])
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,17 @@ own block and the head. Arrays are (batch, channel, z, y, x).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.arrays import TILE_MULTIPLE as TILE_MULTIPLE
 from training.network.cpu import subgrids
 from training.network.cpu.fused_norm import can_fuse, norm_relu
 from training.network.cpu.subgrids import convolve_on_subgrids
-from training.network.cpu.upsample import twice
-
-TILE_MULTIPLE = 16
-"""Every side of an input must be a multiple of this: four stages halve it."""
+from training.network.cpu.upsample import upsample
 
 
 class GroupedConv3d(nn.Conv3d):
@@ -42,7 +41,11 @@ class GroupedConv3d(nn.Conv3d):
         weight, groups = (self._block_diagonal(), 1) if dense else (self.weight, self.groups)
         if self.on_subgrids and self.dilation[0] > 1 and input.numel() >= subgrids.FROM_ELEMENTS:
             return convolve_on_subgrids(input, weight, self.stride[0], self.dilation[0], groups)
-        return F.conv3d(input, weight, None, self.stride, self.padding, self.dilation, groups)
+        z, y, x = cast(tuple[int, int, int], self.padding)
+        if self.on_subgrids and z == 1 and input.shape[2] == 2 and torch.is_autocast_enabled("cpu"):
+            # oneDNN's bfloat16 gradient of two padded slices reads memory that nobody wrote: NaN in half of the runs
+            input, z = F.pad(input, (0, 0, 0, 0, 1, 1)), 0
+        return F.conv3d(input, weight, None, self.stride, (z, y, x), self.dilation, groups)
 
     def is_dense_pointwise(self) -> bool:
         """Whether this is a 1x1x1 convolution of all channels that is to run as a matrix product."""
@@ -245,7 +248,7 @@ class AttentionDMFNet(nn.Module):
     def forward(self, x: Tensor, half: bool = False) -> Tensor:
         """Class scores; with ``half`` those at half resolution."""
         scores = self.half_scores(x)
-        return scores if half else twice(scores)
+        return scores if half else upsample(scores)
 
     def half_scores(self, x: Tensor) -> Tensor:
         """The scores at half resolution, (b, classes, z/2, y/2, x/2); ``forward`` interpolates them trilinearly."""
@@ -258,11 +261,11 @@ class AttentionDMFNet(nn.Module):
         deep = self.encode4(skip3)
         if self.gate3 is not None:
             skip3 = self.gate3(skip3, deep)
-        deep = self.decode1(torch.cat([twice(deep), skip3], 1))
+        deep = self.decode1(torch.cat([upsample(deep), skip3], 1))
         if self.gate2 is not None:
             skip2 = self.gate2(skip2, deep)
-        deep = self.decode2(torch.cat([twice(deep), skip2], 1))
-        deep = self.decode3(torch.cat([twice(deep), skip1], 1))
+        deep = self.decode2(torch.cat([upsample(deep), skip2], 1))
+        deep = self.decode3(torch.cat([upsample(deep), skip1], 1))
         # a 1x1x1 convolution and an interpolation whose weights sum to 1 commute: the head first is an eighth the work
         half: Tensor = self.head(deep)
         return half

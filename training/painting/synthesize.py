@@ -12,12 +12,12 @@ from attention_dmfnet.geometry import canonicalise
 from attention_dmfnet.steps.resample import resample_linear
 from PIL import Image
 
+from training.arrays import Hu, Labels, Rgb
 from training.errors import TrainingError
-from training.learning.source import Hu, Labels
 from training.painting.bodies import HELD_OUT, build, load
 from training.painting.painted_scans import ANATOMIES, FIELDS, write_painted_scans
 from training.painting.painter import FINE_CANVAS, Painter
-from training.pictures import Rgb, column_of, fullest_slice, row_of, slice_with_labels
+from training.pictures import column_of, fullest_slice, row_of, slice_with_labels
 
 _log = logging.getLogger(__name__)
 

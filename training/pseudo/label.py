@@ -31,8 +31,7 @@ from attention_dmfnet.steps.stage import StageModel
 from evaluation.organs import ORGANS
 from training.data.cache import write_text
 from training.data.fingerprint import read_fingerprint
-from training.errors import TrainingError
-from training.pseudo.folder import (
+from training.data.pseudo_folder import (
     CASES_FOLDER,
     PSEUDO_NAME,
     Decision,
@@ -42,7 +41,8 @@ from training.pseudo.folder import (
     PseudoIndex,
     labels_path,
 )
-from training.pseudo.reliability import ListeningStage, agreements, mean_probabilities
+from training.errors import TrainingError
+from training.pseudo.reliability import RecordingStage, agreements, mean_probabilities
 from training.pseudo.report import write_report
 from training.pseudo.selection import Selection, decide, read_selection
 
@@ -112,10 +112,10 @@ class _Teacher:
         digest = hashlib.sha256((models / MANIFEST_NAME).read_bytes()).hexdigest()
         return _Teacher(manifest, start_loading(models, manifest, options.device, options.backend), digest)
 
-    def label(self, scan: Volume) -> tuple[Volume, ListeningStage, tuple[str, ...]]:
-        """The label map, the fine stage that has heard its probabilities, and what is to be said about the case."""
+    def label(self, scan: Volume) -> tuple[Volume, RecordingStage, tuple[str, ...]]:
+        """The label map, the fine stage with its probabilities, and what is to be said about the case."""
         coarse = StageModel(self.manifest.coarse, self.networks.coarse)
-        fine = ListeningStage(self.manifest.fine, self.networks.fine)
+        fine = RecordingStage(self.manifest.fine, self.networks.fine)
         result = segment(scan, coarse, fine, self.manifest)
         return result.labels, fine, result.notes
 
@@ -164,7 +164,7 @@ def _label_all(
 def _label(path: Path, scan: Scan, teachers: Sequence[_Teacher], folder: Path) -> LabelledCase:
     """Label one scan and write the labels, then what is known of them: with that file the case is done."""
     labels, fine, notes = teachers[0].label(scan.volume)
-    probabilities = mean_probabilities(labels, *fine.heard[0])
+    probabilities = mean_probabilities(labels, *fine.recorded[0])
     others = [teacher.label(scan.volume)[0].array for teacher in teachers[1:]]
     agreement = agreements(labels.array, others)
     organs = {}

@@ -12,8 +12,9 @@ Measured with two snapshots of a fine stage that had seen painted scans only, on
 real scans with labels: both numbers rank the organs as their DSC does (Spearman's rho 0.88 each). One pancreas shows
 why both are needed: mean probability 0.81, like the good ones, but the snapshots agreed by 0.00, and its DSC was 0.10.
 
-So an organ is kept only if both are high enough, and only if its volume is possible (``training.pseudo.selection``). Both
-numbers are lower for thin organs, of which most voxels lie at a border: they are compared per organ, never across.
+So an organ is kept only if both are high enough, and only if its volume is possible
+(``training.pseudo.selection``). Both numbers are lower for thin organs, of which most voxels lie at a border: they are
+compared per organ, never across.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ Probabilities = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class ListeningStage(StageModel):
-    """A stage that remembers what it made of the last view: the engine's pipeline shows nobody its scores."""
+class RecordingStage(StageModel):
+    """A stage that keeps the probabilities of its last view: the engine's pipeline returns labels alone."""
 
-    heard: list[tuple[Geometry, Probabilities]] = field(default_factory=list)
+    recorded: list[tuple[Geometry, Probabilities]] = field(default_factory=list)
 
     def score(self, view: Volume, plan: Plan) -> Scores:
         """As any stage scores."""
         # not super(): a dataclass with slots is another class than the one that its methods were written in
         scores = StageModel.score(self, view, plan)
-        self.heard[:] = [(self.score_grid(view.geometry), softmax(scores))]
+        self.recorded[:] = [(self.score_grid(view.geometry), softmax(scores))]
         return scores
 
 

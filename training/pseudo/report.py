@@ -13,7 +13,7 @@ from evaluation.errors import EvaluationError
 from evaluation.organs import ORGANS
 from evaluation.pictures.picture import draw
 from training.data.cache import write_text
-from training.pseudo.folder import PICTURES_FOLDER, REPORT_NAME, Decision, LabelledCase, labels_path
+from training.data.pseudo_folder import PICTURES_FOLDER, REPORT_NAME, Decision, LabelledCase, labels_path
 
 
 def write_report(

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from attention_dmfnet.model.manifest import Positive, Share
 
 from evaluation.organs import ORGANS
+from training.data.pseudo_folder import Decision, LabelledCase, OrganReliability
 from training.errors import TrainingError
-from training.pseudo.folder import Decision, LabelledCase, OrganReliability
+from training.recipe import Share
 
 _THIN = ("right adrenal gland", "left adrenal gland", "esophagus", "gallbladder", "duodenum", "pancreas")
 
@@ -68,7 +68,7 @@ def read_selection(path: Path) -> Selection:
 
 
 def decide(
-    case: LabelledCase, selection: Selection, seen_ml: Mapping[str, tuple[Positive, Positive]] | None = None
+    case: LabelledCase, selection: Selection, seen_ml: Mapping[str, tuple[float, float]] | None = None
 ) -> Decision:
     """Which organs of ``case`` are kept, and whether the case is.
 

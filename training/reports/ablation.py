@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from evaluation.accuracy.flare22 import OrganScore
 from training.errors import TrainingError
-from training.learning.checkpoint import CHECKPOINT, replace_file
+from training.learning.checkpoint import replace_file
 from training.learning.fit import Machine, fit
 from training.learning.source import Source
 from training.learning.validation import CaseScores
@@ -111,7 +111,7 @@ def _scores(run: Path, recipe: Recipe, source: Source, scenario: Scenario, machi
     path = run / _SCORES
     if not path.exists():
         _log.info("%s", run)
-        scores = fit(recipe, run, source, scenario.validation(recipe), machine, resume=(run / CHECKPOINT).exists())
+        scores = fit(recipe, run, source, scenario.validation(recipe), machine, resume=True)
         plain = {case: {str(label): [s.dsc, s.nsd] for label, s in organs.items()} for case, organs in scores.items()}
         replace_file(path, json.dumps(plain).encode())
     read: dict[str, dict[str, list[float]]] = json.loads(path.read_text(encoding="utf-8"))

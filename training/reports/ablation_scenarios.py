@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +13,23 @@ import numpy.typing as npt
 import torch
 
 from evaluation.accuracy.dice import dice
+from training.arrays import Labels
 from training.data.augment import Augment
 from training.data.dataset import Case
 from training.learning.checkpoint import load_trained
-from training.learning.source import DatasetSource, Labels, PaintedSource, Sample, Source, SourceError, open_datasets
-from training.learning.validation import ValidationCase, painted_cases, predict
+from training.learning.source import (
+    DatasetSource,
+    PaintedSource,
+    Sample,
+    Source,
+    SourceError,
+    canvas_of,
+    open_datasets,
+)
+from training.learning.validation import ValidationCase, painted_cases, predict, whole_cases
 from training.painting.bodies import REAL, load
 from training.painting.completion import Body
-from training.painting.painter import Canvas, Painter
+from training.painting.painter import Painter
 from training.recipe import Recipe
 
 
@@ -71,10 +79,7 @@ class PreparedScenario:
         _, held_out = open_datasets(self.folders, recipe)
         if not held_out:
             raise SourceError("the fold holds no validation case; prepare more labelled patients")
-        return [
-            ValidationCase(case.name, case.annotated, functools.partial(case.read_patch, (0, 0, 0), case.shape_zyx))
-            for case in held_out[: self.cases]
-        ]
+        return whole_cases(held_out[: self.cases])
 
     def description(self) -> list[str]:
         """The folders."""
@@ -209,13 +214,7 @@ def _split(folder: Path, labelled: int) -> tuple[list[Body], list[Body], list[Bo
 
 
 def _painted(bodies: Sequence[Body], recipe: Recipe, phases: dict[str, float]) -> PaintedSource:
-    sampling, grid = recipe.sampling, recipe.grid
-    scale = sampling.painted_average
-    z, y, x = (side * scale for side in grid.tile_zyx)
-    mm_z, mm_y, mm_x = (mm / scale for mm in grid.spacing_zyx)
-    jitter, cut = sampling.painted_jitter_mm_zyx, sampling.painted_cut_probability
-    painter = Painter(bodies, Canvas((z, y, x), (mm_z, mm_y, mm_x), jitter, cut), 0.0, phases)
-    return PaintedSource(painter, scale, recipe.stage == "coarse")
+    return PaintedSource(Painter(bodies, canvas_of(recipe), 0.0, phases), recipe)
 
 
 def _anatomy(body: Body) -> str:

@@ -79,7 +79,7 @@ def _protocol(recipe: Recipe, progress: Progress) -> Rows:
     return [
         ("Network", f"Attention DMFNet, {_settings(recipe)}"),
         ("Network initialisation", "He normal"),
-        ("Batch size", f"{how.batch} a process"),
+        ("Batch size", f"{how.batch}"),
         ("Patch size (z, y, x)", " x ".join(map(str, tile)) + " voxels"),
         ("Spacing (z, y, x)", " x ".join(f"{mm:g}" for mm in recipe.grid.spacing_zyx) + " mm"),
         ("Budget", budget),

@@ -62,7 +62,7 @@ class _Fused(torch.autograd.Function):
 
 
 def fused_dice_and_cross_entropy(half_scores: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
-    """The scalar ``dice_and_cross_entropy`` of the trilinearly doubled scores.
+    """The scalar ``dice_and_cross_entropy`` of the trilinearly upsampled scores.
 
     ``half_scores`` (b, k, z, y, x) with k <= 16, on the CPU; ``labels`` (b, 2z, 2y, 2x); ``class_weights`` (k,).
     Raises ``ValueError`` if there are more than 16 classes.

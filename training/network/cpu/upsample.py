@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def twice(x: Tensor) -> Tensor:
+def upsample(x: Tensor) -> Tensor:
     """(b, c, 2z, 2y, 2x) from (b, c, z, y, x): torch's trilinear interpolation without aligned corners."""
     if x.device.type == "cpu" and x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_exporting():
-        doubled: Tensor = _Twice.apply(x)  # type: ignore[no-untyped-call]
-        return doubled
+        upsampled: Tensor = _Upsample.apply(x)  # type: ignore[no-untyped-call]
+        return upsampled
     return F.interpolate(x, scale_factor=2.0, mode="trilinear", align_corners=False)
 
 
-class _Twice(torch.autograd.Function):
+class _Upsample(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="trilinear", align_corners=False)

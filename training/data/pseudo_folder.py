@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from attention_dmfnet.model.manifest import Share
 
 from training.errors import TrainingError
+from training.recipe import Share
 
 PSEUDO_NAME, LABELS_FOLDER, CASES_FOLDER, PICTURES_FOLDER = "pseudo.json", "labels", "cases", "pictures"
 REPORT_NAME = "report.md"
