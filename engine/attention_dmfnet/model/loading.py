@@ -9,8 +9,9 @@ from typing import Literal
 
 from attention_dmfnet.cpus import available_cpus
 from attention_dmfnet.marks import Step, recording, step
+from attention_dmfnet.model.external_data import read_model
 from attention_dmfnet.model.manifest import BackendName, DeviceName, Manifest, Precision, Stage, Variant
-from attention_dmfnet.model.network import FittedNetwork, Network, NetworkError, Scores, Tile, read_model_file
+from attention_dmfnet.model.network import FittedNetwork, Network, NetworkError, Scores, Tile
 from attention_dmfnet.model.variants import choose_variant
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -131,7 +132,7 @@ def load_network(models: Path, stage: Stage, runtime: Runtime, gpu_share: float 
     with step("import"):
         variant = choose_for(stage, runtime)
     with step("read"):
-        model = read_model_file(models, variant)
+        model = read_model(models, stage, variant)
     memory_mb = int((runtime.gpu_memory_mb - _CUDA_CONTEXT_MB) * gpu_share)
     with step("compile"):
         if runtime.backend == "openvino":
