@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from attention_dmfnet.model.external_data import with_weights
 from attention_dmfnet.model.manifest import Stage, Variant
 
 from export.errors import ExportError
 from export.figures import without_absent
 from export.release import Release, named_files, sha256
 from export.tensorrt_plan import BuildOptions, BuiltPlan, build_plan
+from export.weights import standalone
 
 if TYPE_CHECKING:
     from attention_dmfnet.model.manifest import Precision
@@ -80,10 +80,10 @@ def _stage_with_plans(
     for model in wanted:
         file = f"{Path(model.file).stem}.plan"
         _log.info("building %s", file)
-        whole = files[model.file]
+        content = files[model.file]
         if stage.weights is not None:
-            whole = with_weights(whole, model.file, files[stage.weights.file], stage.weights.file)
-        built = build_plan(whole, model.file, model.sha256, stage, tensorrt, options)
+            content = standalone(content, model.file, files[stage.weights.file], stage.weights.file)
+        built = build_plan(content, model.file, model.sha256, stage, tensorrt, options)
         files[file] = built.content
         report(file, built)
         plans.append(Variant(file, sha256(built.content), model.precision, None, built.origin))

@@ -71,13 +71,29 @@ def refer_to_weights(model: onnx.ModelProto, weights: bytes, file: str) -> onnx.
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    onnx.checker.check_model(onnx.load_model_from_string(whole_model(referring, weights, file)), full_check=True)
+    whole = with_weights(referring.SerializeToString(), "the graph", weights, file)
+    onnx.checker.check_model(onnx.load_model_from_string(whole), full_check=True)
     return referring
 
 
-def whole_model(model: onnx.ModelProto, weights: bytes, file: str) -> bytes:
-    """A model with the weights that it refers to inside, as the engine hands it to a runtime."""
-    return with_weights(model.SerializeToString(deterministic=True), "the graph", weights, file)
+def standalone(graph: bytes, file: str, weights: bytes, weights_file: str) -> bytes:
+    """A model with its weights inside, in the precision that it computes in, for TensorRT.
+
+    Its builder crashes where a convolution's weights come out of a Cast.
+    """
+    model = onnx.load_model_from_string(with_weights(graph, file, weights, weights_file))
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    kept = []
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.input[0] in constants:
+            tensor = constants[node.input[0]]
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), node.output[0]))
+        else:
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def _places(weights: bytes) -> dict[str, tuple[int, int]]:

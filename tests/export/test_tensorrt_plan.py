@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from attention_dmfnet.model.external_data import read_model
 from attention_dmfnet.model.loading import Runtime, choose_for
 from attention_dmfnet.model.manifest import Stage, load_manifest
 from attention_dmfnet.model.network import NetworkError
@@ -20,6 +19,7 @@ from export.errors import ExportError
 from export.plans import add_plans
 from export.publish import read_release
 from export.tensorrt_plan import BuildOptions, BuiltPlan, _configure, _make_log, _parse, build_plan
+from export.weights import standalone
 from tests.engine.tiny import stage as tiny_stage
 
 trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx-cu13")
@@ -33,8 +33,9 @@ def _build(model: bytes, stage: Stage) -> BuiltPlan:
 
 
 def _whole(exported: Path, stage: Stage, file: str) -> bytes:
-    """A model with its weights inside."""
-    return read_model(exported, stage, next(variant for variant in stage.variants if variant.file == file))
+    assert stage.weights is not None
+    weights = stage.weights.file
+    return standalone((exported / file).read_bytes(), file, (exported / weights).read_bytes(), weights)
 
 
 @pytest.mark.parametrize("file", ["coarse.onnx", "coarse.float16.onnx", "fine.onnx", "fine.float16.onnx"])

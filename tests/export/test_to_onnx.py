@@ -74,7 +74,7 @@ def test_the_weights_of_all_variants_are_in_one_file(exported: Path) -> None:
         referring = onnx.load(exported / file, load_external_data=False).graph.initializer
         outside = {tensor.name for tensor in referring if tensor.data_location == TensorProto.EXTERNAL}
         # the branches' factors are taken out one by one, so that the graph holds them itself
-        assert {name for name in stored if name not in outside} == {n for n in stored if n.endswith(".factors")}
+        assert {name for name in stored if name not in outside} == {n for n in stored if n.endswith(".fibers.weights")}
         assert sum(len(tensor.raw_data) for tensor in referring) < 500
         # other tools find the same numbers at the offsets that the graph names
         for tensor in onnx.load(exported / file).graph.initializer:
