@@ -20,7 +20,7 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 _VARINT, _EIGHT_BYTES, _DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
 
-_Field = tuple[int, memoryview, memoryview]
+_Field = tuple[int, bytes, bytes]
 """Number, content, and the whole field as it was encoded."""
 
 
@@ -40,7 +40,7 @@ def with_weights(graph: bytes, file: str, weights: bytes, weights_file: str) -> 
     """
     parts: list[bytes | memoryview] = []
     try:
-        for number, content, whole in _fields(memoryview(graph)):
+        for number, content, whole in _fields(graph):
             if number == _MODEL_GRAPH:
                 parts += _delimited(number, _graph_parts(content, file, memoryview(weights), weights_file))
             else:
@@ -50,7 +50,7 @@ def with_weights(graph: bytes, file: str, weights: bytes, weights_file: str) -> 
     return b"".join(parts)
 
 
-def _graph_parts(graph: memoryview, file: str, weights: memoryview, weights_file: str) -> list[bytes | memoryview]:
+def _graph_parts(graph: bytes, file: str, weights: memoryview, weights_file: str) -> list[bytes | memoryview]:
     parts: list[bytes | memoryview] = []
     for number, content, whole in _fields(graph):
         if number == _GRAPH_INITIALIZER:
@@ -61,13 +61,13 @@ def _graph_parts(graph: memoryview, file: str, weights: memoryview, weights_file
 
 
 def _initializer_parts(
-    tensor: memoryview, whole: memoryview, file: str, weights: memoryview, weights_file: str
+    tensor: bytes, whole: bytes, file: str, weights: memoryview, weights_file: str
 ) -> list[bytes | memoryview]:
     kept: list[bytes | memoryview] = []
     place: dict[str, str] = {}
     for number, content, field in _fields(tensor):
         if number == _TENSOR_EXTERNAL_DATA:
-            entry = {key: bytes(value).decode() for key, value, _ in _fields(content)}
+            entry = {key: value.decode() for key, value, _ in _fields(content)}
             place[entry[_ENTRY_KEY]] = entry[_ENTRY_VALUE]
         elif number != _TENSOR_DATA_LOCATION:
             kept.append(field)
@@ -81,24 +81,23 @@ def _initializer_parts(
     return _delimited(_GRAPH_INITIALIZER, [*kept, *_delimited(_TENSOR_RAW_DATA, [weights[start : start + length]])])
 
 
-def _fields(message: memoryview) -> Iterator[_Field]:
+def _fields(message: bytes) -> Iterator[_Field]:
     """The fields of a message. Raises ``IndexError`` or ``ValueError`` if it is none."""
-    at = 0
-    while at < len(message):
+    at, end = 0, len(message)
+    while at < end:
         start = at
-        key, at = _read_varint(message, at)
-        number, kind = key >> 3, key & 7
-        content_at = at
-        if kind == _VARINT:
-            _, at = _read_varint(message, at)
-        elif kind == _DELIMITED:
+        key, at = _read_varint(message, at) if message[at] >= 0x80 else (message[at], at + 1)
+        number, kind, content_at = key >> 3, key & 7, at
+        if kind == _DELIMITED:
             length, content_at = _read_varint(message, at)
             at = content_at + length
+        elif kind == _VARINT:
+            _, at = _read_varint(message, at)
         elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
             at += 8 if kind == _EIGHT_BYTES else 4
         else:
             raise ValueError(f"a field of type {kind}")
-        if at > len(message):
+        if at > end:
             raise ValueError("cut short")
         yield number, message[content_at:at], message[start:at]
 
@@ -108,7 +107,7 @@ def _delimited(number: int, parts: list[bytes | memoryview]) -> list[bytes | mem
     return [_varint(number << 3 | _DELIMITED) + _varint(sum(map(len, parts))), *parts]
 
 
-def _read_varint(message: memoryview, at: int) -> tuple[int, int]:
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
     """Seven bits a byte, the lowest first; the highest bit tells that more follow. Returns the number and its end."""
     number = shift = 0
     while True:
