@@ -101,13 +101,15 @@ def without_absent(figures: Figures, manifest: Manifest) -> Figures:
 
 def check_figures(figures: Figures, manifest: Manifest) -> None:
     """Raise ``ExportError`` unless the figures of parity are those that the manifest's variants passed with."""
-    claimed = {
+    claimed: dict[tuple[str, str, str], tuple[Parity, ...]] = {
         (stage, variant.file, variant.precision): variant.parity
         for stage, variants in (("coarse", manifest.coarse.variants), ("fine", manifest.fine.variants))
         for variant in variants
         if variant.parity is not None
     }
-    shown = {(v.stage, v.file, v.precision): tuple(one.row for one in v.passed) for v in figures.parity}
+    shown: dict[tuple[str, str, str], tuple[Parity, ...]] = {
+        (v.stage, v.file, v.precision): tuple(one.row for one in v.passed) for v in figures.parity
+    }
     for key in [*claimed, *shown]:
         if claimed.get(key) != shown.get(key):
             stage, file, precision = key
