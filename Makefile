@@ -37,12 +37,12 @@ format: $(VENV)/.dev  ## sort imports and lay out the code
 container-test:  ## build the image and run the organisers' command in it
 	bash tests/container/run.sh
 
-CHECKPOINTS := checkpoints/coarse checkpoints/fine
+WEIGHTS := models/coarse.safetensors models/fine.safetensors
 REAL_SCANS ?= ../shared/data/ct
 
-export: $(VENV)/.dev  ## rebuild models/ from the committed checkpoints, with parity on real scans (REAL_SCANS=folder)
-	$(BIN)/python -m export onnx $(CHECKPOINTS) --to models --card checkpoints/MODEL_CARD.md --measured checkpoints/measured.json
-	$(BIN)/python -m export parity models $(REAL_SCANS) --runs $(CHECKPOINTS) --table docs/parity.md
+export: $(VENV)/.dev  ## rebuild graphs and manifest from the weights in models/, with parity on real scans (REAL_SCANS=folder)
+	$(BIN)/python -m export onnx $(WEIGHTS) --to models --card models/MODEL_CARD.md --measured models/measured.json
+	$(BIN)/python -m export parity models $(REAL_SCANS) --table docs/parity.md
 
 PEERS := .cache/peers-venv
 RUNS ?= 3

@@ -38,12 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _onnx(options: argparse.Namespace) -> None:
+    from export.figures import read_figures
     from export.publish import publish
-    from export.release import build_release, read_measured
+    from export.release import build_release
 
-    measured = () if options.measured is None else read_measured(options.measured)
+    accuracy = () if options.measured is None else read_figures(options.measured).accuracy
     release = options.release or _own_version()
-    built = build_release(options.coarse_run, options.fine_run, release, options.precision, measured)
+    built = build_release(options.coarse_run, options.fine_run, release, options.precision, accuracy)
     publish(built, options.to, options.card)
     print(f"{options.to}: release {release}, {', '.join(sorted(built.files))}")
 
@@ -71,7 +72,7 @@ def _parity(options: argparse.Namespace) -> None:
 
     if options.table is not None and not options.table.parent.is_dir():
         raise ExportError(f"no folder {options.table.parent} for the table; make it, or name another place")
-    outcome = run_parity(options.models, options.cts, options.runs, options.repeats)
+    outcome = run_parity(options.models, options.cts, options.repeats)
     print(outcome.table)
     if options.table is not None:
         options.table.write_text(outcome.table, encoding="utf-8")
@@ -129,13 +130,6 @@ def _add_parity(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_parity)
     command.add_argument("models", metavar="MODELS", type=Path, help="the folder of models, which gets the figures")
     command.add_argument("cts", metavar="CT", nargs="+", type=Path, help="real scans, or folders of them")
-    command.add_argument(
-        "--runs",
-        nargs=2,
-        metavar=("COARSE_RUN", "FINE_RUN"),
-        type=Path,
-        help="what the models were exported from: torch is then the original, else the float32 file in ONNX Runtime is",
-    )
     command.add_argument("--table", metavar="FILE", type=Path, help="where to write the table (Markdown) as well")
     command.add_argument("--repeats", type=int, default=1, help="times that each tile is computed; default: 1")
     command.add_argument("--only-measure", action="store_true", help="leave MODELS as it is")
@@ -143,8 +137,9 @@ def _add_parity(command: argparse.ArgumentParser) -> None:
 
 def _add_onnx(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_onnx)
-    command.add_argument("coarse_run", metavar="COARSE_RUN", type=Path, help="the run folder of the coarse stage")
-    command.add_argument("fine_run", metavar="FINE_RUN", type=Path, help="the run folder of the fine stage")
+    stage = "the {} stage's run folder, or a release's file of its weights (.safetensors)"
+    command.add_argument("coarse_run", metavar="COARSE_RUN", type=Path, help=stage.format("coarse"))
+    command.add_argument("fine_run", metavar="FINE_RUN", type=Path, help=stage.format("fine"))
     command.add_argument("--to", metavar="MODELS", type=Path, default=Path("models"), help="default: models")
     command.add_argument("--release", help="default: the version of this package")
     command.add_argument(
@@ -155,7 +150,7 @@ def _add_onnx(command: argparse.ArgumentParser) -> None:
         help="the variants to make; default: both",
     )
     command.add_argument("--card", type=Path, help="the model card to publish with the models")
-    command.add_argument("--measured", metavar="JSON", type=Path, help="accuracy for the manifest: a list of its rows")
+    command.add_argument("--measured", metavar="JSON", type=Path, help="whose accuracy goes into measured.json")
 
 
 if __name__ == "__main__":

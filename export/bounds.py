@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from attention_dmfnet.model.manifest import Parity, Precision
+from attention_dmfnet.model.manifest import Precision
+
+from export.figures import ParityFigures
 
 FULL_PRECISION_LABELS_DIFFER = 1e-5
 """Of all voxels: what the order of summing in float32 leaves between two runtimes, at the borders of organs."""
@@ -12,7 +14,7 @@ REDUCED_PRECISION_DSC_BY_ORGAN: Mapping[str, float] = {"right adrenal gland": 0.
 """Adrenals are a few hundred voxels, nearly all of them at the border."""
 
 
-def why_refused(precision: Precision, parity: Parity) -> str | None:
+def why_refused(precision: Precision, parity: ParityFigures) -> str | None:
     """None if the figures are within the bounds for ``precision``, otherwise what is beyond them."""
     if precision == "float32":
         if parity.labels_differ > FULL_PRECISION_LABELS_DIFFER:

@@ -1,17 +1,19 @@
-"""The gate before publication: variants within the bounds get their figures into the manifest, the others go."""
+"""The gate before publication: variants within the bounds are marked in the manifest as passed, the others go."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-from attention_dmfnet.model.manifest import Parity, Stage, Variant
+from attention_dmfnet.model.manifest import Precision, Stage, Variant
 
 from export.bounds import why_refused
 from export.errors import ExportError
-from export.release import Release
+from export.figures import Figures, ParityFigures, VariantFigures
+from export.release import Release, named_files
 
 if TYPE_CHECKING:
     from export.parity import StageName
@@ -23,11 +25,11 @@ class Verdict:
 
     stage: StageName
     variant: Variant
-    parity: Parity
+    parity: ParityFigures
     refused: str | None
 
 
-def judge(stage: StageName, variant: Variant, parity: Parity) -> Verdict:
+def judge(stage: StageName, variant: Variant, parity: ParityFigures) -> Verdict:
     """Hold the figures of ``variant`` against the bounds for its precision."""
     return Verdict(stage, variant, parity, why_refused(variant.precision, parity))
 
@@ -45,14 +47,18 @@ def pass_gate(release: Release, verdicts: Sequence[Verdict]) -> Release:
                 f"{verdict.variant.file} in {verdict.parity.backend} ({verdict.parity.device}) is not the network "
                 f"that was trained: {verdict.refused}; nothing was published"
             )
+    parity: list[VariantFigures] = []
     coarse, fine = (
-        _gated(stage, [verdict for verdict in verdicts if verdict.stage == name])
+        _gated(name, stage, release.figures, [verdict for verdict in verdicts if verdict.stage == name], parity)
         for name, stage in _stages(release).items()
     )
-    files = {variant.file for stage in (coarse, fine) for variant in stage.variants}
-    return Release(
-        msgspec.structs.replace(release.manifest, coarse=coarse, fine=fine),
-        {name: content for name, content in release.files.items() if name in files},
+    manifest = msgspec.structs.replace(release.manifest, coarse=coarse, fine=fine)
+    named = {one.file for one in named_files(manifest)}
+    return dataclasses.replace(
+        release,
+        manifest=manifest,
+        files={name: content for name, content in release.files.items() if name in named},
+        figures=msgspec.structs.replace(release.figures, parity=tuple(parity)),
     )
 
 
@@ -60,23 +66,29 @@ def _stages(release: Release) -> Mapping[StageName, Stage]:
     return {"coarse": release.manifest.coarse, "fine": release.manifest.fine}
 
 
-def _gated(stage: Stage, verdicts: Sequence[Verdict]) -> Stage:
-    measured: dict[tuple[str, str], list[Verdict]] = {}
+def _gated(
+    name: StageName, stage: Stage, figures: Figures, verdicts: Sequence[Verdict], parity: list[VariantFigures]
+) -> Stage:
+    """The stage with the variants that stay; what was measured of them is added to ``parity``."""
+    measured: dict[tuple[str, Precision], list[Verdict]] = {}
     for verdict in verdicts:
         measured.setdefault((verdict.variant.file, verdict.variant.precision), []).append(verdict)
     known = {(variant.file, variant.precision): variant for variant in stage.variants}
     # such as bfloat16 in OpenVINO, which needs no file of its own
     new = {key: own[0].variant for key, own in measured.items() if key not in known}
-    gated = [_with_figures(variant, measured.get(key, [])) for key, variant in (known | new).items()]
-    return msgspec.structs.replace(stage, variants=tuple(variant for variant in gated if variant is not None))
+    variants = []
+    for (file, precision), variant in (known | new).items():
+        passed = _passed(figures.of(name, file, precision), measured.get((file, precision), []))
+        if passed:
+            parity.append(VariantFigures(name, file, precision, passed))
+        if passed or precision == "float32":
+            rows = tuple(one.row for one in passed)
+            variants.append(msgspec.structs.replace(variant, parity=rows or None))
+    return msgspec.structs.replace(stage, variants=tuple(variants))
 
 
-def _with_figures(variant: Variant, verdicts: Sequence[Verdict]) -> Variant | None:
-    """The variant with its figures, or None if it has none."""
+def _passed(before: Sequence[ParityFigures], verdicts: Sequence[Verdict]) -> tuple[ParityFigures, ...]:
+    """The figures with which a variant passed, here or on other kinds of machines: what was measured there holds."""
     here = {(verdict.parity.backend, verdict.parity.device) for verdict in verdicts}
-    # what was measured on other kinds of machines still holds
-    rows = [row for row in variant.parity or () if (row.backend, row.device) not in here]
-    rows += [verdict.parity for verdict in verdicts if verdict.refused is None]
-    if not rows and variant.precision != "float32":
-        return None
-    return msgspec.structs.replace(variant, parity=tuple(rows) or None)
+    elsewhere = (one for one in before if (one.backend, one.device) not in here)
+    return (*elsewhere, *(verdict.parity for verdict in verdicts if verdict.refused is None))

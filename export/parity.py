@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import Index, Volume, canonicalise
-from attention_dmfnet.model.manifest import Manifest, NetworkOutput, Parity
+from attention_dmfnet.model.manifest import Manifest, NetworkOutput
 from attention_dmfnet.segmenter import locate, segment
 from attention_dmfnet.steps.roi import Roi
 from attention_dmfnet.steps.stage import StageModel
 
 from evaluation.accuracy.dice import dice_by_organ
 from export.contenders import Contender
+from export.figures import ParityFigures
 
 if TYPE_CHECKING:
     from attention_dmfnet.model.network import Network, Scores, Tile
@@ -61,9 +62,9 @@ class Figures:
         for organ, dsc in dice_by_organ(labels, reference).items():
             self.dsc[organ] = min(dsc, self.dsc.get(organ, 1.0))
 
-    def parity(self, machine: str, measured_on: str) -> Parity:
-        """As the manifest has it."""
-        return Parity(
+    def parity(self, machine: str, measured_on: str) -> ParityFigures:
+        """As ``measured.json`` has it."""
+        return ParityFigures(
             backend=self.contender.runtime.backend,
             device=self.contender.runtime.device,
             max_score_difference=max(self.score_differences),

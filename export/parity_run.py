@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx
 import torch
 from attention_dmfnet.cpus import available_cpus
 from attention_dmfnet.files.cases import case_name, list_cases
@@ -20,11 +19,11 @@ from export.gate import Verdict, judge, pass_gate
 from export.parity import Original, compare
 from export.parity_table import parity_table
 from export.publish import CARD_NAME, publish, read_release
-from export.release import Release, sha256
-from training.learning.checkpoint import WEIGHTS, load_trained
+from export.release import Release
+from training.learning.checkpoint import load_trained, recipe_path
 
 if TYPE_CHECKING:
-    from attention_dmfnet.model.manifest import Manifest, Stage
+    from attention_dmfnet.model.manifest import Manifest
     from attention_dmfnet.model.network import Network
 
     from export.parity import StageName
@@ -47,17 +46,19 @@ class Outcome:
         publish(self.release, self.models, card if card.exists() else None)
 
 
-def run_parity(models: Path, scans: Sequence[Path], runs: Sequence[Path] | None, repeats: int = 1) -> Outcome:
+def run_parity(models: Path, scans: Sequence[Path], repeats: int = 1) -> Outcome:
     """Compare every variant of ``models`` with the original on ``scans`` (files and folders) and hold the gate.
 
-    ``runs`` are the two that the models were exported from. Raises ``ExportError`` if they are others, or if full
-    precision does not pass; ``InputError`` if there is no scan.
+    The original is the network in torch, with the weights of ``models``, where their recipes lie beside them, otherwise
+    the float32 variant in ONNX Runtime. Raises ``ExportError`` if full precision does not pass, ``InputError`` if there
+    is no scan.
     """
     cases = [case for path in scans for case in list_cases(path)]
     # as many as the other runtimes get, or the seconds would not be comparable
     torch.set_num_threads(available_cpus())
     release = read_release(models)
-    original = _original(models, release, runs)
+    trained = _original(models, release)
+    original = trained or _stand_in(models, release.manifest)
     contenders: dict[StageName, list[Contender]] = {
         "coarse": load_contenders(models, release.manifest.coarse),
         "fine": load_contenders(models, release.manifest.fine),
@@ -71,38 +72,23 @@ def run_parity(models: Path, scans: Sequence[Path], runs: Sequence[Path] | None,
     ]
     if not verdicts:
         raise ExportError(f"none of the variants in {models} can be computed here; install a runtime first")
-    reference = f"PyTorch {torch.__version__.partition('+')[0]}, float32" if runs else "ONNX Runtime, float32"
+    reference = f"PyTorch {torch.__version__.partition('+')[0]}, float32" if trained else "ONNX Runtime, float32"
     return Outcome(models, verdicts, pass_gate(release, verdicts), parity_table(verdicts, reference))
 
 
-def _original(models: Path, release: Release, runs: Sequence[Path] | None) -> Original:
+def _original(models: Path, release: Release) -> Original | None:
+    """Both networks as they were trained, None if the recipes to build them by are not there."""
     manifest = release.manifest
-    if runs is None:
-        coarse, fine = (reference_in_onnxruntime(models, stage) for stage in _stages(manifest))
-        return Original(manifest, coarse, fine)
     networks: list[Network] = []
-    for run, stage in zip(runs, _stages(manifest), strict=True):
-        _check_origin(run, stage, release)
-        networks.append(TorchNetwork(load_trained(run).network, stage.output.stride))
+    for stage in (manifest.coarse, manifest.fine):
+        if stage.weights is None or recipe_path(models / stage.weights.file).name not in release.recipes:
+            return None
+        networks.append(TorchNetwork(load_trained(models / stage.weights.file).network, stage.output.stride))
     return Original(manifest, *networks)
 
 
-def _stages(manifest: Manifest) -> tuple[Stage, Stage]:
-    return manifest.coarse, manifest.fine
-
-
-def _check_origin(run: Path, stage: Stage, release: Release) -> None:
-    """Raise ``ExportError`` if the stage's ONNX files were not made from the weights in ``run``."""
-    weights = run / WEIGHTS
-    if not weights.is_file():
-        raise ExportError(f"no {WEIGHTS} in {run}; name the runs that the models were exported from")
-    expected = sha256(weights.read_bytes())
-    for variant in stage.variants:
-        if variant.plan is None:
-            model = onnx.load_model_from_string(release.files[variant.file])
-            found = {entry.key: entry.value for entry in model.metadata_props}.get("weights_sha256")
-            if found != expected:
-                raise ExportError(f"{variant.file} was not made from {weights}; name the runs it was exported from")
+def _stand_in(models: Path, manifest: Manifest) -> Original:
+    return Original(manifest, *(reference_in_onnxruntime(models, stage) for stage in (manifest.coarse, manifest.fine)))
 
 
 def _version(contender: Contender) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import logging
 from collections.abc import Callable, Sequence
@@ -12,8 +13,10 @@ import msgspec
 from attention_dmfnet.model.manifest import Stage, Variant
 
 from export.errors import ExportError
-from export.release import Release, sha256
+from export.figures import without_absent
+from export.release import Release, named_files, sha256
 from export.tensorrt_plan import BuildOptions, BuiltPlan, build_plan
+from export.weights import standalone
 
 if TYPE_CHECKING:
     from attention_dmfnet.model.manifest import Precision
@@ -48,9 +51,14 @@ def add_plans(
         _stage_with_plans(stage, files, tensorrt, precisions, options, report)
         for stage in (release.manifest.coarse, release.manifest.fine)
     )
-    named = {variant.file for stage in (coarse, fine) for variant in stage.variants}
     manifest = msgspec.structs.replace(release.manifest, coarse=coarse, fine=fine)
-    return Release(manifest, {name: content for name, content in files.items() if name in named})
+    named = {one.file for one in named_files(manifest)}
+    return dataclasses.replace(
+        release,
+        manifest=manifest,
+        files={name: content for name, content in files.items() if name in named},
+        figures=without_absent(release.figures, manifest),
+    )
 
 
 def _stage_with_plans(
@@ -72,7 +80,10 @@ def _stage_with_plans(
     for model in wanted:
         file = f"{Path(model.file).stem}.plan"
         _log.info("building %s", file)
-        built = build_plan(files[model.file], model.file, model.sha256, stage, tensorrt, options)
+        content = files[model.file]
+        if stage.weights is not None:
+            content = standalone(content, model.file, files[stage.weights.file], stage.weights.file)
+        built = build_plan(content, model.file, model.sha256, stage, tensorrt, options)
         files[file] = built.content
         report(file, built)
         plans.append(Variant(file, sha256(built.content), model.precision, None, built.origin))

@@ -1,4 +1,4 @@
-"""Models, hashes, manifest and card appear together or not at all.
+"""Models, hashes, manifest, figures, recipes and card appear together or not at all.
 
 Everything is written to a folder beside the one that it is for and read back through the engine's own door; only
 then do the two change places.
@@ -16,7 +16,9 @@ from attention_dmfnet.model.manifest import MANIFEST_NAME, Manifest, ManifestErr
 from attention_dmfnet.model.network import NetworkError, read_model_file
 
 from export.errors import ExportError
-from export.release import Release
+from export.figures import FIGURES_NAME, Figures, check_figures, read_figures
+from export.release import Release, named_files
+from training.learning.checkpoint import recipe_path
 
 CARD_NAME = "MODEL_CARD.md"
 
@@ -39,11 +41,12 @@ def publish(release: Release, folder: Path, card: Path | None = None) -> None:
     try:
         new = beside / "new"
         new.mkdir()
-        for name, content in release.files.items():
+        for name, content in (release.files | release.recipes).items():
             (new / name).write_bytes(content)
         if card_text is not None:
             (new / CARD_NAME).write_bytes(card_text)
-        (new / MANIFEST_NAME).write_bytes(manifest_json(release.manifest))
+        (new / MANIFEST_NAME).write_bytes(_json(release.manifest))
+        (new / FIGURES_NAME).write_bytes(_json(release.figures))
         _check_as_the_engine_does(new, release)
         _swap(new, folder, beside / "old")
     except OSError as error:
@@ -53,15 +56,22 @@ def publish(release: Release, folder: Path, card: Path | None = None) -> None:
 
 
 def read_release(folder: Path) -> Release:
-    """A published folder, its files verified. Raises what the engine does: ``ManifestError``, ``NetworkError``."""
+    """A published folder, its files verified.
+
+    Raises what the engine does, ``ManifestError`` and ``NetworkError``, and ``ExportError`` for the figures.
+    """
     manifest = load_manifest(folder)
-    variants = (*manifest.coarse.variants, *manifest.fine.variants)
-    return Release(manifest, {variant.file: read_model_file(folder, variant) for variant in variants})
+    files = {named.file: read_model_file(folder, named) for named in named_files(manifest)}
+    figures = read_figures(folder / FIGURES_NAME) if (folder / FIGURES_NAME).exists() else Figures()
+    check_figures(figures, manifest)
+    weights = (stage.weights for stage in (manifest.coarse, manifest.fine) if stage.weights is not None)
+    recipes = [path for one in weights if (path := recipe_path(folder / one.file)).exists()]
+    return Release(manifest, files, figures, {path.name: path.read_bytes() for path in recipes})
 
 
-def manifest_json(manifest: Manifest) -> bytes:
+def _json(content: Manifest | Figures) -> bytes:
     """As it is stored: indented, in the order of the schema's fields, with a newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -5,28 +5,31 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
+import safetensors.torch
 from attention_dmfnet.model.manifest import (
+    SCHEMA_VERSION,
     ComponentRule,
     KeepAll,
     KeepHighest,
     KeepLargest,
     KeepParts,
     Manifest,
-    Measured,
     NetworkInput,
     NetworkOutput,
     Stage,
     Variant,
+    WeightsFile,
 )
 
 from evaluation.organs import ORGANS
 from export.errors import ExportError
+from export.figures import Accuracy, Figures
 from export.to_onnx import INPUT, OUTPUT, HalfOrFull, to_onnx
-from training.learning.checkpoint import WEIGHTS, load_trained
+from export.weights import half_precision, refer_to_weights
+from training.learning.checkpoint import load_trained, recipe_path
 from training.network.attention_dmfnet import TILE_MULTIPLE
 from training.recipe import ROI_MARGIN_MM
 
@@ -46,10 +49,16 @@ COMPONENT_RULES: dict[str, ComponentRule] = {
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """All that belongs together: the manifest, and every file that it names, by name."""
+    """All that belongs together: the manifest, every file that it names, by name, and what lies beside it.
+
+    That is the figures and, by file name, the recipes (TOML) that the networks were trained by, from which they can be
+    built again. The engine reads neither.
+    """
 
     manifest: Manifest
     files: dict[str, bytes]
+    figures: Figures = field(default_factory=Figures)
+    recipes: dict[str, bytes] = field(default_factory=dict)
 
 
 def build_release(
@@ -57,9 +66,12 @@ def build_release(
     fine_run: Path,
     release: str,
     precisions: Sequence[HalfOrFull] = ("float32", "float16"),
-    measured: Sequence[Measured] = (),
+    accuracy: Sequence[Accuracy] = (),
 ) -> Release:
-    """Export both stages, in every one of ``precisions``; ``measured`` is the accuracy that the manifest reports.
+    """Export both stages, in every one of ``precisions``; ``accuracy`` is what was measured of them.
+
+    A run is the folder of one, or a release's file of weights with its recipe beside it: exported again, the weights
+    stay as they are.
 
     Raises ``ExportError`` for a run of the wrong stage, and what ``load_trained`` raises for a broken one.
     """
@@ -67,26 +79,26 @@ def build_release(
     coarse = _export_stage("coarse", coarse_run, release, precisions, files)
     fine = _export_stage("fine", fine_run, release, precisions, files)
     manifest = Manifest(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         release=release,
         labels={organ: label for label, organ in enumerate(ORGANS, start=1)},
         roi_margin_mm=ROI_MARGIN_MM,
         components={organ: COMPONENT_RULES[organ] for organ in ORGANS},
         coarse=coarse,
         fine=fine,
-        measured=tuple(measured),
     )
-    return Release(manifest, files)
+    recipes = {
+        recipe_path(Path(f"{stage}.safetensors")).name: recipe_path(run).read_bytes()
+        for stage, run in (("coarse", coarse_run), ("fine", fine_run))
+    }
+    return Release(manifest, files, Figures(accuracy=tuple(accuracy)), recipes)
 
 
-def read_measured(path: Path) -> tuple[Measured, ...]:
-    """Rows of accuracy from a JSON file, a list of the manifest's ``measured``. Raises ``ExportError``."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=tuple[Measured, ...])
-    except OSError as error:
-        raise ExportError(f"cannot read the accuracy in {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
-        raise ExportError(f"{path} is no list of the manifest's `measured` rows: {error}") from error
+def named_files(manifest: Manifest) -> list[Variant | WeightsFile]:
+    """All that the manifest names a file of; files that serve several variants more than once."""
+    stages = (manifest.coarse, manifest.fine)
+    variants = [variant for stage in stages for variant in stage.variants]
+    return [*variants, *(stage.weights for stage in stages if stage.weights is not None)]
 
 
 def sha256(content: bytes) -> str:
@@ -97,12 +109,15 @@ def sha256(content: bytes) -> str:
 def _export_stage(
     name: str, run: Path, release: str, precisions: Sequence[HalfOrFull], files: dict[str, bytes]
 ) -> Stage:
-    """Add the stage's ONNX files to ``files``; returns its part of the manifest."""
+    """Add the stage's weights and graphs to ``files``; returns its part of the manifest."""
     trained = load_trained(run)
     recipe = trained.recipe
     if recipe.stage != name:
         raise ExportError(f"{run} is a run of the {recipe.stage} stage, the {name} one is needed; mind their order")
-    metadata = {"release": release, "stage": name, "weights_sha256": sha256((run / WEIGHTS).read_bytes())}
+    weights_file = f"{name}.safetensors"
+    weights = files[weights_file] = half_precision(trained.network)
+    trained.network.load_state_dict(safetensors.torch.load(weights))
+    metadata = {"release": release, "stage": name, "weights_sha256": sha256(weights)}
     # the coarse network has to be ready before the scan is read, so its tile cannot wait for the scan's size
     fitted = name == "fine"
     variants = []
@@ -110,7 +125,7 @@ def _export_stage(
         file = f"{name}.onnx" if precision == "float32" else f"{name}.{precision}.onnx"
         _log.info("exporting %s", file)
         model = to_onnx(trained.network, recipe.grid.tile_zyx, precision, metadata, fitted)
-        files[file] = model.SerializeToString(deterministic=True)
+        files[file] = refer_to_weights(model, weights, weights_file).SerializeToString(deterministic=True)
         variants.append(Variant(file=file, sha256=sha256(files[file]), precision=precision, parity=None))
     return Stage(
         variants=tuple(variants),
@@ -123,4 +138,5 @@ def _export_stage(
         mean_hu=recipe.intensity.mean_hu,
         std_hu=recipe.intensity.std_hu,
         tile_multiple=TILE_MULTIPLE if fitted else None,
+        weights=WeightsFile(weights_file, sha256(weights)),
     )

@@ -14,7 +14,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import onnx
+import onnx_ir
+import onnx_ir.passes.common as passes
+import onnxscript.optimizer
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from export.errors import ExportError
@@ -72,9 +76,13 @@ def to_onnx(
             input_names=[INPUT],
             output_names=[OUTPUT],
             verbose=False,
+            # its optimiser would fold norms into convolutions: the graph is to refer to the weights as they are stored
+            optimize=False,
         )
     assert program is not None
+    _fold_shapes(program.model)
     model = tidy(program.model_proto, {**metadata, "precision": precision})
+    _drop_zero_biases(model.graph)
     if fitted:
         _open_sides(model)
     try:
@@ -82,6 +90,30 @@ def to_onnx(
     except onnx.checker.ValidationError as error:
         raise ExportError(f"the ONNX checker refuses the exported network: {error}") from error
     return model
+
+
+def _fold_shapes(model: onnx_ir.Model) -> None:
+    """Compute what depends on shapes and constants alone, and drop what is then left over."""
+    onnxscript.optimizer.fold_constants(model)
+    onnx_ir.passes.Sequential(
+        passes.RemoveUnusedNodesPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.RemoveUnusedNodesPass(),
+    )(model)
+
+
+def _drop_zero_biases(graph: onnx.GraphProto) -> None:
+    """Drop the biases of zeros, of a shape that no runtime takes, that the exporter gives convolutions without any."""
+    zeros = {
+        tensor.name for tensor in graph.initializer if len(tensor.dims) == 2 and not numpy_helper.to_array(tensor).any()
+    }
+    for node in graph.node:
+        if node.op_type == "Conv" and len(node.input) == 3 and node.input[2] in zeros:
+            del node.input[2]
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def _open_sides(model: onnx.ModelProto) -> None:

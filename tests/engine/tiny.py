@@ -96,14 +96,13 @@ def manifest_json(
 ) -> dict[str, Any]:
     """A valid manifest, as Python has JSON."""
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "release": "0.0.0",
         "labels": {organ: label for label, organ in enumerate(ORGANS, start=1)},
         "roi_margin_mm": list(margin_mm),
         "components": {organ: {"keep": "largest"} for organ in ORGANS},
         "coarse": stage_json("coarse.onnx", coarse, 2, spacings_zyx[0], tiles_zyx[0]),
         "fine": stage_json("fine.onnx", fine, len(ORGANS) + 1, spacings_zyx[1], tiles_zyx[1]),
-        "measured": [],
     }
 
 

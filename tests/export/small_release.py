@@ -3,8 +3,9 @@
 from typing import Any
 
 import msgspec
-from attention_dmfnet.model.manifest import Manifest, Parity, Precision, Variant
+from attention_dmfnet.model.manifest import Manifest, Precision, Variant
 
+from export.figures import ParityFigures
 from export.release import Release, sha256
 from tests.engine.tiny import manifest_json
 
@@ -32,7 +33,7 @@ def variant(release: Release, stage: str, precision: Precision) -> Variant:
     return found[0]
 
 
-def parity(differ: float = 0.0, backend: Any = "openvino", device: Any = "cpu", **dsc: float) -> Parity:
+def parity(differ: float = 0.0, backend: Any = "openvino", device: Any = "cpu", **dsc: float) -> ParityFigures:
     """A row of figures; organs that are not named agree fully."""
     by_organ = {"liver": 1.0, "left adrenal gland": 1.0} | {organ.replace("_", " "): d for organ, d in dsc.items()}
     return msgspec.convert(
@@ -46,5 +47,5 @@ def parity(differ: float = 0.0, backend: Any = "openvino", device: Any = "cpu", 
             "machine": "a CPU; openvino 1.0",
             "measured_on": "1 scan: A",
         },
-        Parity,
+        ParityFigures,
     )

@@ -3,6 +3,7 @@ from attention_dmfnet.model.manifest import Precision
 
 from export.bounds import why_refused
 from export.errors import ExportError
+from export.figures import check_figures
 from export.gate import Verdict, judge, pass_gate
 from export.parity_table import parity_table
 from tests.export.small_release import parity, small_release, variant
@@ -46,11 +47,19 @@ def test_what_passed_has_its_figures_in_the_manifest_and_what_failed_is_gone_wit
     ]
     gated = pass_gate(release, verdicts)
     assert [(v.file, v.parity) for v in gated.manifest.coarse.variants] == [
-        ("coarse.onnx", (good,)),
-        ("coarse.float16.onnx", (good,)),
+        ("coarse.onnx", (good.row,)),
+        ("coarse.float16.onnx", (good.row,)),
     ]
     assert [v.file for v in gated.manifest.fine.variants] == ["fine.onnx", "fine.int8.onnx"]
     assert sorted(gated.files) == ["coarse.float16.onnx", "coarse.onnx", "fine.int8.onnx", "fine.onnx"]
+    # and all that was measured lies beside it
+    assert [(one.stage, one.file, one.passed) for one in gated.figures.parity] == [
+        ("coarse", "coarse.onnx", (good,)),
+        ("coarse", "coarse.float16.onnx", (good,)),
+        ("fine", "fine.onnx", (good,)),
+        ("fine", "fine.int8.onnx", (good,)),
+    ]
+    check_figures(gated.figures, gated.manifest)
 
 
 def test_a_variant_is_refused_in_one_runtime_and_stays_for_another() -> None:
@@ -58,7 +67,7 @@ def test_a_variant_is_refused_in_one_runtime_and_stays_for_another() -> None:
     half = variant(release, "fine", "float16")
     on_gpu = parity(backend="onnxruntime", device="cuda")
     gated = pass_gate(release, [judge("fine", half, parity(liver=0.9)), judge("fine", half, on_gpu)])
-    assert variant(gated, "fine", "float16").parity == (on_gpu,)
+    assert variant(gated, "fine", "float16").parity == (on_gpu.row,)
 
 
 def test_figures_from_another_machine_stay_and_those_from_this_one_are_renewed() -> None:
@@ -67,10 +76,10 @@ def test_figures_from_another_machine_stay_and_those_from_this_one_are_renewed()
     on_gpu, before, now = parity(backend="onnxruntime", device="cuda"), parity(0.1), parity(0.2)
     first = pass_gate(release, [judge("fine", half, on_gpu), judge("fine", half, before)])
     second = pass_gate(first, [judge("fine", variant(first, "fine", "float16"), now)])
-    assert variant(second, "fine", "float16").parity == (on_gpu, now)
+    assert second.figures.of("fine", "fine.float16.onnx", "float16") == (on_gpu, now)
     # a failure here takes only the figures of this runtime
     third = pass_gate(first, [judge("fine", variant(first, "fine", "float16"), parity(liver=0.1))])
-    assert variant(third, "fine", "float16").parity == (on_gpu,)
+    assert variant(third, "fine", "float16").parity == (on_gpu.row,)
 
 
 def test_reduced_precision_that_nobody_measured_is_not_published() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import safetensors.numpy
 from attention_dmfnet.files.image_io import read_volume, write_volume
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.backend_openvino import native_precisions
@@ -19,6 +20,7 @@ from attention_dmfnet.steps.stage import StageModel
 from onnx import numpy_helper
 
 from export.__main__ import main
+from export.figures import read_figures
 from export.release import sha256
 from tests.engine.tiny import block_phantom
 
@@ -44,47 +46,52 @@ def scan(tmp_path: Path) -> Path:
     return tmp_path / "noise_0000.nii.gz"
 
 
-def _parity(models: Path, scan: Path, runs: tuple[Path, Path], *more: str) -> int:
-    return main(["parity", str(models), str(scan), "--runs", *map(str, runs), *more])
+def _parity(models: Path, scan: Path, *more: str) -> int:
+    return main(["parity", str(models), str(scan), *more])
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_figures_against_torch_come_into_the_manifest(
-    models: Path, scan: Path, runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_passed_against_torch_comes_into_the_manifest_and_its_figures_beside_it(
+    models: Path, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "table.md"
-    assert _parity(models, scan, runs, "--table", str(table)) == 0
+    weights = sha256((models / "fine.safetensors").read_bytes())
+    assert _parity(models, scan, "--table", str(table)) == 0
     assert table.read_text() in capsys.readouterr().out
     assert "Against PyTorch" in table.read_text()
     manifest = load_manifest(models)
-    for stage in (manifest.coarse, manifest.fine):
+    figures = read_figures(models / "measured.json")
+    for name, stage in (("coarse", manifest.coarse), ("fine", manifest.fine)):
         full = stage.variants[0]
         assert full.precision == "float32"
         assert {(row.backend, row.device) for row in full.parity or ()} >= {("openvino", "cpu"), ("onnxruntime", "cpu")}
-        for row in full.parity or ():
+        for row in figures.of(name, full.file, "float32"):
             assert row.labels_differ <= 1e-5
             assert row.measured_on == "1 scan: noise"
     assert (models / "MODEL_CARD.md").read_text() == "a card"
+    # the weights and the recipes that they were trained by stay, so that the release can be made again
+    assert sha256((models / "fine.safetensors").read_bytes()) == weights
+    assert (models / "fine.recipe.toml").exists()
     if "bfloat16" in native_precisions():
         assert "bfloat16" in table.read_text()
 
 
-def test_measuring_alone_leaves_the_models_as_they_are(models: Path, scan: Path, runs: tuple[Path, Path]) -> None:
+def test_measuring_alone_leaves_the_models_as_they_are(models: Path, scan: Path) -> None:
     before = _contents(models)
-    assert _parity(models, scan, runs, "--only-measure") == 0
+    assert _parity(models, scan, "--only-measure") == 0
     assert _contents(models) == before
 
 
 def test_a_network_that_is_not_the_trained_one_is_not_published(
-    models: Path, scan: Path, runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    models: Path, scan: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # one bias of the head is off, and the manifest vouches for that file: only a comparison can tell
-    model = onnx.load(models / "fine.onnx")
+    model = onnx.load(models / "fine.onnx", load_external_data=False)
     bias = next(weight for weight in model.graph.initializer if weight.name == "head.bias")
-    wrong = numpy_helper.to_array(bias).copy()
+    wrong = safetensors.numpy.load_file(models / "fine.safetensors")["head.bias"].copy()
     wrong[1] += 100
     bias.CopyFrom(numpy_helper.from_array(wrong, bias.name))
     content = model.SerializeToString()
@@ -93,24 +100,15 @@ def test_a_network_that_is_not_the_trained_one_is_not_published(
     manifest = models / "manifest.json"
     manifest.write_text(manifest.read_text().replace(old, sha256(content)))
     before = _contents(models)
-    assert _parity(models, scan, runs) == 2
+    assert _parity(models, scan) == 2
     assert "is not the network that was trained: labels differ" in capsys.readouterr().err
     assert _contents(models) == before
 
 
-def test_runs_that_the_models_were_not_made_from_are_refused(
-    models: Path, scan: Path, runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    coarse, fine = runs
-    assert _parity(models, scan, (fine, coarse)) == 2
-    assert "coarse.onnx was not made from" in capsys.readouterr().err
-    assert _parity(models, scan, (coarse, coarse / "nowhere")) == 2
-    assert "no weights.safetensors in" in capsys.readouterr().err
-
-
-def test_without_runs_onnx_runtime_is_the_original(
+def test_without_recipes_onnx_runtime_is_the_original(
     models: Path, scan: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (models / "coarse.recipe.toml").unlink()
     assert main(["parity", str(models), str(scan), "--only-measure"]) == 0
     assert "Against ONNX Runtime, float32, on 1 scan: noise." in capsys.readouterr().out
 
@@ -147,9 +145,9 @@ def test_help_is_there_without_waiting_for_torch() -> None:
 
 @pytest.mark.skipif(not CT.is_dir(), reason="needs real scans in ../shared/data/ct")
 def test_full_precision_is_the_trained_network_on_a_real_scan_too(
-    models: Path, runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _parity(models, CT / "TS-example_0000.nii.gz", runs, "--only-measure") == 0
+    assert _parity(models, CT / "TS-example_0000.nii.gz", "--only-measure") == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if "| float32 |" in line]
     assert len(rows) >= 4
     assert all(row.endswith("| passed |") for row in rows)

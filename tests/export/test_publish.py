@@ -10,7 +10,7 @@ from attention_dmfnet.model.network import NetworkError
 from export.errors import ExportError
 from export.publish import publish, read_release
 from export.release import Release
-from tests.export.small_release import small_release
+from tests.export.small_release import parity, small_release
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -34,7 +34,7 @@ def test_a_new_release_replaces_the_old_one_completely(tmp_path: Path) -> None:
     card.write_text("the old one")
     publish(small_release(float16=b"half"), models, card)
     publish(small_release(), models)
-    assert sorted(_contents(models)) == ["coarse.onnx", "fine.onnx", "manifest.json"]
+    assert sorted(_contents(models)) == ["coarse.onnx", "fine.onnx", "manifest.json", "measured.json"]
 
 
 def test_the_card_may_lie_in_the_folder_that_is_replaced(tmp_path: Path) -> None:
@@ -87,6 +87,11 @@ def test_a_release_that_the_engine_would_refuse_does_not_appear(tmp_path: Path) 
     unnamed = Release(release.manifest, release.files | {"extra.onnx": b"?"})
     with pytest.raises(ExportError, match=r"does not name extra\.onnx"):
         publish(unnamed, tmp_path / "models")
+    boasting = msgspec.structs.replace(release.manifest.fine.variants[0], parity=(parity().row,))
+    fine = msgspec.structs.replace(release.manifest.fine, variants=(boasting,))
+    unproven = msgspec.structs.replace(release.manifest, fine=fine)
+    with pytest.raises(ExportError, match=r"do not agree on where fine\.onnx of the fine stage passed in float32"):
+        publish(Release(unproven, release.files), tmp_path / "models")
     contradictory = msgspec.structs.replace(release.manifest, roi_margin_mm=(-1.0, 0.0, 0.0))
     with pytest.raises(ExportError, match="roi_margin_mm"):
         publish(Release(contradictory, release.files), tmp_path / "models")

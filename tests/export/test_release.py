@@ -1,13 +1,19 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from attention_dmfnet.model.manifest import KeepAll, KeepHighest, KeepLargest, KeepParts, Measured, load_manifest
+import safetensors.torch
+import torch
+from attention_dmfnet.model.manifest import KeepAll, KeepHighest, KeepLargest, KeepParts, load_manifest
 
 from evaluation.organs import ORGANS
 from export.errors import ExportError
-from export.release import COMPONENT_RULES, build_release, read_measured
+from export.figures import Accuracy, read_figures
+from export.publish import read_release
+from export.release import COMPONENT_RULES, build_release
 from tests.export.conftest import TILES_ZYX, tiny_recipe
+from training.learning.checkpoint import CheckpointError, build_network, load_trained, load_weights
 from training.recipe import ROI_MARGIN_MM
 
 
@@ -47,13 +53,52 @@ def test_runs_in_the_wrong_order_are_refused(runs: tuple[Path, Path]) -> None:
         build_release(fine, coarse, "1.2.3")
 
 
-def test_accuracy_comes_from_a_file_of_the_manifests_own_rows(tmp_path: Path) -> None:
+def test_the_weights_of_a_release_exported_again_are_the_same_release(exported: Path) -> None:
+    # `make export`: the release's own files are what it is rebuilt from
+    again = build_release(exported / "coarse.safetensors", exported / "fine.safetensors", "1.2.3")
+    assert again == read_release(exported)
+    assert sorted(again.files) == [
+        "coarse.float16.onnx",
+        "coarse.onnx",
+        "coarse.safetensors",
+        "fine.float16.onnx",
+        "fine.onnx",
+        "fine.safetensors",
+    ]
+
+
+def test_training_reads_the_numbers_that_the_engine_reads(exported: Path, runs: tuple[Path, Path]) -> None:
+    stored = safetensors.torch.load_file(exported / "fine.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    # as a network with its recipe, and as what a run starts from
+    released = load_trained(exported / "fine.safetensors")
+    assert released.recipe == load_trained(runs[1]).recipe
+    started = build_network(released.recipe)
+    load_weights(started, exported / "fine.safetensors")
+    for network in (released.network, started):
+        state = network.state_dict()
+        for name, tensor in stored.items():
+            assert state[name].dtype == torch.float32
+            assert torch.equal(state[name], tensor.float()), name
+    # and they are those that were trained, but for the rounding
+    trained = load_trained(runs[1]).network.head.weight
+    assert not torch.equal(released.network.head.weight, trained)
+    assert torch.equal(released.network.head.weight, trained.half().float())
+
+
+def test_weights_of_a_release_without_their_recipe_are_named(exported: Path, tmp_path: Path) -> None:
+    shutil.copy(exported / "fine.safetensors", tmp_path)
+    with pytest.raises(CheckpointError, match=r"no fine\.recipe\.toml beside .*fine\.safetensors"):
+        load_trained(tmp_path / "fine.safetensors")
+
+
+def test_accuracy_is_read_from_figures_as_export_writes_them(tmp_path: Path) -> None:
     file = tmp_path / "measured.json"
     row = {"case": "A", "what": "validation", "organ": "liver", "dsc": 0.9, "nsd": None}
-    file.write_text(json.dumps([row]))
-    assert read_measured(file) == (Measured("A", "validation", "liver", 0.9, None),)
-    file.write_text(json.dumps([row | {"dsc": 1.9}]))
-    with pytest.raises(ExportError, match=r"measured\.json is no list of the manifest's `measured` rows"):
-        read_measured(file)
-    with pytest.raises(ExportError, match="cannot read the accuracy"):
-        read_measured(tmp_path / "nowhere.json")
+    file.write_text(json.dumps({"accuracy": [row]}))
+    assert read_figures(file).accuracy == (Accuracy("A", "validation", "liver", 0.9, None),)
+    file.write_text(json.dumps({"accuracy": [row | {"dsc": 1.9}]}))
+    with pytest.raises(ExportError, match=r"measured\.json does not hold figures as export writes them"):
+        read_figures(file)
+    with pytest.raises(ExportError, match="cannot read the figures"):
+        read_figures(tmp_path / "nowhere.json")

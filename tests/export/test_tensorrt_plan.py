@@ -20,6 +20,7 @@ from export.errors import ExportError
 from export.plans import add_plans
 from export.publish import read_release
 from export.tensorrt_plan import BuildOptions, BuiltPlan, _configure, _make_log, _parse, build_plan
+from export.weights import standalone
 from tests.engine.tiny import stage as tiny_stage
 
 trt = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx-cu13")
@@ -32,12 +33,18 @@ def _build(model: bytes, stage: Stage) -> BuiltPlan:
     return build_plan(model, "fine.onnx", "0" * 64, stage, trt, BuildOptions())
 
 
+def _whole(exported: Path, stage: Stage, file: str) -> bytes:
+    assert stage.weights is not None
+    weights = stage.weights.file
+    return standalone((exported / file).read_bytes(), file, (exported / weights).read_bytes(), weights)
+
+
 @pytest.mark.parametrize("file", ["coarse.onnx", "coarse.float16.onnx", "fine.onnx", "fine.float16.onnx"])
 def test_every_exported_network_becomes_a_plan_that_knows_its_origin(exported: Path, file: str) -> None:
     manifest = load_manifest(exported)
     stage = manifest.coarse if file.startswith("coarse") else manifest.fine
     stage = msgspec.structs.replace(stage, tile_multiple=None)
-    model = (exported / file).read_bytes()
+    model = _whole(exported, stage, file)
     built = build_plan(model, file, "a" * 64, stage, trt, BuildOptions())
     # the weights are in it, and not a multiple of them beyond what a plan of a small network carries anyway
     assert len(model) // 3 < len(built.content) < len(model) + 8 * MB
@@ -53,7 +60,8 @@ def test_every_exported_network_becomes_a_plan_that_knows_its_origin(exported: P
 def test_the_profile_is_the_tile_and_the_workspace_is_limited(exported: Path) -> None:
     log = _make_log(trt)
     builder = trt.Builder(log)
-    network = _parse((exported / "fine.onnx").read_bytes(), "fine.onnx", builder, trt, log)
+    model = _whole(exported, load_manifest(exported).fine, "fine.onnx")
+    network = _parse(model, "fine.onnx", builder, trt, log)
     config = _configure(builder, network, trt, TILE, BuildOptions(workspace_mb=64))
     assert config.num_optimization_profiles == 1
     assert config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE) == 64 * MB
@@ -135,7 +143,7 @@ def test_what_tensorrt_refuses_is_an_error_with_its_reason(model: Callable[[], b
 def test_a_model_that_is_not_the_stages_is_refused(exported: Path) -> None:
     manifest = load_manifest(exported)
     with pytest.raises(ExportError, match=r"fine\.onnx: 'image' has the shape"):
-        _build((exported / "coarse.onnx").read_bytes(), manifest.fine)
+        _build(_whole(exported, manifest.coarse, "coarse.onnx"), manifest.fine)
     half_outside = _model(
         [
             helper.make_node("Cast", ["image"], ["half"], to=TensorProto.FLOAT16),

@@ -10,6 +10,9 @@
     snapshot-50/              recipe.toml and weights.safetensors as they were at that share (%) of the budget
     best/                     the same of the highest mean DSC on held-out cases, where these are scored on the way
 
+A release keeps a network's weights, in half precision, as ``models/fine.safetensors`` with ``models/fine.recipe.toml``
+beside them.
+
 Everything is safetensors, JSON or TOML: nothing is ever unpickled.
 """
 
@@ -33,6 +36,7 @@ from training.recipe import Recipe, differences, parse_recipe, write_recipe
 
 RECIPE, CHECKPOINT, WEIGHTS, LOG = "recipe.toml", "checkpoint.safetensors", "weights.safetensors", "log.jsonl"
 BEST = "best"
+_RELEASED = ".safetensors"
 
 
 MAY_CHANGE = ("run.epochs", "run.minutes", "run.checkpoint_every_s", "sampling.workers")
@@ -72,26 +76,28 @@ def build_network(recipe: Recipe) -> AttentionDMFNet:
 
 
 def load_trained(run: Path) -> Trained:
-    """The weights of a finished run (or snapshot) and its recipe.
+    """The weights and the recipe of a finished run (or snapshot), or of a release's file of weights (.safetensors).
 
     Raises ``CheckpointError``, or ``RecipeError`` for the recipe itself.
     """
     recipe = read_run_recipe(run)
     network = build_network(recipe)
-    path = run / WEIGHTS
+    path = run if run.suffix == _RELEASED else run / WEIGHTS
     if not path.is_file():
         hint = "; the run is not finished: go on with --resume" if (run / CHECKPOINT).exists() else ""
-        raise CheckpointError(f"no {WEIGHTS} in {run}{hint}")
+        raise CheckpointError(f"no {path.name} in {path.parent}{hint}")
     load_weights(network, path)
     return Trained(network.eval(), recipe)
 
 
 def read_run_recipe(run: Path) -> Recipe:
-    """The recipe of a run folder. Raises ``CheckpointError`` if there is none."""
-    path = run / RECIPE
+    """The recipe of a run folder or a release's file of weights. Raises ``CheckpointError`` if there is none."""
+    path = recipe_path(run)
     try:
         return parse_recipe(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
+        if run.suffix == _RELEASED:
+            raise CheckpointError(f"no {path.name} beside {run}") from None
         raise CheckpointError(f"{run} is no run folder: it has no {RECIPE}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
@@ -107,8 +113,16 @@ def check_resumable(run: Path, recipe: Recipe) -> None:
         )
 
 
+def recipe_path(run: Path) -> Path:
+    """Where the recipe of a run folder, or of a release's file of weights, lies."""
+    return run.with_suffix(f".{RECIPE}") if run.suffix == _RELEASED else run / RECIPE
+
+
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill ``network`` from a safetensors file. Raises ``CheckpointError`` if it is another network's."""
+    """Fill ``network`` from a safetensors file, in its own precision whatever the file's is.
+
+    Raises ``CheckpointError`` if it is another network's.
+    """
     try:
         network.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError:

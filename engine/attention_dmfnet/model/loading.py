@@ -11,8 +11,9 @@ import numpy as np
 
 from attention_dmfnet.geometry import Index
 from attention_dmfnet.marks import Step, recording, step
+from attention_dmfnet.model.external_data import read_model
 from attention_dmfnet.model.manifest import DeviceName, Manifest, Precision, Stage, Variant
-from attention_dmfnet.model.network import LoadError, Network, NetworkError, Scores, Tile, read_model_file
+from attention_dmfnet.model.network import LoadError, Network, NetworkError, Scores, Tile
 from attention_dmfnet.model.runtimes import GPU_MEMORY_MB, Backend, Device, Runtime, runtimes_to_try
 from attention_dmfnet.model.variants import choose_variant
 
@@ -57,7 +58,7 @@ def load_network(models: Path, stage: Stage, runtime: Runtime, gpu_share: float 
     with step("import"):
         variant = choose_for(stage, runtime)
     with step("read"):
-        model = read_model_file(models, variant)
+        model = read_model(models, stage, variant)
     memory_mb = int((runtime.gpu_memory_mb - _CUDA_CONTEXT_MB) * gpu_share)
     with step("compile"):
         return _backend(runtime).load(model, variant, stage, runtime, memory_mb)

@@ -5,12 +5,12 @@ The structures below are the schema: an unknown, missing or mistyped field is an
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 2
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -62,22 +62,22 @@ ComponentRule = KeepLargest | KeepHighest | KeepParts | KeepAll
 
 
 class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How near a variant's results in one runtime are to those of the network as it was trained, in full precision.
+    """A runtime in which a variant passed the parity test, and its median seconds for a tile there.
 
-    Whole scans are labelled with only this stage's network exchanged. ``max_score_difference`` is the largest one of
-    any class in any voxel of their tiles, ``labels_differ`` the share of voxels whose label differs, ``dsc`` the
-    agreement of either label map by organ, the lowest of all scans. ``seconds_per_tile`` (median) compares runtimes
-    and precisions on the machine of the test, ``machine``; ``measured_on`` names the scans.
+    The seconds compare variants on the machine of the test. All that was measured lies beside the manifest, in
+    ``measured.json``.
     """
 
     backend: BackendName
     device: DeviceName
-    max_score_difference: NotNegative
-    labels_differ: Share
-    dsc: dict[Name, Share]
     seconds_per_tile: Positive
-    machine: Name
-    measured_on: Name
+
+
+class WeightsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The safetensors file that a network's ONNX graphs refer to, with their weights in half precision."""
+
+    file: FileName
+    sha256: Sha256
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +100,7 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Variants may share a file: OpenVINO computes a float32 file in bfloat16 as well. ``parity`` holds one row for each
     runtime in which the variant passed the test of ``python -m export parity``, or is None if it was not tested.
-    With ``plan`` the file is a TensorRT plan, otherwise an ONNX model.
+    With ``plan`` the file is a TensorRT plan, otherwise an ONNX model, whose weights may lie in the stage's own file.
     """
 
     file: FileName
@@ -135,7 +135,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     The scan is resampled to ``spacing_zyx`` mm while it is clipped to ``window_hu``, normalised by ``mean_hu`` and
     ``std_hu``, and cut into tiles of ``tile_zyx`` voxels that overlap by at least ``overlap`` of a tile. With
     ``tile_multiple`` the networks take tiles of any sides that are multiples of it: then the tiles are fitted to what
-    is to be covered, and ``tile_zyx`` is the least that is shown where the scan has it.
+    is to be covered, and ``tile_zyx`` is the least that is shown where the scan has it. ``weights`` is the file
+    that all the ONNX models of the stage refer to, None if they hold their weights themselves.
     """
 
     variants: Annotated[tuple[Variant, ...], msgspec.Meta(min_length=1)]
@@ -148,6 +149,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean_hu: float
     std_hu: Positive
     tile_multiple: Voxels | None = None
+    weights: WeightsFile | None = None
 
     def __post_init__(self) -> None:
         if any(side % self.output.stride for side in (*self.tile_zyx, self.tile_multiple or 0)):
@@ -179,27 +181,16 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (self.window_hu[0] - self.mean_hu) / self.std_hu
 
 
-class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How well one organ of one case was found; ``what`` says by which weights, and against whose labels."""
-
-    case: Name
-    what: Name
-    organ: Name
-    dsc: Share | None
-    nsd: Share | None
-
-
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of ``models/manifest.json``."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     release: Name
     labels: dict[Name, Annotated[int, msgspec.Meta(ge=1, le=254)]]
     roi_margin_mm: tuple[NotNegative, NotNegative, NotNegative]
     components: dict[Name, ComponentRule]
     coarse: Stage
     fine: Stage
-    measured: tuple[Measured, ...]
 
     def __post_init__(self) -> None:
         if sorted(self.labels.values()) != list(range(1, len(self.labels) + 1)):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attention_dmfnet.geometry import Index
-from attention_dmfnet.model.manifest import Stage, Variant
+from attention_dmfnet.model.manifest import Stage, Variant, WeightsFile
 
 Tile = npt.NDArray[np.float32]
 """(z, y, x) normalised intensities, C-contiguous, of the stage's ``tile_zyx`` or fitted by its ``tile_multiple``."""
@@ -45,20 +45,20 @@ class Network(Protocol):
         ...
 
 
-def read_model_file(models: Path, variant: Variant) -> bytes:
-    """The content of a variant's file.
+def read_model_file(models: Path, named: Variant | WeightsFile) -> bytes:
+    """The content of a file that the manifest names.
 
     Raises ``NetworkError`` if it is not the file that the manifest was written for: checked here and handed on as
     bytes, so that nothing can change in between.
     """
-    path = models / variant.file
+    path = models / named.file
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise NetworkError(f"the manifest names {path}, which is not there; fetch the models again") from None
     except OSError as error:
         raise NetworkError(f"cannot read {path}: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != variant.sha256:
+    if hashlib.sha256(content).hexdigest() != named.sha256:
         raise NetworkError(
             f"{path} is not the file that the manifest was written for (its sha256 differs): "
             "it was swapped, changed or cut short; fetch the models again"

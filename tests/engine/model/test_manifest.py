@@ -4,7 +4,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from attention_dmfnet.model.manifest import KeepAll, KeepLargest, KeepParts, Manifest, ManifestError, load_manifest
+from attention_dmfnet.model.manifest import (
+    KeepAll,
+    KeepLargest,
+    KeepParts,
+    Manifest,
+    ManifestError,
+    WeightsFile,
+    load_manifest,
+)
 
 from tests.engine.tiny import manifest_json
 
@@ -19,7 +27,7 @@ def test_a_valid_manifest_is_read_as_written(tmp_path: Path) -> None:
     content["components"]["right kidney"] = {"keep": "parts", "min_fraction": 0.1}
     content["components"]["gallbladder"] = {"keep": "parts", "min_fraction": 0.1, "min_volume_ml": 0.5}
     content["components"]["aorta"] = {"keep": "all"}
-    content["measured"] = [{"case": "A", "what": "validation", "organ": "liver", "dsc": 0.9, "nsd": None}]
+    content["fine"]["weights"] = {"file": "fine.safetensors", "sha256": "c" * 64}
     manifest = _load(tmp_path, content)
     assert manifest.labels["left kidney"] == 13
     assert manifest.fine.tile_zyx == (8, 16, 16)
@@ -27,7 +35,8 @@ def test_a_valid_manifest_is_read_as_written(tmp_path: Path) -> None:
     assert manifest.components["right kidney"] == KeepParts(0.1)
     assert manifest.components["gallbladder"] == KeepParts(0.1, min_volume_ml=0.5)
     assert manifest.components["aorta"] == KeepAll()
-    assert manifest.measured[0].dsc == 0.9
+    assert manifest.fine.weights == WeightsFile("fine.safetensors", "c" * 64)
+    assert manifest.coarse.weights is None
 
 
 def test_a_manifest_written_by_the_structures_is_read_back_the_same(tmp_path: Path) -> None:
@@ -114,7 +123,8 @@ def _plan_for_fitted_tiles(content: dict[str, Any]) -> None:
         (_change("components", "liver", to=KeyError), "see liver"),
         (_change("components", "tail", to={"keep": "all"}), "see tail"),
         (_change("roi_margin_mm", to=[10, 10, -1]), r"at `\$.roi_margin_mm"),
-        (_change("measured", to=[{"case": "A"}]), r"at `\$.measured"),
+        (_change("measured", to=[]), "unknown field `measured`"),
+        (_change("fine", "weights", to={"file": "fine.safetensors"}), "missing required field `sha256`"),
     ],
 )
 def test_what_is_unknown_missing_mistyped_or_contradictory_is_named(
@@ -128,8 +138,8 @@ def test_what_is_unknown_missing_mistyped_or_contradictory_is_named(
 
 
 def test_a_manifest_of_another_schema_is_refused_for_that_reason_alone(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="schema version 2, this engine reads version 1"):
-        _load(tmp_path, {"schema_version": 2, "anything": "else"})
+    with pytest.raises(ManifestError, match="schema version 1, this engine reads version 2"):
+        _load(tmp_path, {"schema_version": 1, "anything": "else"})
 
 
 def test_a_missing_manifest_says_where_it_should_be(tmp_path: Path) -> None:
