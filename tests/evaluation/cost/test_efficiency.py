@@ -15,7 +15,7 @@ from evaluation.cost.efficiency import (
     official_cpu_percent,
 )
 from evaluation.cost.efficiency_report import Setting, honest_csv, official_csv, write_reports
-from tests.evaluation.fakes import fake_scan, fake_system, run_of, sample, tree_of
+from tests.evaluation.cost.fakes import fake_scan, fake_system, run_of, sample, tree_of
 
 SETTING = Setting("A title", "a command", "a machine", "no GPU")
 

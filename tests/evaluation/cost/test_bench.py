@@ -18,7 +18,7 @@ from evaluation.cost.bench import (
 )
 from evaluation.cost.cold_start import CaseRun
 from evaluation.errors import ArgumentsError, EvaluationError
-from tests.evaluation.fakes import fake_scan, fake_system, run_of, sample, tree_of
+from tests.evaluation.cost.fakes import fake_scan, fake_system, run_of, sample, tree_of
 
 
 def run(system: str, wall_s: float, cpu_s: float = 1.0, peak_mib: float = 100.0, case: str = "a") -> CaseRun:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from evaluation.__main__ import FAILED, UNUSABLE, main
-from tests.evaluation.fakes import fake_scan, fake_system
-from tests.evaluation.test_latency import ENGINE
+from tests.evaluation.cost.fakes import fake_scan, fake_system
+from tests.evaluation.cost.test_latency import ENGINE
 
 
 def line(code: str) -> str:
