@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.__main__ import FAILED, UNUSABLE, main
+from evaluation.__main__ import main
+from evaluation.command import FAILED, UNUSABLE
 from tests.evaluation.cost.fakes import fake_scan, fake_system
 from tests.evaluation.cost.test_latency import ENGINE
 
