@@ -33,7 +33,7 @@ def test_medians_are_taken_for_each_scan_and_system() -> None:
     ]
     assert lines[0].wall_range_s == (1, 9)
     # 2 s with 3 CPU-seconds, one of them its own
-    assert lines[0].neighbours_cpus == pytest.approx(1.0)
+    assert lines[0].other_cpus == pytest.approx(1.0)
 
 
 def test_the_peers_figures_stand_beside_how_many_times_ours_they_are() -> None:
@@ -44,7 +44,7 @@ def test_the_peers_figures_stand_beside_how_many_times_ours_they_are() -> None:
 
 def test_every_single_run_is_kept() -> None:
     lines = runs_csv([run("ours", 2), run("peer, large", 3.14159)]).splitlines()
-    assert lines[0] == "case,system,wall_s,cpu_s,peak_mib,neighbours_cpus"
+    assert lines[0] == "case,system,wall_s,cpu_s,peak_mib,other_cpus"
     assert lines[2] == 'a,"peer, large",3.142,1.000,100.000,1.000'
 
 

@@ -30,7 +30,7 @@ def test_efficiency_writes_both_tables_the_plots_and_a_summary(
     out = tmp_path / "out"
     assert main(["efficiency", "--command", line("label()"), str(scans), "--to", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
-        *("efficiency_flare22.csv", "efficiency_honest.csv", "logs", "plots", "predictions", "summary.md"),
+        *("efficiency_flare22.csv", "efficiency_measured.csv", "logs", "plots", "predictions", "summary.md"),
     ]
     assert sorted(path.name for path in (out / "plots").iterdir()) == ["a.png", "b.png"]
     assert capsys.readouterr().out.strip() == (out / "summary.md").read_text().strip()
