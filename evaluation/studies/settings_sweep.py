@@ -93,8 +93,11 @@ def try_variant(variant: str, images: Path, references: Path, models: Path, fold
     dsc = [_dsc(folder / "labels" / reference.name, reference) for _, reference in pairs]
     large = [score for case in dsc for organ, score in case.items() if organ in LARGE]
     small = [score for case in dsc for organ, score in case.items() if organ not in LARGE]
-    means = (statistics.mean(scores) if scores else float("nan") for scores in (large + small, large, small))
-    return Outcome(variant, *means, cpu_s / len(pairs))
+    return Outcome(variant, _mean(large + small), _mean(large), _mean(small), cpu_s / len(pairs))
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return statistics.mean(scores) if scores else float("nan")
 
 
 def _label(images: Path, folder: Path) -> float:
