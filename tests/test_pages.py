@@ -11,6 +11,8 @@ from attention_dmfnet.files.image_io import write_volume
 from attention_dmfnet.folder import CaseReport
 
 from tests.engine.tiny import block_phantom
+from training.network.attention_dmfnet import AttentionDMFNet
+from training.network.size import convolution_macs, parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "evaluation" / "peers" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -79,3 +81,12 @@ def test_the_page_names_every_note() -> None:
         # the words between what differs from scan to scan
         for part in re.split(r"\b[A-Z]+\b", note):
             assert part.strip() in engine, note
+
+
+def test_the_method_states_the_size_of_the_fine_network() -> None:
+    text = " ".join((ROOT / "docs" / "method.md").read_text(encoding="utf-8").split())
+    network = AttentionDMFNet(classes=14)
+    millions = parameters(network) / 1e6
+    # two floating-point operations for each multiply-add
+    gflop = 2 * convolution_macs(network, (1, 1, 80, 192, 160)) / 1e9
+    assert f"{millions:.2f} M parameters and {gflop:.1f} GFLOP at the paper's patch of 80x192x160" in text
