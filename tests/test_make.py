@@ -21,8 +21,8 @@ from tests.engine.tiny import block_phantom
 from tests.export.conftest import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
-LINKS = ("Makefile", "pyproject.toml", "constraints.txt", "predict.sh", "checkpoints")
-LINKS += ("engine", "evaluation", "training", "export")
+LINKS = ["Makefile", "pyproject.toml", "constraints.txt", "predict.sh", "checkpoints"]
+LINKS += ["engine", "evaluation", "training", "export"]
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 # the peers' interpreter: makes no model, and "labels" by copying the scan
