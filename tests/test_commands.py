@@ -28,6 +28,7 @@ from training.learning.checkpoint import load_trained
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "evaluation" / "peers" / "README.md"]
+PAGES.append(ROOT / "models" / "MODEL_CARD.md")
 
 RUN_BY = {
     "make help": "test_make.py::test_help_lists_every_target",
@@ -230,7 +231,7 @@ def test_a_phantom_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 TINY = ["network.stem=8", "network.width=16", "network.groups=4", "grid.tile_zyx=[32, 32, 32]", "run.minutes=0"]
-TINY += ["run.epochs=1", "run.steps_per_epoch=1", "run.validation_cases=1", "run.batch=1", "sampling.workers=0"]
+TINY += ["run.epochs=1", "run.steps_per_epoch=1", "run.validation_cases=1", "run.batch=2", "sampling.workers=0"]
 TINY += ["schedule.recalibrate_samples=2"]
 
 
