@@ -21,7 +21,7 @@ from tests.engine.tiny import block_phantom
 from tests.export.conftest import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
-LINKS = ["Makefile", "pyproject.toml", "constraints.txt", "predict.sh", "checkpoints"]
+LINKS = ["Makefile", "pyproject.toml", "constraints.txt", "predict.sh"]
 LINKS += ["engine", "evaluation", "training", "export"]
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
@@ -122,8 +122,14 @@ def test_container_test_runs_the_script(clone: Path) -> None:
 
 
 def test_export_makes_models_of_two_runs_and_compares_them_with_torch(clone: Path, scan: Path, tmp_path: Path) -> None:
+    text = (ROOT / "Makefile").read_text()
+    variable = re.search(r"^(\w+) := \S+/coarse\S* \S+/fine", text, re.MULTILINE)
+    assert variable
+    for file in re.findall(r"--(?:card|measured) (\S+)", text):
+        (clone / file).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / file, clone / file)
     runs = [make_run(tmp_path / stage, stage) for stage in ("coarse", "fine")]
-    make(clone, "export", f"CHECKPOINTS={runs[0]} {runs[1]}", f"REAL_SCANS={scan}")
+    make(clone, "export", f"{variable[1]}={runs[0]} {runs[1]}", f"REAL_SCANS={scan}")
     assert {"coarse.onnx", "fine.onnx", "manifest.json", "MODEL_CARD.md"} <= {
         path.name for path in (clone / "models").iterdir()
     }

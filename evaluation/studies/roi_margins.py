@@ -1,6 +1,6 @@
 """How large a margin the ROI needs: for each margin, how many scans lose a part of an organ, and the ROI's volume.
 
-The study behind docs/decisions/0007-choose-margin-and-settings.md:
+The study behind docs/decisions/0008-choose-margin-and-settings.md:
 
     python -m evaluation.studies.roi_margins SCANS LABELS --margin 30 20 20 --margin 55 20 20
 """

@@ -2,7 +2,7 @@
 
 Each ``--variant`` is a list of changes, ``place=JSON``; ``null`` takes the field out. The scans are labelled by
 ``predict.sh`` on the CPU once as released and once for each variant, each time in one process. The study behind
-docs/decisions/0007-choose-margin-and-settings.md:
+docs/decisions/0008-choose-margin-and-settings.md:
 
     python -m evaluation.studies.settings_sweep SCANS LABELS --to DIR --variant 'fine.spacing_zyx=[2.4,2,2]' \\
         --variant 'fine.tile_multiple=null fine.overlap=0.5'
