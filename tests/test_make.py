@@ -25,9 +25,10 @@ LINKS = ["Makefile", "pyproject.toml", "constraints.txt", "predict.sh"]
 LINKS += ["engine", "evaluation", "training", "export"]
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
-# the peers' interpreter: makes no model, and "labels" by copying the scan
+# the peers' interpreter: makes no model, and "labels" by copying the scan; as long as it takes to be watched
 FAKE_PEER = """#!/bin/sh
 if [ "$2" = predict ]; then
+  sleep 0.5
   for scan in "$4"/*; do cp "$scan" "$5/$(basename "$scan" | sed s/_0000//)"; done
 fi
 """
