@@ -126,9 +126,9 @@ def test_export_makes_models_of_two_runs_and_compares_them_with_torch(clone: Pat
     text = (ROOT / "Makefile").read_text()
     variable = re.search(r"^(\w+) := \S+/coarse\S* \S+/fine", text, re.MULTILINE)
     assert variable
-    for file in re.findall(r"--(?:card|measured) (\S+)", text):
-        (clone / file).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / file, clone / file)
+    # the release that is replaced, with its card and figures
+    for folder in set(re.findall(r"--(?:card|measured) (\w+)/", text)):
+        shutil.copytree(ROOT / folder, clone / folder)
     runs = [make_run(tmp_path / stage, stage) for stage in ("coarse", "fine")]
     make(clone, "export", f"{variable[1]}={runs[0]} {runs[1]}", f"REAL_SCANS={scan}")
     assert {"coarse.onnx", "fine.onnx", "manifest.json", "MODEL_CARD.md"} <= {
