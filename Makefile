@@ -56,7 +56,7 @@ $(PEERS)/.ready: evaluation/peers/requirements.txt evaluation/peers/install.sh
 	@touch $@
 
 clean:  ## remove what these commands made
-	rm -rf $(VENV) demo_output build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo_output bench_output latency_output build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 # The stamps below make a second call instant; a change of pyproject.toml or constraints.txt installs again.
 $(BIN)/python:

@@ -8,9 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-FAILED = 1
-UNUSABLE = 2
-INTERRUPTED = 130
+from evaluation.command import FAILED, run_command
 
 PEERS_PYTHON = Path(".cache/peers-venv/bin/python")
 MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -19,25 +17,7 @@ MODELS = Path(__file__).resolve().parent.parent / "models"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status."""
     options = _parser().parse_args(arguments)
-    # imported late, so that --help needs no image library
-    from attention_dmfnet.files.cases import InputError
-    from attention_dmfnet.files.image_io import ImageError
-    from attention_dmfnet.geometry import GeometryError
-
-    from evaluation.errors import ArgumentsError, EvaluationError
-
-    try:
-        status: int = options.run(options)
-    except (InputError, ArgumentsError) as error:
-        print(f"evaluation: {error}", file=sys.stderr)
-        return UNUSABLE
-    except (EvaluationError, GeometryError, ImageError, OSError) as error:
-        print(f"evaluation: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("\nevaluation: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    return status
+    return run_command("evaluation", lambda: options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,25 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--no-plot", action="store_true", help="draw no box plot")
     score.set_defaults(run=_score)
 
-    limit = commands.add_parser("grid-limit", help="how well organs survive a working grid, without any network")
-    limit.add_argument("labels", type=Path, metavar="LABELS", help="a label map")
-    limit.add_argument(
-        "--spacing", nargs=3, type=float, action="append", required=True, metavar=("Z", "Y", "X"),
-        help="of the scores, mm; the networks score at twice their input's spacing; may be repeated",
-    )  # fmt: skip
-    limit.set_defaults(run=_grid_limit)
-
     roi = commands.add_parser("roi", help="how much of each labelled organ the coarse stage's ROI holds, and its size")
     roi.add_argument("images", type=Path, metavar="IMAGES", help="a folder of scans, or one scan")
     roi.add_argument("references", type=Path, metavar="REFERENCES", help="a folder of label maps")
     roi.add_argument("--models", type=Path, default=MODELS, metavar="DIR", help="default: the published ones")
     roi.set_defaults(run=_roi)
-
-    longer = commands.add_parser("lengthen", help="a long scan of a short one, to see how cost grows with length")
-    longer.add_argument("scan", type=Path, metavar="CT")
-    longer.add_argument("--slices", type=int, default=1000, metavar="N", help="in all (default: 1000)")
-    longer.add_argument("--to", type=Path, required=True, metavar="FILE", help="the long scan, .nii.gz for example")
-    longer.set_defaults(run=_lengthen)
 
     demo = commands.add_parser("demo", help="predict.sh on a phantom, or on your own scan, with a picture")
     demo.add_argument("--ct", type=Path, default=None, metavar="PATH", help="your own scan instead of the phantom")
@@ -175,34 +141,10 @@ def _score(options: argparse.Namespace) -> int:
     return 0
 
 
-def _grid_limit(options: argparse.Namespace) -> int:
-    from attention_dmfnet.files.image_io import read_volume
-
-    from evaluation.errors import ArgumentsError
-    from evaluation.studies.grid_limit import grid_limit, limit_table
-
-    spacings: list[tuple[float, float, float]] = [(z, y, x) for z, y, x in options.spacing]
-    if not all(0 < mm < float("inf") for spacing in spacings for mm in spacing):
-        raise ArgumentsError("--spacing takes three sizes in mm, each above 0")
-    labels = read_volume(options.labels)
-    names = [" x ".join(f"{mm:g}" for mm in spacing) for spacing in spacings]
-    print(limit_table(names, [grid_limit(labels, spacing) for spacing in spacings]))
-    return 0
-
-
 def _roi(options: argparse.Namespace) -> int:
-    from evaluation.studies.roi_coverage import coverage_table, measure_folder
+    from evaluation.accuracy.roi_coverage import coverage_table, measure_folder
 
     print(coverage_table(measure_folder(options.images, options.references, options.models)))
-    return 0
-
-
-def _lengthen(options: argparse.Namespace) -> int:
-    from attention_dmfnet.files.image_io import read_volume, write_volume
-
-    from evaluation.studies.lengthen import lengthen
-
-    write_volume(lengthen(read_volume(options.scan), options.slices), options.to)
     return 0
 
 

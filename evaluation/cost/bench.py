@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.cost.cold_start import CaseRun, cold_start
-from evaluation.cost.efficiency import honest_cost
+from evaluation.cost.efficiency import measured_cost
 from evaluation.cost.system import System
 from evaluation.errors import ArgumentsError, EvaluationError
 from evaluation.markdown import number, table
@@ -27,7 +27,7 @@ _SCRIPTS = {NNUNET: "nnunet.py", MONAI: "monai_inferer.py"}
 class Compared:
     """The median cost of one system on one scan over ``runs`` cold starts, and the range of its wall times.
 
-    ``neighbours_cpus`` is the largest share of the machine that anything else took in any of them.
+    ``other_cpus`` is the largest share of the machine that anything else took in any of them.
     """
 
     case: str
@@ -37,7 +37,7 @@ class Compared:
     wall_range_s: tuple[float, float]
     cpu_s: float
     peak_mib: float
-    neighbours_cpus: float
+    other_cpus: float
 
 
 def peer_systems(python: Path, models: Path, manifest: Path) -> list[System]:
@@ -103,11 +103,11 @@ def comparison_table(compared: Sequence[Compared], ours: str) -> str:
                 _with_ratio(line.wall_s, base.wall_s, 2) + " ({:.2f} to {:.2f})".format(*line.wall_range_s),
                 _with_ratio(line.cpu_s, base.cpu_s, 2),
                 _with_ratio(line.peak_mib, base.peak_mib, 0),
-                number(line.neighbours_cpus, 2),
+                number(line.other_cpus, 2),
                 str(line.runs),
             ]
         )
-    header = ["case", "system", "wall s (range)", "CPU-seconds", "peak MiB", "neighbours, CPUs", "runs"]
+    header = ["case", "system", "wall s (range)", "CPU-seconds", "peak MiB", "other processes, CPUs", "runs"]
     return table(header, rows)
 
 
@@ -116,18 +116,18 @@ def bench_page(runs: Sequence[CaseRun], ours: str, machine: str) -> str:
     return (
         f"{comparison_table(medians(runs), ours)}\n\n"
         f"Machine: {machine}. Medians of cold starts (process start, imports, model loading, reading and writing "
-        "included), the systems taking turns; (2.0x) is twice ours. *Neighbours*: CPUs kept busy by anything else, at "
-        "most; far from 0, wall times say little, CPU-seconds and memory still hold.\n"
+        "included), in turns; (2.0x) is twice ours. *Other processes*: the most CPUs that anything else "
+        "kept busy; far from 0, wall times say little, CPU-seconds and memory still hold.\n"
     )
 
 
 def runs_csv(runs: Sequence[CaseRun]) -> str:
     """Every single run, in the order in which they ran."""
-    lines = ["case,system,wall_s,cpu_s,peak_mib,neighbours_cpus"]
+    lines = ["case,system,wall_s,cpu_s,peak_mib,other_cpus"]
     for run in runs:
-        cost = honest_cost(run)
+        cost = measured_cost(run)
         if cost.tree is not None:
-            figures = (cost.wall_s, cost.tree.cpu_s, cost.tree.peak_mib, cost.neighbours_cpus or 0.0)
+            figures = (cost.wall_s, cost.tree.cpu_s, cost.tree.peak_mib, cost.other_cpus or 0.0)
             lines.append(",".join([run.case, f'"{run.system}"', *(f"{figure:.3f}" for figure in figures)]))
     return "\n".join(lines) + "\n"
 
@@ -151,7 +151,7 @@ def _peer(name: str, python: Path, model: Path, manifest: Path) -> System:
 
 
 def _median(case: str, system: str, runs: Sequence[CaseRun]) -> Compared:
-    costs = [honest_cost(run) for run in runs]
+    costs = [measured_cost(run) for run in runs]
     walls_s = [cost.wall_s for cost in costs]
     trees = [cost.tree for cost in costs if cost.tree is not None]
     return Compared(
@@ -162,7 +162,7 @@ def _median(case: str, system: str, runs: Sequence[CaseRun]) -> Compared:
         (min(walls_s), max(walls_s)),
         statistics.median(tree.cpu_s for tree in trees),
         statistics.median(tree.peak_mib for tree in trees),
-        max(cost.neighbours_cpus or 0.0 for cost in costs),
+        max(cost.other_cpus or 0.0 for cost in costs),
     )
 
 

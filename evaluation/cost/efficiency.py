@@ -38,12 +38,12 @@ class OfficialCost:
 
 
 @dataclass(frozen=True, slots=True)
-class HonestCost:
+class MeasuredCost:
     """The same case, with areas under the samples where they lie in time, and what its own processes used.
 
-    ``*_before`` is the machine's level before the case began. ``neighbours_cpus`` says how many CPUs other processes
+    ``*_before`` is the machine's level before the case began. ``other_cpus`` says how many CPUs other processes
     kept busy meanwhile, this measurement among them: where that is far from 0, the wall time is not the case's own.
-    ``tree`` and with it ``neighbours_cpus`` is None where the case's processes cannot be seen from here.
+    ``tree`` and with it ``other_cpus`` is None where the case's processes cannot be seen from here.
     """
 
     wall_s: float
@@ -55,7 +55,7 @@ class HonestCost:
     ram_before_mib: float
     ram_max_mib: float
     ram_area_mib_s: float
-    neighbours_cpus: float | None
+    other_cpus: float | None
     samples: int
     sample_every_s: float
 
@@ -105,14 +105,14 @@ def official_costs(runs: Sequence[CaseRun]) -> list[OfficialCost]:
     return [cost if run.failure is None else _penalty(costs) for run, cost in zip(runs, costs, strict=True)]
 
 
-def honest_cost(run: CaseRun) -> HonestCost:
+def measured_cost(run: CaseRun) -> MeasuredCost:
     """What can be said of one case, failed or not."""
     before, *during = run.samples
     last, gpu_mib, tree = during[-1], _gpu_mib(during), run.tree
     during_s = last.time_s - during[0].time_s
     # counted from before the case, as all CPU-seconds of its tree have to be within
-    neighbours_s = None if tree is None else max(0.0, last.busy_s - before.busy_s - tree.cpu_s)
-    return HonestCost(
+    others_s = None if tree is None else max(0.0, last.busy_s - before.busy_s - tree.cpu_s)
+    return MeasuredCost(
         wall_s=run.wall_s,
         tree=tree,
         gpu_before_mib=before.gpu_mib,
@@ -122,7 +122,7 @@ def honest_cost(run: CaseRun) -> HonestCost:
         ram_before_mib=before.ram_mib,
         ram_max_mib=max(sample.ram_mib for sample in during),
         ram_area_mib_s=area(during, lambda sample: sample.ram_mib),
-        neighbours_cpus=None if neighbours_s is None else neighbours_s / (last.time_s - before.time_s),
+        other_cpus=None if others_s is None else others_s / (last.time_s - before.time_s),
         samples=len(during),
         sample_every_s=during_s / (len(during) - 1) if len(during) > 1 else 0.0,
     )

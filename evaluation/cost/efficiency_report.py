@@ -1,4 +1,4 @@
-"""What is told about costs: the organisers' table, the honest one, a plot for every case and a page about it all."""
+"""What is told about costs: the organisers' table, our own, a plot for every case and a page about it all."""
 
 import csv
 import io
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.cost.cold_start import CaseRun
-from evaluation.cost.efficiency import HonestCost, OfficialCost, honest_cost, official_costs
+from evaluation.cost.efficiency import MeasuredCost, OfficialCost, measured_cost, official_costs
 from evaluation.files import write_bytes, write_text
 from evaluation.markdown import number, table
 
@@ -17,10 +17,10 @@ _OFFICIAL_COLUMNS = (
     *("Name", "Time", "GPU_Mem", "AUC_GPU_Time"),
     *("CPU_Utilization", "AUC_CPU_Time", "RAM", "AUC_RAM_Time"),
 )
-_HONEST_COLUMNS = (
+_MEASURED_COLUMNS = (
     *("Name", "Failure", "Wall_s", "Tree_CPU_s", "Tree_Peak_MiB", "Tree_Largest_Process_MiB"),
     *("Tree_RSS_MiB", "Tree_PSS_MiB", "GPU_Before_MiB", "GPU_Max_MiB", "AUC_GPU_MiB_s", "AUC_CPU_Percent_s"),
-    *("RAM_Before_MiB", "RAM_Max_MiB", "AUC_RAM_MiB_s", "Neighbours_CPUs", "Samples", "Sample_Every_s"),
+    *("RAM_Before_MiB", "RAM_Max_MiB", "AUC_RAM_MiB_s", "Other_Processes_CPUs", "Samples", "Sample_Every_s"),
 )
 
 _NOTES = """\
@@ -31,7 +31,7 @@ A case that failed counts 3600 s and the largest of all other figures.
 
 **As it was** has the areas over the samples' real times, and what the case's own processes used. CPU-seconds come from
 the kernel's accounts. Peak memory is the largest sum of PSS (which shares out what processes have in common), and at
-least the high-water mark of the largest process. *Neighbours* is how many CPUs were kept busy by anything else, this
+least the high-water mark of the largest process. *Other processes* is how many CPUs anything else kept busy, this
 measurement included: far from 0, the wall time says little.
 """
 
@@ -51,15 +51,15 @@ def write_reports(runs: Sequence[CaseRun], setting: Setting, folder: Path, plots
 
     Raises ``EvaluationError`` if a file cannot be written or Matplotlib is needed and not installed.
     """
-    official, honest = official_costs(runs), [honest_cost(run) for run in runs]
+    official, measured = official_costs(runs), [measured_cost(run) for run in runs]
     write_text(folder / "efficiency_flare22.csv", official_csv(runs, official))
-    write_text(folder / "efficiency_honest.csv", honest_csv(runs, honest))
+    write_text(folder / "efficiency_measured.csv", measured_csv(runs, measured))
     if plots:
         from evaluation.cost.efficiency_plot import plot_case
 
         for run in runs:
             write_bytes(folder / "plots" / f"{run.case}.png", plot_case(run))
-    page = _page(runs, official, honest, setting, plots)
+    page = _page(runs, official, measured, setting, plots)
     write_text(folder / "summary.md", page)
     return page
 
@@ -82,12 +82,12 @@ def official_csv(runs: Sequence[CaseRun], costs: Sequence[OfficialCost]) -> str:
     return _csv(_OFFICIAL_COLUMNS, rows)
 
 
-def honest_csv(runs: Sequence[CaseRun], costs: Sequence[HonestCost]) -> str:
-    """All of ``HonestCost`` with units in the names; what was not measured is empty."""
-    return _csv(_HONEST_COLUMNS, [_honest_row(run, cost) for run, cost in zip(runs, costs, strict=True)])
+def measured_csv(runs: Sequence[CaseRun], costs: Sequence[MeasuredCost]) -> str:
+    """All of ``MeasuredCost`` with units in the names; what was not measured is empty."""
+    return _csv(_MEASURED_COLUMNS, [_measured_row(run, cost) for run, cost in zip(runs, costs, strict=True)])
 
 
-def _honest_row(run: CaseRun, cost: HonestCost) -> list[object]:
+def _measured_row(run: CaseRun, cost: MeasuredCost) -> list[object]:
     tree = cost.tree
     values = (
         cost.wall_s,
@@ -97,7 +97,7 @@ def _honest_row(run: CaseRun, cost: HonestCost) -> list[object]:
             else (tree.cpu_s, tree.peak_mib, tree.peak_process_mib, tree.peak_rss_mib, tree.peak_pss_mib)
         ),
         *(cost.gpu_before_mib, cost.gpu_max_mib, cost.gpu_area_mib_s, cost.cpu_area_percent_s),
-        *(cost.ram_before_mib, cost.ram_max_mib, cost.ram_area_mib_s, cost.neighbours_cpus),
+        *(cost.ram_before_mib, cost.ram_max_mib, cost.ram_area_mib_s, cost.other_cpus),
         cost.samples,
         cost.sample_every_s,
     )
@@ -114,7 +114,7 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def _page(
     runs: Sequence[CaseRun],
     official: Sequence[OfficialCost],
-    honest: Sequence[HonestCost],
+    measured: Sequence[MeasuredCost],
     setting: Setting,
     plots: bool,
 ) -> str:
@@ -122,7 +122,7 @@ def _page(
         f"# {setting.title}",
         f"One cold start for each case: `{setting.command}`\n\nMachine: {setting.machine}. GPU memory: {setting.gpu}.",
         "## As it was",
-        _honest_table(runs, honest),
+        _measured_table(runs, measured),
         "## By the organisers' rules",
         _official_table(runs, official),
         _NOTES.rstrip(),
@@ -135,8 +135,16 @@ def _page(
     return "\n\n".join(parts) + "\n"
 
 
-def _honest_table(runs: Sequence[CaseRun], costs: Sequence[HonestCost]) -> str:
-    header = ["case", "wall s", "CPU-seconds", "peak MiB", "GPU MiB (before)", "neighbours, CPUs", "sample every s"]
+def _measured_table(runs: Sequence[CaseRun], costs: Sequence[MeasuredCost]) -> str:
+    header = [
+        "case",
+        "wall s",
+        "CPU-seconds",
+        "peak MiB",
+        "GPU MiB (before)",
+        "other processes, CPUs",
+        "sample every s",
+    ]
     rows = [
         [
             run.case if run.failure is None else f"{run.case} (failed)",
@@ -144,7 +152,7 @@ def _honest_table(runs: Sequence[CaseRun], costs: Sequence[HonestCost]) -> str:
             number(cost.tree.cpu_s if cost.tree else None, 2),
             number(cost.tree.peak_mib if cost.tree else None, 0),
             NO_GPU if cost.gpu_max_mib is None else f"{cost.gpu_max_mib:,.0f} ({number(cost.gpu_before_mib, 0)})",
-            number(cost.neighbours_cpus, 2),
+            number(cost.other_cpus, 2),
             number(cost.sample_every_s, 3),
         ]
         for run, cost in zip(runs, costs, strict=True)

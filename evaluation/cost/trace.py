@@ -1,7 +1,7 @@
 """The engine's step marks read from outside, and laid out for Chrome's and Perfetto's trace viewers.
 
-A process writes them to the file that an environment variable names (``attention_dmfnet.marks``), one JSON object a line. Its
-clock is the system's monotonic one, so marks and the measurements of another process lie on one time axis.
+A process writes them to the file that an environment variable names (``attention_dmfnet.marks``), one JSON object a
+line. Its clock is the system's monotonic one, so marks and the measurements of another process lie on one time axis.
 """
 
 import json

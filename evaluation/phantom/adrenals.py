@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from evaluation.phantom.coat import lay
+from evaluation.phantom.overlay import paint_organ
 from evaluation.phantom.patient import Patient
 from evaluation.phantom.shapes import Canvas, Field, Waves, smooth_max
 
@@ -43,7 +43,7 @@ def _paint_adrenal(
         gland = np.minimum(gland, _limb(x, y, body_xy, (end_x, end_y), reach.astype(np.float32), 2.5))
     gland = np.minimum(gland, np.hypot(x - body_xy[0], y - body_xy[1]) - np.float32(3.6))
     gland = smooth_max(gland, np.maximum(z - top, bottom - z), 3).astype(np.float32)
-    lay(canvas, patient, (region, gland), organ, patient.hu["adrenal gland"], halo_mm=2.2)
+    paint_organ(canvas, patient, (region, gland), organ, patient.hu["adrenal gland"], rim_mm=2.2)
 
 
 def _limb(

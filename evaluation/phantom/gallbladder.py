@@ -1,6 +1,6 @@
 """The gallbladder: a pear of bile under the liver."""
 
-from evaluation.phantom.coat import lay, moved
+from evaluation.phantom.overlay import moved, paint_organ
 from evaluation.phantom.patient import Patient
 from evaluation.phantom.shapes import Canvas, Knot, smooth_path, tube
 
@@ -19,5 +19,5 @@ def paint_gallbladder(canvas: Canvas, patient: Patient) -> None:
     if found is None:
         return
     region, gallbladder = found
-    lay(canvas, patient, found, "gallbladder", patient.hu["bladder wall"], halo_mm=0.3)
+    paint_organ(canvas, patient, found, "gallbladder", patient.hu["bladder wall"], rim_mm=0.3)
     canvas.paint(region, gallbladder + 1.4, patient.hu["bile"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.phantom.coat import lay, moved
+from evaluation.phantom.overlay import moved, paint_organ
 from evaluation.phantom.pancreas import pancreas_solid
 from evaluation.phantom.patient import Patient
 from evaluation.phantom.shapes import Canvas, Found, Knot, Waves, seen_from, smooth_max, smooth_path, tube
@@ -66,7 +66,7 @@ def paint_stomach(canvas: Canvas, patient: Patient, found: Found | None) -> None
     region, stomach = found
     rng = patient.stream("stomach")
     x, y, z = canvas.positions(region)
-    lay(canvas, patient, (region, stomach), "stomach", patient.hu["bowel wall"])
+    paint_organ(canvas, patient, (region, stomach), "stomach", patient.hu["bowel wall"])
     folds = Waves.draw(rng, (9, 16), 1.1, count=6).at(x, y, z)
     lumen = stomach + 4.2 + folds
     food = np.float32(rng.uniform(5, 45)) + Waves.draw(rng, (5, 14), float(rng.uniform(2, 22)), count=6).at(x, y, z)
@@ -85,7 +85,7 @@ def paint_esophagus(canvas: Canvas, patient: Patient, stomach: Found | None) -> 
     region, esophagus = found
     # it ends where the stomach begins
     esophagus = np.maximum(esophagus, -seen_from(region, stomach))
-    lay(canvas, patient, (region, esophagus), "esophagus", patient.hu["esophagus"], halo_mm=0.0)
+    paint_organ(canvas, patient, (region, esophagus), "esophagus", patient.hu["esophagus"], rim_mm=0.0)
     rng = patient.stream("swallowed air")
     for _ in range(int(rng.integers(0, 4))):
         start = int(rng.integers(0, max(1, len(path) - 6)))
@@ -106,7 +106,7 @@ def paint_duodenum(canvas: Canvas, patient: Patient) -> None:
     region, duodenum = found
     x, y, z = canvas.positions(region)
     duodenum = duodenum + Waves.draw(rng, (14, 28), 1.3).at(x, y, z)
-    lay(canvas, patient, (region, duodenum), "duodenum", patient.hu["bowel wall"])
+    paint_organ(canvas, patient, (region, duodenum), "duodenum", patient.hu["bowel wall"])
     lumen = duodenum + 3.2 + Waves.draw(rng, (6, 11), 1.2, count=6).at(x, y, z)
     canvas.paint(region, lumen, float(rng.uniform(15, 45)))
     bubbles = Waves.draw(rng, (18, 40), 6.0).at(x, y, z) + np.float32(rng.uniform(2, 9))

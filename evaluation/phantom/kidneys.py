@@ -3,7 +3,7 @@
 import numpy as np
 from attention_dmfnet.geometry import Triple
 
-from evaluation.phantom.coat import lay
+from evaluation.phantom.overlay import paint_organ
 from evaluation.phantom.patient import Patient
 from evaluation.phantom.shapes import Canvas, Field, Knot, Waves, ellipsoid, paint_tube, smooth_max, smooth_min, turned
 
@@ -34,7 +34,7 @@ def paint_kidney(canvas: Canvas, patient: Patient, side: int) -> None:
     hu = np.float32(patient.hu["kidney"])
     pyramids = Waves.draw(patient.stream(f"{organ} pyramids"), (13, 20), 1.0, count=6).at(x, y, z)
     medulla = np.clip((-kidney - 5.5) / 3, 0, 1) * np.clip(pyramids * 2 + 0.6, 0, 1)
-    lay(canvas, patient, (region, solid), organ, (hu + 10 - 34 * medulla).astype(np.float32))
+    paint_organ(canvas, patient, (region, solid), organ, (hu + 10 - 34 * medulla).astype(np.float32))
     pelvis = ellipsoid(bent, v, w, (-20, 0, 0), (13, 4.5, 13))
     canvas.paint(region, np.maximum(pelvis, -solid), 18.0)
     _paint_renal_vessels(canvas, patient, side, centre)

@@ -3,8 +3,8 @@
 import numpy as np
 from attention_dmfnet.geometry import Triple
 
-from evaluation.phantom.coat import LABEL, lay
 from evaluation.phantom.kidneys import kidney_bed
+from evaluation.phantom.overlay import LABEL, paint_organ
 from evaluation.phantom.patient import Patient
 from evaluation.phantom.shapes import Canvas, Field, Knot, Waves, smooth_max, smooth_path, tube
 from evaluation.phantom.spaces import Body
@@ -48,7 +48,7 @@ def paint_liver(canvas: Canvas, patient: Patient, body: Body) -> None:
     liver = smooth_max(liver, -kidney_bed(x, y, z, -1), 10)
     liver += Waves.draw(patient.stream("liver surface"), (25, 60), 1.3).at(x, y, z)
     hu = np.float32(patient.hu["liver"]) + Waves.draw(patient.stream("liver"), (10, 30), 2.5).at(x, y, z)
-    lay(canvas, patient, (region, liver), "liver", hu)
+    paint_organ(canvas, patient, (region, liver), "liver", hu)
     _paint_liver_vessels(canvas, patient)
 
 

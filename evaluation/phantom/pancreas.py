@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.phantom.coat import LABEL, lay, moved
+from evaluation.phantom.overlay import LABEL, moved, paint_organ
 from evaluation.phantom.patient import Patient
 from evaluation.phantom.shapes import Canvas, Found, Knot, Waves, paint_tube, smooth_path, tube
 
@@ -47,6 +47,6 @@ def paint_pancreas(canvas: Canvas, patient: Patient) -> None:
     vessel = np.isin(canvas.labels[region], (LABEL["aorta"], LABEL["inferior vena cava"]))
     pancreas = np.where(vessel, np.maximum(pancreas, 4), pancreas).astype(np.float32)
     hu = np.float32(patient.hu["pancreas"]) - np.float32(7) * lobules
-    lay(canvas, patient, (region, pancreas), "pancreas", hu)
+    paint_organ(canvas, patient, (region, pancreas), "pancreas", hu)
     for knots in _CROSSING_VESSELS:
         paint_tube(canvas, knots, patient.hu["portal vein"], label=0)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from evaluation.phantom.coat import lay
 from evaluation.phantom.kidneys import kidney_bed
+from evaluation.phantom.overlay import paint_organ
 from evaluation.phantom.patient import Patient
 from evaluation.phantom.shapes import Canvas, Waves, ellipsoid, smooth_max, turned
 from evaluation.phantom.spaces import Body
@@ -25,4 +25,4 @@ def paint_spleen(canvas: Canvas, patient: Patient, body: Body) -> None:
     spleen = smooth_max(smooth_max(spleen, -hollow, 10), -kidney_bed(x, y, z, 1), 8)
     spleen += Waves.draw(patient.stream("spleen surface"), (25, 50), 1.2).at(x, y, z)
     hu = np.float32(patient.hu["spleen"]) + Waves.draw(patient.stream("spleen"), (12, 30), 2.0).at(x, y, z)
-    lay(canvas, patient, (region, spleen), "spleen", hu)
+    paint_organ(canvas, patient, (region, spleen), "spleen", hu)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from evaluation.phantom.coat import lay, moved
+from evaluation.phantom.overlay import moved, paint_organ
 from evaluation.phantom.patient import Patient
 from evaluation.phantom.shapes import Canvas, Curve, Knot, Waves, paint_tube, smooth_path, tube
 
@@ -55,7 +55,7 @@ def paint_aorta(canvas: Canvas, patient: Patient) -> None:
         paint_tube(canvas, branch, hu, step_mm=7)
     for artery in _ARTERIES:
         paint_tube(canvas, artery, hu - 6, label=0)
-    lay(canvas, patient, tube(canvas, path, 2), "aorta", hu)
+    paint_organ(canvas, patient, tube(canvas, path, 2), "aorta", hu)
     calcified = patient.stream("calcification")
     for _ in range(int(calcified.integers(0, 7))):
         _paint_calcification(canvas, path, calcified)
@@ -87,7 +87,7 @@ def paint_inferior_vena_cava(canvas: Canvas, patient: Patient) -> None:
     x, y, z = canvas.positions(region)
     mixed = Waves.draw(patient.stream("mixing blood"), (14, 40), 7.0).at(x, y, z) + np.float32(hu)
     # no fat around it: its upper part runs through the liver
-    lay(canvas, patient, (region, vein), organ, mixed, halo_mm=0.0)
+    paint_organ(canvas, patient, (region, vein), organ, mixed, rim_mm=0.0)
 
 
 def paint_portal_vein(canvas: Canvas, patient: Patient) -> None:

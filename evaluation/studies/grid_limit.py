@@ -2,17 +2,26 @@
 
 Each organ's share of a grid voxel stands for its score, and the engine's own restore brings the shares back. A
 network's scores are not shares and may say a little more about where an organ ends, so these are no strict bounds, but
-about the best that a network on that grid can be expected to reach.
+about the best that a network on that grid can be expected to reach. The study behind
+docs/decisions/0004-grid-tiles-scores.md:
+
+    python -m evaluation.studies.grid_limit LABELS --spacing 6 5 5 --spacing 4 3 3
 """
 
+import argparse
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import Triple, Volume, canonicalise
 from attention_dmfnet.steps.restore import restore_labels
 
 from evaluation.accuracy.dice import dice_by_organ
+from evaluation.command import DONE, run_command
+from evaluation.errors import ArgumentsError
 from evaluation.organs import ORGANS
 
 
@@ -54,3 +63,31 @@ def limit_table(names: Sequence[str], limits: Sequence[dict[str, float]]) -> str
         cells = (f"{limit[organ]:.3f}" if organ in limit else "–" for limit in limits)
         lines.append(f"| {organ} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.studies.grid_limit",
+        description="How well organs survive a working grid, without any network.",
+    )
+    parser.add_argument("labels", type=Path, metavar="LABELS", help="a label map")
+    parser.add_argument(
+        "--spacing", nargs=3, type=float, action="append", required=True, metavar=("Z", "Y", "X"),
+        help="of the scores, mm; the networks score at twice their input's spacing; may be repeated",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    return run_command("grid_limit", lambda: _print_limits(options.labels, [(z, y, x) for z, y, x in options.spacing]))
+
+
+def _print_limits(path: Path, spacings: Sequence[Triple]) -> int:
+    if not all(0 < mm < float("inf") for spacing in spacings for mm in spacing):
+        raise ArgumentsError("--spacing takes three sizes in mm, each above 0")
+    labels = read_volume(path)
+    names = [" x ".join(f"{mm:g}" for mm in spacing) for spacing in spacings]
+    print(limit_table(names, [grid_limit(labels, spacing) for spacing in spacings]))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

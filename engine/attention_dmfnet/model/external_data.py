@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from attention_dmfnet.model.manifest import Stage, Variant
-from attention_dmfnet.model.network import NetworkError, read_model_file
+from attention_dmfnet.model.network import LoadError, read_model_file
 
 # the numbers of the fields in onnx.proto
 _MODEL_GRAPH, _GRAPH_INITIALIZER = 7, 5
@@ -25,7 +25,7 @@ _Field = tuple[int, bytes, bytes]
 
 
 def read_model(models: Path, stage: Stage, variant: Variant) -> bytes:
-    """A variant of ``stage`` as a model that is whole. Raises ``NetworkError`` as ``read_model_file`` does."""
+    """A variant of ``stage`` as a model that is whole. Raises ``LoadError`` as ``read_model_file`` does."""
     model = read_model_file(models, variant)
     if stage.weights is None or variant.plan is not None:
         return model
@@ -35,7 +35,7 @@ def read_model(models: Path, stage: Stage, variant: Variant) -> bytes:
 def with_weights(graph: bytes, file: str, weights: bytes, weights_file: str) -> bytes:
     """The ONNX model ``graph``, the content of ``file``, with the numbers that it refers to in ``weights``.
 
-    ``weights_file`` is the only file that it may refer to. Raises ``NetworkError`` if it refers to another one or to a
+    ``weights_file`` is the only file that it may refer to. Raises ``LoadError`` if it refers to another one or to a
     place outside of it, or is no ONNX model.
     """
     parts: list[bytes | memoryview] = []
@@ -46,7 +46,7 @@ def with_weights(graph: bytes, file: str, weights: bytes, weights_file: str) -> 
             else:
                 parts.append(whole)
     except (IndexError, KeyError, ValueError) as error:
-        raise NetworkError(f"{file} is no ONNX model ({error}); export it again") from error
+        raise LoadError(f"{file} is no ONNX model ({error}); export it again") from error
     return b"".join(parts)
 
 
@@ -74,10 +74,10 @@ def _initializer_parts(
     if not place:
         return [whole]
     if place["location"] != weights_file:
-        raise NetworkError(f"{file} refers to {place['location']}, the manifest to {weights_file}; export it again")
+        raise LoadError(f"{file} refers to {place['location']}, the manifest to {weights_file}; export it again")
     start, length = int(place["offset"]), int(place["length"])
     if not 0 <= start <= start + length <= len(weights):
-        raise NetworkError(f"{file} refers to bytes beyond the end of {weights_file}; export it again")
+        raise LoadError(f"{file} refers to bytes beyond the end of {weights_file}; export it again")
     return _delimited(_GRAPH_INITIALIZER, [*kept, *_delimited(_TENSOR_RAW_DATA, [weights[start : start + length]])])
 
 

@@ -48,18 +48,18 @@ class Network(Protocol):
 def read_model_file(models: Path, named: Variant | WeightsFile) -> bytes:
     """The content of a file that the manifest names.
 
-    Raises ``NetworkError`` if it is not the file that the manifest was written for: checked here and handed on as
+    Raises ``LoadError`` if it is not the file that the manifest was written for: checked here and handed on as
     bytes, so that nothing can change in between.
     """
     path = models / named.file
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise NetworkError(f"the manifest names {path}, which is not there; fetch the models again") from None
+        raise LoadError(f"the manifest names {path}, which is not there; fetch the models again") from None
     except OSError as error:
-        raise NetworkError(f"cannot read {path}: {error.strerror}") from error
+        raise LoadError(f"cannot read {path}: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != named.sha256:
-        raise NetworkError(
+        raise LoadError(
             f"{path} is not the file that the manifest was written for (its sha256 differs): "
             "it was swapped, changed or cut short; fetch the models again"
         )

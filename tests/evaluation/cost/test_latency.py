@@ -10,7 +10,7 @@ from evaluation.cost.system import System, engine_system
 from evaluation.cost.trace import Trace
 from evaluation.errors import EvaluationError
 from tests.engine.tiny import block_phantom, write_models
-from tests.evaluation.fakes import fake_scan, fake_system, run_of, sample, tree_of
+from tests.evaluation.cost.fakes import fake_scan, fake_system, run_of, sample, tree_of
 
 # a fake engine: one import, then a read and a write for each scan, each of a length that is known
 ENGINE = f"""

@@ -8,7 +8,7 @@ from attention_dmfnet.marks import STARTED, TRACE_VARIABLE
 from evaluation.cost.cold_start import cold_start
 from evaluation.cost.system import System, image_system
 from evaluation.errors import EvaluationError
-from tests.evaluation.fakes import fake_scan, fake_system
+from tests.evaluation.cost.fakes import fake_scan, fake_system
 
 
 def test_the_system_sees_one_scan_and_an_empty_folder_for_its_labels(tmp_path: Path) -> None:

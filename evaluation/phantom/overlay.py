@@ -11,19 +11,19 @@ from evaluation.phantom.shapes import Canvas, Field, Knot, Region
 LABEL = {organ: label for label, organ in enumerate(ORGANS, start=1)}
 
 
-def lay(
+def paint_organ(
     canvas: Canvas,
     patient: Patient,
     found: tuple[Region, Field] | None,
     organ: str,
     hu: float | Field,
-    halo_mm: float = 0.8,
+    rim_mm: float = 0.8,
 ) -> None:
-    """Paint one organ in a coat of fat of ``halo_mm``, which keeps it apart from what was painted before it."""
+    """Paint one organ in a rim of fat of ``rim_mm``, which keeps it apart from what was painted before it."""
     if found is None:
         return
     region, solid = found
-    canvas.paint(region, solid - halo_mm, patient.hu["fat"], label=0)
+    canvas.paint(region, solid - rim_mm, patient.hu["fat"], label=0)
     canvas.paint(region, solid, hu, label=LABEL[organ])
 
 

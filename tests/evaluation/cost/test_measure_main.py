@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.__main__ import FAILED, UNUSABLE, main
-from tests.evaluation.fakes import fake_scan, fake_system
-from tests.evaluation.test_latency import ENGINE
+from evaluation.__main__ import main
+from evaluation.command import FAILED, UNUSABLE
+from tests.evaluation.cost.fakes import fake_scan, fake_system
+from tests.evaluation.cost.test_latency import ENGINE
 
 
 def line(code: str) -> str:
@@ -29,7 +30,7 @@ def test_efficiency_writes_both_tables_the_plots_and_a_summary(
     out = tmp_path / "out"
     assert main(["efficiency", "--command", line("label()"), str(scans), "--to", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
-        *("efficiency_flare22.csv", "efficiency_honest.csv", "logs", "plots", "predictions", "summary.md"),
+        *("efficiency_flare22.csv", "efficiency_measured.csv", "logs", "plots", "predictions", "summary.md"),
     ]
     assert sorted(path.name for path in (out / "plots").iterdir()) == ["a.png", "b.png"]
     assert capsys.readouterr().out.strip() == (out / "summary.md").read_text().strip()

@@ -34,19 +34,23 @@ class RoiCoverage:
     volume_ratio: float
 
 
-def measure_folder(images: Path, references: Path, models: Path) -> list[RoiCoverage]:
+def measure_folder(
+    images: Path, references: Path, models: Path, roi_margin_mm: Triple | None = None
+) -> list[RoiCoverage]:
     """The coarse network of ``models``, on the CPU, on every scan of ``images`` that has a label map in ``references``.
 
-    Raises ``EvaluationError`` if none has or the models cannot be used, and what reading scans raises.
+    ``roi_margin_mm`` (z, y, x) takes the place of the manifest's. Raises ``EvaluationError`` if no scan has a label map
+    or the models cannot be used, and what reading scans raises.
     """
     try:
         manifest = load_manifest(models)
         coarse = StageModel(manifest.coarse, load_network(models, manifest.coarse, runtimes_to_try("cpu", "auto")[-1]))
     except (ManifestError, NetworkError) as error:
         raise EvaluationError(str(error)) from error
+    margin_mm = manifest.roi_margin_mm if roi_margin_mm is None else roi_margin_mm
     pairs = [(path, output_path(path, references)) for path in list_cases(images)]
     found = [
-        measure(case_name(path), read_volume(path), read_volume(reference), coarse, manifest.roi_margin_mm)
+        measure(case_name(path), read_volume(path), read_volume(reference), coarse, margin_mm)
         for path, reference in pairs
         if reference.is_file()
     ]

@@ -7,10 +7,11 @@ import pytest
 from attention_dmfnet.files.image_io import write_labels, write_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
-from evaluation.__main__ import FAILED, main
+from evaluation.__main__ import main
+from evaluation.accuracy.roi_coverage import RoiCoverage, coverage_table, measure_folder
+from evaluation.command import FAILED
 from evaluation.errors import EvaluationError
 from evaluation.organs import ORGANS
-from evaluation.studies.roi_coverage import RoiCoverage, coverage_table, measure_folder
 from tests.engine.tiny import AIR_HU, block_phantom, organ_hu, write_models
 
 

@@ -7,7 +7,8 @@ import pytest
 from attention_dmfnet.files.image_io import read_volume, write_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
-from evaluation.__main__ import UNUSABLE, main
+from evaluation.command import UNUSABLE
+from evaluation.studies.long_scan import main
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def scan(tmp_path: Path) -> Path:
 
 
 def test_the_old_slices_keep_their_place_and_the_end_slices_go_on(scan: Path, tmp_path: Path) -> None:
-    assert main(["lengthen", str(scan), "--slices", "8", "--to", str(tmp_path / "long.nii.gz")]) == 0
+    assert main([str(scan), "--slices", "8", "--to", str(tmp_path / "long.nii.gz")]) == 0
     short, long = read_volume(scan), read_volume(tmp_path / "long.nii.gz")
     assert long.array.dtype == short.array.dtype
     np.testing.assert_array_equal(long.array[2:5], short.array)
@@ -30,6 +31,6 @@ def test_the_old_slices_keep_their_place_and_the_end_slices_go_on(scan: Path, tm
 
 
 def test_a_scan_is_not_cut(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lengthen", str(scan), "--slices", "2", "--to", str(tmp_path / "long.nii.gz")]) == UNUSABLE
+    assert main([str(scan), "--slices", "2", "--to", str(tmp_path / "long.nii.gz")]) == UNUSABLE
     assert "3 slices already" in capsys.readouterr().err
     assert not (tmp_path / "long.nii.gz").exists()

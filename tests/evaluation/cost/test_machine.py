@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from evaluation.cost.machine import describe_machine
-from tests.evaluation.test_gpu import FakeNvml
+from tests.evaluation.cost.test_gpu import FakeNvml
 
 
 def test_the_cpu_is_named_by_its_model(tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ import pytest
 from evaluation.cost.efficiency import (
     area,
     cpu_percent,
-    honest_cost,
     max_in_more_than_2_percent,
     measure,
+    measured_cost,
     official_cost,
     official_costs,
     official_cpu_percent,
 )
-from evaluation.cost.efficiency_report import Setting, honest_csv, official_csv, write_reports
-from tests.evaluation.fakes import fake_scan, fake_system, run_of, sample, tree_of
+from evaluation.cost.efficiency_report import Setting, measured_csv, official_csv, write_reports
+from tests.evaluation.cost.fakes import fake_scan, fake_system, run_of, sample, tree_of
 
 SETTING = Setting("A title", "a command", "a machine", "no GPU")
 
@@ -29,12 +29,12 @@ def test_each_sample_counts_a_tenth_of_a_second_however_far_apart_they_lie() -> 
     assert cost.time_s == pytest.approx(1.23)
 
 
-def test_the_honest_area_lies_under_the_samples_at_their_real_times() -> None:
+def test_the_measured_area_lies_under_the_samples_at_their_real_times() -> None:
     # trapezoids: 0.5 s from 1000 to 3000, 0.25 s from 3000 to 1000
     samples = [
         sample(time_s, ram_mib=mib) for time_s, mib in ((0.9, 5.0), (1.0, 1000.0), (1.5, 3000.0), (1.75, 1000.0))
     ]
-    cost = honest_cost(run_of(samples))
+    cost = measured_cost(run_of(samples))
     assert cost.ram_area_mib_s == pytest.approx(0.5 * 2000 + 0.25 * 2000)
     assert (cost.ram_before_mib, cost.ram_max_mib) == (5, 3000)
     assert cost.samples == 3
@@ -57,7 +57,7 @@ def test_the_organisers_take_the_idle_share_of_user_system_idle_and_a_tenth_of_a
     assert official_cpu_percent(before, after) == pytest.approx(100 - 100 * 0.6 / (0.2 + 0.1 + 0.6 + 0.1))
 
 
-def test_what_runs_at_low_priority_is_busy_only_in_the_honest_figure() -> None:
+def test_what_runs_at_low_priority_is_busy_only_in_the_measured_figure() -> None:
     # two CPUs for 1 s, one of them taken by a process with `nice`
     before, after = sample(0.0), sample(1.0, idle_s=1.0, busy_s=1.0)
     assert cpu_percent(before, after) == 50
@@ -74,7 +74,7 @@ def test_cpu_shares_are_summed_over_the_samples_and_the_largest_is_named() -> No
     assert cost.cpu_area_percent_s == pytest.approx((5 + 100 + 55) * 0.1)
 
 
-def test_the_honest_cpu_area_weighs_each_share_with_its_time() -> None:
+def test_the_measured_cpu_area_weighs_each_share_with_its_time() -> None:
     # two CPUs: half busy for 1 s, then wholly for 2 s; what was before the case does not count
     samples = [
         sample(0.0),
@@ -82,7 +82,7 @@ def test_the_honest_cpu_area_weighs_each_share_with_its_time() -> None:
         sample(1.5, busy_s=2.0, idle_s=1.0),
         sample(3.5, busy_s=6.0, idle_s=1.0),
     ]
-    assert honest_cost(run_of(samples)).cpu_area_percent_s == pytest.approx(50 * 1 + 100 * 2)
+    assert measured_cost(run_of(samples)).cpu_area_percent_s == pytest.approx(50 * 1 + 100 * 2)
 
 
 def test_gpu_memory_that_is_seen_in_no_more_than_two_percent_of_the_samples_is_not_its_maximum() -> None:
@@ -100,15 +100,15 @@ def test_both_maxima_of_the_gpu_are_told_and_what_was_used_before() -> None:
     run = run_of([sample(0.1 * i, gpu_mib=mib) for i, mib in enumerate(levels_mib)])
     assert official_cost(run).gpu_mb == 800
     assert official_cost(run).gpu_area_mb_s == pytest.approx((61 * 800 + 2500) * 0.1)
-    assert honest_cost(run).gpu_max_mib == 2500
-    assert honest_cost(run).gpu_before_mib == 300
+    assert measured_cost(run).gpu_max_mib == 2500
+    assert measured_cost(run).gpu_before_mib == 300
 
 
-def test_neighbours_are_what_was_busy_and_not_the_cases_own() -> None:
+def test_other_processes_are_what_was_busy_and_not_the_cases_own() -> None:
     # 2 s on a machine that was busy for 3 CPU-seconds, 1 of them the case's
     samples = [sample(0.0), sample(0.1, busy_s=0.1), sample(2.0, busy_s=3.0, idle_s=1.0)]
-    assert honest_cost(run_of(samples, tree=tree_of(cpu_s=1.0))).neighbours_cpus == pytest.approx(1.0)
-    assert honest_cost(run_of(samples)).neighbours_cpus is None
+    assert measured_cost(run_of(samples, tree=tree_of(cpu_s=1.0))).other_cpus == pytest.approx(1.0)
+    assert measured_cost(run_of(samples)).other_cpus is None
 
 
 def test_a_failed_case_counts_an_hour_and_the_largest_of_all_figures() -> None:
@@ -131,19 +131,19 @@ def test_the_organisers_table_has_their_columns_names_and_rounding() -> None:
     assert row == ["FLARETs_0001.nii.gz", "12.35", "1235.0", "370.0", "100.0", "30.0", "2000.12", "600.0"]
 
 
-def test_without_a_gpu_its_cells_say_so_and_the_honest_ones_are_empty() -> None:
+def test_without_a_gpu_its_cells_say_so_and_the_measured_ones_are_empty() -> None:
     run = run_of([sample(0.1 * i) for i in range(4)], tree=tree_of(cpu_s=2.0, peak_mib=300.0))
     official = next(csv.DictReader(io.StringIO(official_csv([run], official_costs([run])))))
     assert (official["GPU_Mem"], official["AUC_GPU_Time"]) == ("no GPU", "no GPU")
-    honest = next(csv.DictReader(io.StringIO(honest_csv([run], [honest_cost(run)]))))
-    assert (honest["GPU_Max_MiB"], honest["AUC_GPU_MiB_s"], honest["Failure"]) == ("", "", "")
-    assert (honest["Tree_CPU_s"], honest["Tree_Peak_MiB"]) == ("2.0", "300.0")
+    measured = next(csv.DictReader(io.StringIO(measured_csv([run], [measured_cost(run)]))))
+    assert (measured["GPU_Max_MiB"], measured["AUC_GPU_MiB_s"], measured["Failure"]) == ("", "", "")
+    assert (measured["Tree_CPU_s"], measured["Tree_Peak_MiB"]) == ("2.0", "300.0")
 
 
 def test_processes_that_could_not_be_seen_are_not_measured_rather_than_free(tmp_path: Path) -> None:
     run = run_of([sample(0.1 * i) for i in range(4)])
-    honest = next(csv.DictReader(io.StringIO(honest_csv([run], [honest_cost(run)]))))
-    assert (honest["Tree_CPU_s"], honest["Neighbours_CPUs"]) == ("", "")
+    measured = next(csv.DictReader(io.StringIO(measured_csv([run], [measured_cost(run)]))))
+    assert (measured["Tree_CPU_s"], measured["Other_Processes_CPUs"]) == ("", "")
     assert "not measured" in write_reports([run], SETTING, tmp_path, plots=False)
 
 
@@ -156,7 +156,7 @@ def test_a_page_two_tables_and_a_plot_for_each_case_are_written(tmp_path: Path) 
     assert page == (tmp_path / "summary.md").read_text()
     assert "- b: exit status 3: no memory" in page
     assert (tmp_path / "efficiency_flare22.csv").read_text().count("\n") == 3
-    assert (tmp_path / "efficiency_honest.csv").read_text().count("\n") == 3
+    assert (tmp_path / "efficiency_measured.csv").read_text().count("\n") == 3
     for name in ("a", "b"):
         assert (tmp_path / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"(plots/{name}.png)" in page

@@ -7,8 +7,8 @@ import pytest
 from attention_dmfnet.files.image_io import write_labels
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
-from evaluation.__main__ import UNUSABLE, main
-from evaluation.studies.grid_limit import grid_limit
+from evaluation.command import UNUSABLE
+from evaluation.studies.grid_limit import grid_limit, main
 
 LABELS = Geometry((24, 40, 40), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
 
@@ -37,10 +37,7 @@ def test_the_command_prints_a_column_for_each_spacing(
     labels: Volume, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_labels(labels, tmp_path / "labels.nii.gz")
-    assert (
-        main(["grid-limit", str(tmp_path / "labels.nii.gz"), "--spacing", "2", "1", "1", "--spacing", "6", "5", "5"])
-        == 0
-    )
+    assert main([str(tmp_path / "labels.nii.gz"), "--spacing", "2", "1", "1", "--spacing", "6", "5", "5"]) == 0
     out = capsys.readouterr().out
     assert "| 2 x 1 x 1 | 6 x 5 x 5 |" in out
     assert "| liver | 1.000 |" in out
@@ -48,5 +45,5 @@ def test_the_command_prints_a_column_for_each_spacing(
 
 def test_a_spacing_of_zero_is_refused(labels: Volume, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_labels(labels, tmp_path / "labels.nii.gz")
-    assert main(["grid-limit", str(tmp_path / "labels.nii.gz"), "--spacing", "0", "1", "1"]) == UNUSABLE
+    assert main([str(tmp_path / "labels.nii.gz"), "--spacing", "0", "1", "1"]) == UNUSABLE
     assert "--spacing" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from attention_dmfnet.geometry import Triple
 from surface_distance import lookup_tables
 
 from evaluation.accuracy.surface import surface_dice
-from tests.evaluation.marching_cubes import CORNERS, possible_areas
+from tests.evaluation.accuracy.marching_cubes import CORNERS, possible_areas
 
 VOXEL_AREA = 8 * math.sqrt(3) / 8
 """The surface of one voxel of 1 mm: eight triangles that cut its corners off, with sides of sqrt(1/2) mm."""
