@@ -1,69 +1,157 @@
-"""The cache of completed bodies: made once from the anatomy folder in a few minutes, read by every training run."""
+"""The cache of completed bodies: made once from the anatomy folder, read by every training run."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from training.painting.anatomy import Anatomy, TissueMap, read_icrp, read_organ_map, read_ts_example
-from training.painting.completion import BODY_SPACING_ZYX, Body, complete
+from training.painting.completion import BODY_SPACING_ZYX, REAL, Body, complete
+from training.painting.great_vessels import VesselSite
 from training.painting.tissue import Tissue
+from training.painting.vessel_courses import CourseAtlas, make_atlas
 
 log = logging.getLogger(__name__)
 
-HELD_OUT = ("word_0034", "word_0043", "word_0110", "word_0124")
-"""Never painted for training: what painted validation scans are made of. 0034 and 0043 may be one patient."""
+HELD_OUT = (
+    "word_0034", "word_0043", "word_0110", "word_0124", "amos_0540", "abdomenatlas_338", "zanatomy", "btcv_0010",
+    "btcv_0030",
+)  # fmt: skip
+"""Eight patients that nothing is trained on: 0034 and 0043 may be one. Painted validation scans are made of them."""
 
-REAL = "ts_example"
-"""The one body whose HU are a real scan's throughout, organs included."""
+SAME_PATIENT = (("word_0034", "word_0043"), ("word_0019", "word_0033"), ("word_0017", "word_0131"))
+"""Two scans of one patient, surely or probably."""
 
-_Job = tuple[Path, Path | None, int, Path]
-"""The shared folder, an organ map (None: the TS-example scan itself), a template body's number, the cache."""
+COURSES = "vessel_courses.npz"
+_VARIANTS = 2
+_THIRTEEN = frozenset(range(1, 14)) - {int(Tissue.AORTA), int(Tissue.VENA_CAVA)}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One body to complete: from an organ map (None: the TS-example scan itself), in which template bodies."""
+
+    data: Path
+    source: Path | None
+    variant: int
+    donor: Path | None
+    folder: Path
+
+
+def organ_maps(data: Path) -> list[Path]:
+    """Every organ map below ``data``/anatomy, held-out ones included."""
+    anatomy = data / "anatomy"
+    folders = [*sorted((anatomy / "word").glob("*.nii.gz")), *sorted((anatomy / "btcv").glob("*.nii.gz"))]
+    names = ["amos_0013", "amos_0540", "totalseg_s0327", "totalseg_s0328", "abdomenatlas_338"]
+    singles = [*(anatomy / f"{name}.nii.gz" for name in names), *sorted((anatomy / "meshes").glob("*.nii.gz"))]
+    return [*folders, *(path for path in singles if path.exists())]
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a body or map of this name belongs to a patient that nothing is trained on."""
+    return name.startswith(HELD_OUT)
 
 
 def build(data: Path, folder: Path, workers: int = 2) -> list[Path]:
     """Complete every organ map below ``data``/anatomy twice, in two template bodies, and save them in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [*sorted((data / "anatomy" / "word").glob("*.nii.gz")), data / "anatomy" / "amos_0013.nii.gz"]
-    jobs: list[_Job] = [(data, source, variant, folder) for variant in (0, 1) for source in sources]
-    jobs.append((data, None, 0, folder))
+    sources = organ_maps(data)
+    if not (folder / COURSES).exists():
+        maps = [path for path in sources if not is_held_out(_name(path)) and not _name(path).startswith("word")]
+        with ProcessPoolExecutor(workers) as pool:
+            make_atlas(list(pool.map(read_organ_map, maps))).save(folder / COURSES)
+    jobs = [
+        _Job(data, source, variant, _donor(source, variant, sources), folder)
+        for variant in range(_VARIANTS)
+        for source in sources
+    ]
+    jobs.append(_Job(data, None, 0, None, folder))
     with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(_build_one, jobs))
+        return [path for path in pool.map(_build_one, jobs) if path is not None]
 
 
-def _build_one(job: _Job) -> Path:
-    data, source, variant, folder = job
-    abdomen = read_ts_example(data)
-    target: Anatomy = abdomen if source is None else read_organ_map(source)
-    path = folder / f"{target.name}_{variant}.npz"
-    if not path.exists():
-        seed = sum(map(ord, target.name)) + variant
-        whole = read_icrp(data / "anatomy", ("am", "af")[seed % 2], arms=seed % 5 == 0)
-        body = complete(target, abdomen, whole, np.random.default_rng(seed), prefer_abdomen=variant == 0)
-        part = path.with_suffix(".part.npz")
-        np.savez_compressed(part, tissues=body.tissues, hu=body.hu)
-        part.rename(path)
-        log.info("completed %s", path.name)
+def _name(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def _donor(source: Path, variant: int, sources: Sequence[Path]) -> Path:
+    """A WORD map, which has all the gut, of the same side of the split, to lend what ``source`` lacks."""
+    side = is_held_out(_name(source))
+    whole = [path for path in sources if _name(path).startswith("word") and is_held_out(_name(path)) is side]
+    others = [path for path in whole if path != source]
+    return others[(sum(map(ord, _name(source))) * 7 + 5 * variant) % len(others)]
+
+
+def _build_one(job: _Job) -> Path | None:
+    name = REAL if job.source is None else _name(job.source)
+    path = job.folder / f"{name}_{job.variant}.npz"
+    if path.exists():
+        return path
+    atlas = read_atlas(job.folder).without([name])
+    abdomen = read_ts_example(job.data)
+    target: Anatomy = abdomen if job.source is None else read_organ_map(job.source)
+    seed = sum(map(ord, target.name)) + job.variant
+    whole = read_icrp(job.data / "anatomy", ("am", "af")[seed % 2], arms=seed % 5 == 0)
+    lacks = _THIRTEEN - target.known
+    donor = read_organ_map(job.donor) if job.donor is not None and lacks else None
+    body = complete(target, abdomen, whole, atlas, donor, prefer_abdomen=job.variant == 0)
+    _save(body, path)
+    log.info("completed %s", path.name)
     return path
 
 
-def load(folder: Path, held_out: bool = False) -> list[Body]:
-    """The bodies for training, or the held-out ones.
+def _save(body: Body, path: Path) -> None:
+    part = path.with_suffix(".part.npz")
+    site = body.vessels
+    assert site is not None
+    np.savez_compressed(
+        part, tissues=body.tissues, hu=body.hu, origin_lps=np.array(body.origin_lps), aorta=site.aorta,
+        vena_cava=site.vena_cava, frame=np.array([*site.origin_mm, site.height_mm]),
+    )  # fmt: skip
+    part.rename(path)
+
+
+def read_atlas(folder: Path) -> CourseAtlas:
+    """The courses of real vessels that ``build`` has left beside the bodies."""
+    return CourseAtlas.read(folder / COURSES)
+
+
+def load(folder: Path, held_out: bool = False, seed: int = 0) -> list[Body]:
+    """The bodies for training, or the held-out ones, with their vessels drawn anew for each ``seed``.
 
     Raises ``FileNotFoundError`` if the cache is empty.
     """
-    bodies = []
-    for path in sorted(folder.glob("*.npz")):
-        if path.name.endswith(".part.npz") or path.stem.startswith(HELD_OUT) is not held_out:
-            continue
-        with np.load(path) as arrays:
-            bodies.append(Body(path.stem, _without_chest_vessels(arrays["tissues"]), arrays["hu"]))
-    if not bodies:
+    paths = [path for path in body_paths(folder) if is_held_out(path.stem) is held_out]
+    if not paths:
         raise FileNotFoundError(f"no bodies in {folder}; run `python -m training synthesize --to {folder}` first")
-    return bodies
+    atlas = read_atlas(folder)
+    return [finished(read_body(path), atlas, seed) for path in paths]
+
+
+def body_paths(folder: Path) -> list[Path]:
+    """The completed bodies in ``folder``, held-out ones included."""
+    return [path for path in sorted(folder.glob("*_[0-9].npz")) if not path.name.endswith(".part.npz")]
+
+
+def read_body(path: Path) -> Body:
+    """One body as ``build`` left it, without its vessels."""
+    with np.load(path) as arrays:
+        z, y, x, height = (float(v) for v in arrays["frame"])
+        site = VesselSite(np.array([z, y, x]), height, arrays["aorta"], arrays["vena_cava"])
+        origin = tuple(float(v) for v in arrays["origin_lps"])
+        return Body(path.stem, arrays["tissues"], arrays["hu"], site, (origin[0], origin[1], origin[2]))
+
+
+def finished(body: Body, atlas: CourseAtlas, seed: int) -> Body:
+    """The body with its vessels drawn and the chest's part of aorta and esophagus without a label."""
+    rng = np.random.default_rng((seed, *body.name.encode()))
+    drawn = body.with_vessels(atlas, rng)
+    return Body(drawn.name, _without_chest_vessels(drawn.tissues), drawn.hu, None, drawn.origin_lps)
 
 
 _CHEST_MM = 45.0

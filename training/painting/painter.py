@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from training.painting.bodies import REAL
 from training.painting.body_sites import BodySites
-from training.painting.completion import BODY_SPACING_ZYX, Body
+from training.painting.completion import BODY_SPACING_ZYX, REAL, Body
 from training.painting.deformation import deformed_nodes
 from training.painting.gallbladder import fill_gallbladder
 from training.painting.gut_contents import fill_gut

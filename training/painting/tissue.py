@@ -52,6 +52,9 @@ class Tissue(IntEnum):
     BOWEL_CONTENT = 35
 
 
+NO_HU = -32768
+"""In a body's ``hu``: no real scan reaches this voxel, or what it shows there is something else."""
+
 TISSUES = 40
 """Size of a look-up table indexed by tissue."""
 
