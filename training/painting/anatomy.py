@@ -7,6 +7,7 @@ reference phantoms, and the TS-example scan, whose structures are completed by t
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,36 @@ class Anatomy:
     @property
     def tissues(self) -> TissueMap:
         return self.volume.array
+
+    @functools.cached_property
+    def _boxes(self) -> list[tuple[slice, slice, slice] | None]:
+        return ndimage.find_objects(self.tissues)
+
+    def where_mm(self, tissue: int) -> npt.NDArray[np.float64]:
+        """(n, 3) mm along the canonical axes (z, y, x) of the tissue's voxels."""
+        box = self._boxes[tissue - 1] if tissue <= len(self._boxes) else None
+        if box is None:
+            return np.zeros((0, 3))
+        start = np.array([part.start for part in box])
+        index = np.argwhere(self.tissues[box] == tissue) + start
+        geometry = self.volume.geometry
+        mm: npt.NDArray[np.float64] = index * np.array(geometry.spacing_zyx) + np.array(geometry.origin_lps)[::-1]
+        return mm
+
+    @functools.cached_property
+    def _ends(self) -> dict[int, npt.NDArray[np.float64] | None]:
+        return {}
+
+    def ends_mm(self, tissue: int) -> npt.NDArray[np.float64] | None:
+        """(7, 3) mm: the tissue's centroid and, axis by axis, the middle of its two ends; None under 20 voxels."""
+        if tissue not in self._ends:
+            where = self.where_mm(tissue)
+            points = [where.mean(0)] if len(where) >= 20 else []
+            for axis in range(3 if points else 0):
+                low, high = np.percentile(where[:, axis], (3, 97))
+                points += [where[where[:, axis] <= low].mean(0), where[where[:, axis] >= high].mean(0)]
+            self._ends[tissue] = np.array(points) if points else None
+        return self._ends[tissue]
 
 
 _WORD = {

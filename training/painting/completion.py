@@ -80,18 +80,6 @@ def _coordinates(geometry: Geometry, index: npt.NDArray[np.floating | np.integer
     return mm
 
 
-def _landmarks(anatomy: Anatomy, organ: int) -> npt.NDArray[np.float64] | None:
-    """(7, 3) mm: the centroid and, axis by axis, the middle of the organ's two ends."""
-    where = np.argwhere(anatomy.tissues == organ).astype(np.float64)
-    if len(where) < 20:
-        return None
-    points = [where.mean(0)]
-    for axis in range(3):
-        low, high = np.percentile(where[:, axis], (3, 97))
-        points += [where[where[:, axis] <= low].mean(0), where[where[:, axis] >= high].mean(0)]
-    return _coordinates(anatomy.volume.geometry, np.array(points))
-
-
 def _aorta_points(anatomy: Anatomy, frame: Frame | None, atlas: CourseAtlas) -> npt.NDArray[np.float64]:
     """(level, 3) mm of the aorta's middle, as the map shows it, else as the atlas expects it; NaN where not known."""
     if frame is None:
@@ -117,7 +105,7 @@ def _warp(
     for organ in _LANDMARK_ORGANS:
         if organ not in target.known or organ not in template.known:
             continue
-        there, here = _landmarks(template, organ), _landmarks(target, organ)
+        there, here = template.ends_mm(organ), target.ends_mm(organ)
         if there is None or here is None:
             continue
         # of a truncated organ the upper end and the centre are not where they seem
@@ -173,8 +161,17 @@ def _warped_grid(
     coarse = [np.arange(0, size + step, step) for size in grid.shape_zyx]
     nodes = np.stack(np.meshgrid(*coarse, indexing="ij"), -1).reshape(-1, 3)
     mm = _warp(target, template, atlas, _coordinates(grid, nodes)).reshape(*(len(c) for c in coarse), 3)
-    where = np.meshgrid(*(np.arange(size) / step for size in grid.shape_zyx), indexing="ij")
-    return np.stack([ndimage.map_coordinates(mm[..., axis], where, order=1) for axis in range(3)]).astype(np.float32)
+    for axis, size in enumerate(grid.shape_zyx):
+        mm = _stretched(mm, axis, size, step)
+    return np.ascontiguousarray(np.moveaxis(mm, -1, 0))
+
+
+def _stretched(nodes: npt.NDArray[np.float32], axis: int, size: int, step: int) -> npt.NDArray[np.float32]:
+    """Linear interpolation along one axis, from every ``step``-th voxel to all ``size`` of them."""
+    at = np.arange(size) / step
+    low = np.minimum(at.astype(int), nodes.shape[axis] - 2)
+    share = (at - low).astype(np.float32).reshape([-1 if n == axis else 1 for n in range(nodes.ndim)])
+    return nodes.take(low, axis) * (1 - share) + nodes.take(low + 1, axis) * share
 
 
 def complete(

@@ -30,7 +30,6 @@ _COMPARED = (LEVELS > 0) & (LEVELS < 0.85)
 """Where nearly every map shows its vessels: the shift of a course is its median there."""
 
 _FEWEST_SLICES = 8
-_ENDS = (3, 97)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Course:
 
 def frame_of(anatomy: Anatomy) -> Frame | None:
     """The frame of an organ map, or None where a kidney or the liver is missing."""
-    ends = {organ: _ends_mm(anatomy, organ) for organ in _FRAME_ORGANS}
+    ends = {organ: anatomy.ends_mm(int(organ)) for organ in _FRAME_ORGANS}
     right, left, liver = ends[Tissue.RIGHT_KIDNEY], ends[Tissue.LEFT_KIDNEY], ends[Tissue.LIVER]
     if right is None or left is None or liver is None:
         return None
@@ -70,35 +69,19 @@ def frame_of(anatomy: Anatomy) -> Frame | None:
     return Frame(origin, float(liver[2, 0] - origin[0]), np.concatenate(rows))
 
 
-def _ends_mm(anatomy: Anatomy, organ: Tissue) -> Floats | None:
-    """(7, 3) mm: the organ's centroid and, axis by axis, the middle of its two ends."""
-    where = np.argwhere(anatomy.tissues == organ).astype(np.float64)
-    if len(where) < 20:
-        return None
-    points = [where.mean(0)]
-    for axis in range(3):
-        low, high = np.percentile(where[:, axis], _ENDS)
-        points += [where[where[:, axis] <= low].mean(0), where[where[:, axis] >= high].mean(0)]
-    geometry = anatomy.volume.geometry
-    mm: Floats = np.array(points) * geometry.spacing_zyx + np.array(geometry.origin_lps)[::-1]
-    return mm
-
-
 def course_in(anatomy: Anatomy, vessel: Tissue) -> Course | None:
     """The course of ``vessel`` as the map shows it, or None if it shows less than a few slices."""
-    geometry = anatomy.volume.geometry
-    mask = anatomy.tissues == vessel
-    filled = np.flatnonzero(mask.sum((1, 2)) >= 4)
-    if len(filled) < _FEWEST_SLICES:
+    where = anatomy.where_mm(int(vessel))
+    levels, counts = np.unique(where[:, 0], return_counts=True)
+    middles, halves, seen = [], [], levels[counts >= 4]
+    if len(seen) < _FEWEST_SLICES:
         return None
-    middles, halves = [], []
-    for z in filled:
-        where = np.argwhere(mask[z]) * geometry.spacing_zyx[1:]
-        middles.append(where.mean(0))
+    for z in seen:
+        slice_ = where[where[:, 0] == z, 1:]
+        middles.append(slice_.mean(0))
         # of a filled ellipse the standard deviation is half of the half axis
-        halves.append(2 * where.std(0))
-    origin = np.array(geometry.origin_lps)[::-1]
-    return Course(filled * geometry.spacing_zyx[0] + origin[0], np.array(middles) + origin[1:], np.array(halves))
+        halves.append(2 * slice_.std(0))
+    return Course(seen, np.array(middles), np.array(halves))
 
 
 @dataclass(frozen=True)
