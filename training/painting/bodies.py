@@ -129,7 +129,7 @@ def load(folder: Path, held_out: bool = False, seed: int = 0) -> list[Body]:
     paths = [path for path in body_paths(folder) if is_held_out(path.stem) is held_out]
     if not paths:
         raise FileNotFoundError(f"no bodies in {folder}; run `python -m training synthesize --to {folder}` first")
-    atlas = read_atlas(folder)
+    atlas = read_atlas(folder) if (folder / COURSES).exists() else None
     return [finished(read_body(path), atlas, seed) for path in paths]
 
 
@@ -139,18 +139,20 @@ def body_paths(folder: Path) -> list[Path]:
 
 
 def read_body(path: Path) -> Body:
-    """One body as ``build`` left it, without its vessels."""
+    """One body as ``build`` left it, without its vessels; or one that is whole."""
     with np.load(path) as arrays:
+        if "frame" not in arrays:
+            return Body(path.stem, arrays["tissues"], arrays["hu"])
         z, y, x, height = (float(v) for v in arrays["frame"])
         site = VesselSite(np.array([z, y, x]), height, arrays["aorta"], arrays["vena_cava"])
         origin = tuple(float(v) for v in arrays["origin_lps"])
         return Body(path.stem, arrays["tissues"], arrays["hu"], site, (origin[0], origin[1], origin[2]))
 
 
-def finished(body: Body, atlas: CourseAtlas, seed: int) -> Body:
+def finished(body: Body, atlas: CourseAtlas | None, seed: int) -> Body:
     """The body with its vessels drawn and the chest's part of aorta and esophagus without a label."""
     rng = np.random.default_rng((seed, *body.name.encode()))
-    drawn = body.with_vessels(atlas, rng)
+    drawn = body if atlas is None else body.with_vessels(atlas, rng)
     return Body(drawn.name, _without_chest_vessels(drawn.tissues), drawn.hu, None, drawn.origin_lps)
 
 
