@@ -80,6 +80,8 @@ KNOWN_ILLNESS: tuple[Illness, ...] = (
     Illness("btcv_0008", "right kidney", "volume", "shrunken kidneys of 10 mL, drawn by experts"),
     Illness("btcv_0008", "left kidney", "volume", "shrunken kidneys of 10 mL, drawn by experts"),
     Illness("btcv_0009", "spleen", "volume", "a spleen of 3.1 L, drawn by experts"),
+    Illness("btcv_0009", "aorta", "bottom above the kidneys' lower poles", "the spleen pushes the left kidney down"),
+    Illness("word_0037", "left adrenal gland", "volume", "adrenals of 12 and 18 mL, drawn by experts"),
 )
 """Outliers that are true: their findings become notes."""
 
@@ -109,8 +111,9 @@ of their published widths, see ``VESSEL_WIDTHS_MM``; the esophagus is only what 
 """
 
 VESSEL_WIDTHS_MM: dict[Tissue, Range] = {Tissue.AORTA: (10, 35), Tissue.VENA_CAVA: (4, 36)}
-"""Diameter of a circle of a slice's area. The abdominal aorta is 17 to 27 mm wide, aneurysm from 30 (Erbel & Eggebrecht,
-Heart 92, 2006); a vena cava is 13 to 36 mm across when filled (Prince et al., Radiology 149, 1983) and a slit when not.
+"""Diameter of a circle of a slice's area. The abdominal aorta is 17 to 27 mm wide, an aneurysm from 30 on (Erbel &
+Eggebrecht, Heart 92, 2006). A filled vena cava is 13 to 36 mm across (Prince et al., Radiology 149, 1983), an empty one
+a slit.
 """
 
 
@@ -119,6 +122,9 @@ CHEST_MM = 45.0
 
 LARGEST_PART, LARGEST_PART_OF_A_VESSEL = 0.9, 0.98
 """Share of an organ's voxels in its largest part, voxels that touch by a corner being one part."""
+
+_ROOT_ABOVE_MM, _ROOT_IN_FRONT_MM = -15.0, 30.0
+"""The aortic root is a part of its own below the arch: so high above the liver's top, so far before the rest."""
 
 _KIDNEYS = (Tissue.RIGHT_KIDNEY, Tissue.LEFT_KIDNEY)
 _CAP_SLICES = 3
@@ -185,8 +191,9 @@ NEIGHBOURS_MM: tuple[tuple[Tissue, Tissue, str, float], ...] = (
     (Tissue.SPLEEN, Tissue.STOMACH, "", 45),
 )
 """Furthest distance between the closest voxels' centres; touching ones are 2 or 3 mm apart. On 71 expert maps and
-atlases: duodenum at most 3 mm from the pancreas's head and 7 from the stomach, esophagus 8 from the stomach, gallbladder
-2 from the liver, adrenals 13 from the kidney's upper third, right kidney 8 from the liver, spleen 19 from the kidney.
+atlases: duodenum at most 3 mm from the pancreas's head and 7 from the stomach, esophagus 8 from the stomach,
+gallbladder 2 from the liver, adrenals 13 from the kidney's upper third, right kidney 8 from the liver, spleen 19 from
+the kidney.
 """
 
 ADRENAL_ABOVE_KIDNEY_MM: Range = (8, 95)
@@ -201,7 +208,7 @@ VESSEL_STEP_MM: Range = (0, 12)
 
 @dataclass(frozen=True)
 class Organ:
-    """The voxels of one label: ``mask`` (z, y, x) is its box, which starts at voxel ``start_zyx``."""
+    """The voxels of one label, or of a part of it: ``mask`` (z, y, x) lies in the map from voxel ``start_zyx`` on."""
 
     mask: npt.NDArray[np.bool_]
     start_zyx: tuple[int, int, int]
@@ -277,7 +284,8 @@ class Located:
 def locate(tissues: TissueMap, spacing_zyx: Triple = BODY_SPACING_ZYX) -> Located:
     """Find the organs of a tissue map (z, y, x); inner tissues count to their organ.
 
-    The chest is left out: aorta and esophagus are cut ``CHEST_MM`` above the liver. Raises ``ValueError`` for a map
+    The chest is left out: aorta and esophagus are cut ``CHEST_MM`` above the liver, and the aortic root, which hangs
+    down before the descending aorta, is not part of the organ. Raises ``ValueError`` for a map
     without any tissue.
     """
     filled = np.flatnonzero((tissues > 0).any((1, 2)))
@@ -298,25 +306,54 @@ def locate(tissues: TissueMap, spacing_zyx: Triple = BODY_SPACING_ZYX) -> Locate
 
 
 def _organ(
-    labels: npt.NDArray[np.uint8], label: int, box: tuple[slice, slice, slice], chest: int | None, spacing_zyx: Triple
+    labels: npt.NDArray[np.uint8], label: int, box: tuple[slice, ...], chest: int | None, spacing_zyx: Triple
 ) -> Organ | None:
     if label in (Tissue.AORTA, Tissue.ESOPHAGUS) and chest is not None:
         box = (slice(box[0].start, min(box[0].stop, chest)), box[1], box[2])
     mask = labels[box] == label
-    return Organ(mask, (box[0].start, box[1].start, box[2].start), spacing_zyx) if mask.any() else None
+    if label == Tissue.AORTA and chest is not None and mask.any():
+        first_of_root = chest + round((_ROOT_ABOVE_MM - CHEST_MM) / spacing_zyx[0]) - box[0].start
+        mask = without_aortic_root(mask, first_of_root, spacing_zyx[1])
+    if not mask.any():
+        return None
+    tight = ndimage.find_objects(mask.astype(np.uint8))[0]
+    z, y, x = (outer.start + inner.start for outer, inner in zip(box, tight, strict=True))
+    return Organ(mask[tight], (z, y, x), spacing_zyx)
+
+
+def without_aortic_root(aorta: npt.NDArray[np.bool_], first_of_root: int, spacing_y: float) -> npt.NDArray[np.bool_]:
+    """``aorta`` (z, y, x) less the parts that begin at slice ``first_of_root`` or above, well before the largest one.
+
+    Expert maps call the aortic root aorta: the heart hangs down beside the liver's dome.
+    """
+    parts, count = ndimage.label(aorta, np.ones((3, 3, 3)))
+    if count < 2:
+        return aorta
+    middles = ndimage.center_of_mass(aorta, parts, range(1, count + 1))
+    largest = int(np.bincount(parts.ravel())[1:].argmax())
+    root = [
+        part
+        for part, box in enumerate(ndimage.find_objects(parts), start=1)
+        if box[0].start >= first_of_root
+        and (middles[largest][1] - middles[part - 1][1]) * spacing_y > _ROOT_IN_FRONT_MM
+    ]
+    return aorta & ~np.isin(parts, root)
 
 
 _BONE_REACH_MM = 60.0
 
 
-def _gap_to_bone(tissues: TissueMap, aorta: Organ) -> float:
+def _gap_to_bone(tissues: TissueMap, aorta: Organ) -> float | None:
     reach = [round(_BONE_REACH_MM / mm) for mm in aorta.spacing_zyx[1:]]
     start = [max(0, at - r) for at, r in zip(aorta.start_zyx[1:], reach, strict=True)]
     stop = [at + size + r for at, size, r in zip(aorta.start_zyx[1:], aorta.mask.shape[1:], reach, strict=True)]
+    bones = (Tissue.SPONGIOSA, Tissue.CORTICAL_BONE)
+    if not np.isin(tissues[aorta.start_zyx[0] :], bones).any():
+        return None
     gaps = []
     for n, mask in enumerate(aorta.mask):
         window = tissues[aorta.start_zyx[0] + n, start[0] : stop[0], start[1] : stop[1]]
-        bone = np.argwhere((window == Tissue.SPONGIOSA) | (window == Tissue.CORTICAL_BONE))
+        bone = np.argwhere(np.isin(window, bones))
         vessel = np.argwhere(mask) + np.subtract(aorta.start_zyx[1:], start)
         if len(vessel) == 0:
             continue
