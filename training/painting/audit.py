@@ -453,7 +453,7 @@ _TUBES = (Tissue.AORTA, Tissue.VENA_CAVA)
 def _parts(body: Located) -> Iterator[_Measurement]:
     for tissue, organ in body.organs.items():
         least = LARGEST_PART_OF_A_VESSEL if tissue in _TUBES else LARGEST_PART
-        yield _Measurement((tissue,), "share of the largest part", organ.largest_part, (least, 1), "")
+        yield _Measurement((tissue,), "share of its largest part", organ.largest_part, (least, 1), "")
 
 
 def _heights(body: Located) -> Iterator[_Measurement]:

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def audit_command(options: argparse.Namespace) -> int:
     """Audit all bodies and print what was found; returns 1 if any body fails."""
-    findings = {path.stem: _audit_file(path) for path in _body_files(options.bodies)}
+    findings = {path.stem: audit_file(path) for path in _body_files(options.bodies)}
     folder = options.bodies if options.bodies.is_dir() else options.bodies.parent
     courses: dict[str, list[Course]] = {}
     for path in options.against:
@@ -54,7 +54,11 @@ def _body_files(bodies: Path) -> list[Path]:
     return files
 
 
-def _audit_file(path: Path) -> list[Finding]:
+def audit_file(path: Path) -> list[Finding]:
+    """Audit a saved body: ``tissues``, and ``known`` (the labels it teaches) if it has that array.
+
+    Raises ``TrainingError`` for a body without any tissue.
+    """
     with np.load(path) as arrays:
         known = frozenset(int(label) for label in arrays["known"]) if "known" in arrays else None
         try:
@@ -112,10 +116,7 @@ def _summary(findings: dict[str, list[Finding]]) -> list[str]:
     lines = []
     for family, bodies in families.items():
         passed = sum(not failed(found) for found in bodies)
-        # a body counts once for each kind
-        kinds = Counter(
-            kind for found in bodies for kind in {f"{f.organ}'s {f.what}" for f in found if f.severity == "fail"}
-        )
+        kinds = Counter(f"{one.organ}'s {one.what}" for found in bodies for one in found if one.severity == "fail")
         most = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(3))
         lines.append(f"{family}: {passed} of {len(bodies)} bodies pass" + (f"; most often: {most}" if most else ""))
     return lines

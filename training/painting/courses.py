@@ -75,8 +75,8 @@ class PlacedBody:
 def compare_courses(drawn: TissueMap, expert: npt.NDArray[np.uint8], spacing_zyx: Triple) -> list[Course]:
     """Aorta and vena cava of ``drawn`` against those of ``expert``, two maps (z, y, x) on one canonical grid.
 
-    Only slices that the expert drew a vessel in count, so that its field of view does. The aorta is compared up to 45 mm
-    above the drawn body's liver, without the aortic root. A vessel that the expert's map lacks is left out.
+    Only slices that the expert drew a vessel in count, so that its field of view does not matter. The aorta is compared
+    up to 45 mm above the drawn body's liver, without the aortic root. A vessel that the expert's map lacks is left out.
     """
     courses = []
     for vessel in VESSELS:
@@ -104,23 +104,27 @@ def _course(vessel: Tissue, drawn: npt.NDArray[np.bool_], expert: npt.NDArray[np
 
 
 def read_expert(path: Path) -> Volume:
-    """An expert map, canonical, with its aorta as 5 and its vena cava as 6.
+    """An expert map with its aorta as 5, its vena cava as 6 and nothing else, on canonical axes.
 
-    A map with a JSON file of names beside it (``MAP.json`` for ``MAP.nii.gz``) is read by these names. Raises
-    ``TrainingError`` for a map without either vessel.
+    A map that lies a few degrees askew is set straight about its first voxel, as completion takes it. A map with a JSON
+    file of names beside it (``MAP.json`` for ``MAP.nii.gz``) is read by these names. Raises ``TrainingError`` for a map
+    without either vessel.
     """
     volume = canonicalise(read_volume(path))
-    labels = np.asarray(volume.array).astype(np.uint8)
+    numbers = {int(vessel): vessel for vessel in VESSELS}
     names = path.parent / f"{map_name(path)}.json"
     if names.is_file():
-        table = np.zeros(256, np.uint8)
-        for number, entry in json.loads(names.read_text()).items():
-            name = entry["name"] if isinstance(entry, dict) else entry
-            table[int(number)] = {"aorta": 5, "inferior_vena_cava": 6}.get(name, 0)
-        labels = table[labels]
-    if not np.isin(labels, VESSELS).any():
+        by_name = {"aorta": Tissue.AORTA, "inferior_vena_cava": Tissue.VENA_CAVA}
+        entries = {int(number): entry for number, entry in json.loads(names.read_text(encoding="utf-8")).items()}
+        plain = {number: entry["name"] if isinstance(entry, dict) else entry for number, entry in entries.items()}
+        numbers = {number: by_name[name] for number, name in plain.items() if name in by_name}
+    labels = np.zeros(volume.array.shape, np.uint8)
+    for number, vessel in numbers.items():
+        labels[volume.array == number] = vessel
+    if not labels.any():
         raise TrainingError(f"{path} holds neither aorta (5) nor vena cava (6); name a map with expert vessels")
-    return Volume(labels, volume.geometry)
+    grid = volume.geometry
+    return Volume(labels, Geometry(grid.shape_zyx, grid.spacing_zyx, grid.origin_lps, CANONICAL_AXES_LPS))
 
 
 def map_name(path: Path) -> str:
