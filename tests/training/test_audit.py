@@ -222,13 +222,18 @@ def test_a_known_illness_is_a_note_for_its_patient_alone() -> None:
         assert (finding.what, finding.severity) == ("volume", severity)
 
 
+def test_an_aorta_in_the_chest_alone_is_no_aorta() -> None:
+    assert failing(adult({Tissue.AORTA: (136, 139, 72, 82, 78, 88)}))["aorta", "volume"] == 0
+
+
 def test_an_empty_map_is_refused() -> None:
     with pytest.raises(ValueError, match="the tissue map is empty"):
         audit(np.zeros((5, 5, 5), np.uint8))
 
 
-def save(folder: Path, name: str, tissues: TissueMap, **more: object) -> None:
-    np.savez_compressed(folder / f"{name}.npz", tissues=tissues, hu=np.zeros(0, np.int16), **more)
+def save(folder: Path, name: str, tissues: TissueMap, untaught: int = 0) -> None:
+    known = np.array([label for label in range(1, 14) if label != untaught], np.uint8)
+    np.savez_compressed(folder / f"{name}.npz", tissues=tissues, hu=np.zeros(0, np.int16), known=known)
 
 
 def test_the_command_names_what_fails_and_counts_by_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,8 +251,7 @@ def test_the_command_names_what_fails_and_counts_by_source(tmp_path: Path, capsy
 
 
 def test_bodies_that_pass_give_status_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    known = np.array([label for label in range(1, 14) if label != Tissue.VENA_CAVA], np.uint8)
-    save(tmp_path, "btcv_0001_0", adult({Tissue.VENA_CAVA: (25, 109, 70, 78, 66, 75)}), known=known)
+    save(tmp_path, "btcv_0001_0", adult({Tissue.VENA_CAVA: (25, 109, 70, 78, 66, 75)}), untaught=Tissue.VENA_CAVA)
     assert main(["audit", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "btcv: 1 of 1 bodies pass\n"
     assert main(["audit", str(tmp_path), "--notes"]) == 0

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from attention_dmfnet.files.image_io import write_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Volume
@@ -74,7 +76,7 @@ def test_the_aorta_is_compared_up_to_45_mm_above_the_liver_and_without_its_root(
     assert course.dsc == pytest.approx(0.9)
 
 
-def write_expert(path: Path, labels: TissueMap, axes: Axes = CANONICAL_AXES_LPS) -> None:
+def write_expert(path: Path, labels: npt.NDArray[Any], axes: Axes = CANONICAL_AXES_LPS) -> None:
     write_volume(Volume(labels.astype(np.int16), Geometry(SHAPE, SPACING, ORIGIN, axes)), path)
 
 

@@ -237,7 +237,7 @@ class Organ:
     @property
     def volume_ml(self) -> float:
         """Volume in millilitres."""
-        return float(np.count_nonzero(self.mask)) * math.prod(self.spacing_zyx) / 1000
+        return float(np.count_nonzero(self.mask) * math.prod(self.spacing_zyx) / 1000)
 
     @cached_property
     def largest_part(self) -> float:
@@ -285,8 +285,7 @@ def locate(tissues: TissueMap, spacing_zyx: Triple = BODY_SPACING_ZYX) -> Locate
     """Find the organs of a tissue map (z, y, x); inner tissues count to their organ.
 
     The chest is left out: aorta and esophagus are cut ``CHEST_MM`` above the liver, and the aortic root, which hangs
-    down before the descending aorta, is not part of the organ. Raises ``ValueError`` for a map
-    without any tissue.
+    down before the descending aorta, is not part of the organ. Raises ``ValueError`` for a map without any tissue.
     """
     filled = np.flatnonzero((tissues > 0).any((1, 2)))
     if len(filled) == 0:
@@ -294,10 +293,10 @@ def locate(tissues: TissueMap, spacing_zyx: Triple = BODY_SPACING_ZYX) -> Locate
     labels = label_of_tissue()[tissues]
     boxes = ndimage.find_objects(labels, max_label=len(ORGANS))
     liver = boxes[Tissue.LIVER - 1]
-    chest = None if liver is None else liver[0].stop + round(CHEST_MM / spacing_zyx[0])
+    liver_top = None if liver is None else liver[0].stop - 1
     organs = {}
     for label, box in enumerate(boxes, start=1):
-        organ = None if box is None else _organ(labels, label, box, chest, spacing_zyx)
+        organ = None if box is None else _organ(labels, label, box, liver_top, spacing_zyx)
         if organ is not None:
             organs[Tissue(label)] = organ
     field = (float(filled[0] * spacing_zyx[0]), float(filled[-1] * spacing_zyx[0]))
@@ -306,14 +305,13 @@ def locate(tissues: TissueMap, spacing_zyx: Triple = BODY_SPACING_ZYX) -> Locate
 
 
 def _organ(
-    labels: npt.NDArray[np.uint8], label: int, box: tuple[slice, ...], chest: int | None, spacing_zyx: Triple
+    labels: npt.NDArray[np.uint8], label: int, box: tuple[slice, ...], liver_top: int | None, spacing_zyx: Triple
 ) -> Organ | None:
-    if label in (Tissue.AORTA, Tissue.ESOPHAGUS) and chest is not None:
-        box = (slice(box[0].start, min(box[0].stop, chest)), box[1], box[2])
+    if label in (Tissue.AORTA, Tissue.ESOPHAGUS) and liver_top is not None:
+        box = (slice(box[0].start, min(box[0].stop, chest_slice(liver_top, spacing_zyx))), box[1], box[2])
     mask = labels[box] == label
-    if label == Tissue.AORTA and chest is not None and mask.any():
-        first_of_root = chest + round((_ROOT_ABOVE_MM - CHEST_MM) / spacing_zyx[0]) - box[0].start
-        mask = without_aortic_root(mask, first_of_root, spacing_zyx[1])
+    if label == Tissue.AORTA and liver_top is not None:
+        mask = without_aortic_root(mask, liver_top - box[0].start, spacing_zyx)
     if not mask.any():
         return None
     tight = ndimage.find_objects(mask.astype(np.uint8))[0]
@@ -321,23 +319,28 @@ def _organ(
     return Organ(mask[tight], (z, y, x), spacing_zyx)
 
 
-def without_aortic_root(aorta: npt.NDArray[np.bool_], first_of_root: int, spacing_y: float) -> npt.NDArray[np.bool_]:
-    """``aorta`` (z, y, x) less the parts that begin at slice ``first_of_root`` or above, well before the largest one.
+def chest_slice(liver_top: int, spacing_zyx: Triple) -> int:
+    """The first slice that is no longer judged, ``CHEST_MM`` above the liver's last slice ``liver_top``."""
+    return liver_top + 1 + round(CHEST_MM / spacing_zyx[0])
 
-    Expert maps call the aortic root aorta: the heart hangs down beside the liver's dome.
+
+def without_aortic_root(aorta: npt.NDArray[np.bool_], liver_top: int, spacing_zyx: Triple) -> npt.NDArray[np.bool_]:
+    """``aorta`` (z, y, x) less the parts that lie in the heart: near the liver's last slice ``liver_top`` or above it,
+    and well before the largest part.
+
+    Expert maps call the aortic root aorta; in 12 of 30 BTCV maps it hangs down beside the liver's dome, apart.
     """
     parts, count = ndimage.label(aorta, np.ones((3, 3, 3)))
     if count < 2:
         return aorta
-    middles = ndimage.center_of_mass(aorta, parts, range(1, count + 1))
-    largest = int(np.bincount(parts.ravel())[1:].argmax())
-    root = [
-        part
-        for part, box in enumerate(ndimage.find_objects(parts), start=1)
-        if box[0].start >= first_of_root
-        and (middles[largest][1] - middles[part - 1][1]) * spacing_y > _ROOT_IN_FRONT_MM
+    y = [middle[1] * spacing_zyx[1] for middle in ndimage.center_of_mass(aorta, parts, range(1, count + 1))]
+    y_of_largest = y[int(np.bincount(parts.ravel())[1:].argmax())]
+    lowest = liver_top + _ROOT_ABOVE_MM / spacing_zyx[0]
+    boxes = ndimage.find_objects(parts)
+    in_heart = [
+        box[0].start >= lowest and y_of_largest - at > _ROOT_IN_FRONT_MM for box, at in zip(boxes, y, strict=True)
     ]
-    return aorta & ~np.isin(parts, root)
+    return aorta & ~np.isin(parts, np.flatnonzero(in_heart) + 1)
 
 
 _BONE_REACH_MM = 60.0
@@ -500,7 +503,8 @@ def _sides(body: Located) -> Iterator[_Measurement]:
         yield _Measurement(organs, "distance to the right of the left adrenal gland", between, ADRENALS_APART_MM)
     vessels = body.these(Tissue.VENA_CAVA, Tissue.AORTA)
     if vessels is not None and kidneys is not None:
-        apart = _cava_beside_aorta(*vessels, min(k.bottom for k in kidneys), max(k.top for k in kidneys))
+        cava, aorta = vessels
+        apart = _cava_beside_aorta(cava, aorta, min(k.bottom for k in kidneys), max(k.top for k in kidneys))
         if apart is not None:
             what = "least distance to the right of the aorta beside the kidneys"
             yield _Measurement((Tissue.VENA_CAVA, Tissue.AORTA), what, apart, CAVA_BESIDE_AORTA_MM)

@@ -20,7 +20,7 @@ from evaluation.accuracy.dice import dice
 from evaluation.organs import ORGANS
 from training.errors import TrainingError
 from training.painting.anatomy import TissueMap
-from training.painting.audit import CHEST_MM, Triple, without_aortic_root
+from training.painting.audit import Triple, chest_slice, without_aortic_root
 from training.painting.completion import BODY_SPACING_ZYX
 from training.painting.tissue import Tissue
 
@@ -83,9 +83,8 @@ def compare_courses(drawn: TissueMap, expert: npt.NDArray[np.uint8], spacing_zyx
         real, made = expert == vessel, drawn == vessel
         liver = np.flatnonzero((drawn == Tissue.LIVER).any((1, 2)))
         if vessel == Tissue.AORTA and len(liver):
-            chest = int(liver[-1]) + 1 + round(CHEST_MM / spacing_zyx[0])
-            real, made = real[:chest], made[:chest]
-            real = without_aortic_root(real, int(liver[-1]) - round(15 / spacing_zyx[0]), spacing_zyx[1])
+            chest = chest_slice(int(liver[-1]), spacing_zyx)
+            real, made = without_aortic_root(real[:chest], int(liver[-1]), spacing_zyx), made[:chest]
         filled = np.flatnonzero(real.any((1, 2)))
         if len(filled):
             courses.append(_course(vessel, made[filled], real[filled], spacing_zyx))
