@@ -232,12 +232,13 @@ class Organ:
     @property
     def top(self) -> float:
         """mm: z of the highest voxel's centre."""
-        return (self.start_zyx[0] + self.mask.shape[0] - 1) * self.spacing_zyx[0]
+        return self.bottom + (len(self.mask) - 1) * self.spacing_zyx[0]
 
     @property
     def volume_ml(self) -> float:
         """Volume in millilitres."""
-        return float(np.count_nonzero(self.mask) * math.prod(self.spacing_zyx) / 1000)
+        voxels = int(np.count_nonzero(self.mask))
+        return voxels * math.prod(self.spacing_zyx) / 1000
 
     @cached_property
     def largest_part(self) -> float:
