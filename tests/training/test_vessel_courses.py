@@ -18,7 +18,7 @@ def patient(name: str, shift_mm: float = 0.0, scale: float = 1.0, vessels: bool 
     tissues = np.zeros((60, 50, 70), np.uint8)
 
     def box(organ: Tissue, z: tuple[int, int], y: tuple[int, int], x: tuple[int, int]) -> None:
-        low, high = (int(round(30 + (v - 30) * scale)) for v in z)
+        low, high = (round(30 + (v - 30) * scale) for v in z)
         tissues[low:high, y[0] : y[1], x[0] : x[1]] = organ
 
     box(Tissue.LIVER, (28, 48), (10, 30), (8, 30))

@@ -21,7 +21,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from evaluation.organs import ORGANS
-from training.painting.anatomy import TissueMap
+from training.painting.anatomy import TissueMap, aortic_root
 from training.painting.completion import BODY_SPACING_ZYX
 from training.painting.tissue import Tissue, label_of_tissue
 
@@ -123,7 +123,6 @@ CHEST_MM = 45.0
 LARGEST_PART, LARGEST_PART_OF_A_VESSEL = 0.9, 0.98
 """Share of an organ's voxels in its largest part, voxels that touch by a corner being one part."""
 
-_ROOT_ABOVE_MM, _ROOT_IN_FRONT_MM = -15.0, 30.0
 """The aortic root is a part of its own below the arch: so high above the liver's top, so far before the rest."""
 
 _KIDNEYS = (Tissue.RIGHT_KIDNEY, Tissue.LEFT_KIDNEY)
@@ -312,7 +311,7 @@ def _organ(
         box = (slice(box[0].start, min(box[0].stop, chest_slice(liver_top, spacing_zyx))), box[1], box[2])
     mask = labels[box] == label
     if label == Tissue.AORTA and liver_top is not None:
-        mask = without_aortic_root(mask, liver_top - box[0].start, spacing_zyx)
+        mask = mask & ~aortic_root(mask, liver_top - box[0].start, spacing_zyx)
     if not mask.any():
         return None
     tight = ndimage.find_objects(mask.astype(np.uint8))[0]
@@ -323,25 +322,6 @@ def _organ(
 def chest_slice(liver_top: int, spacing_zyx: Triple) -> int:
     """The first slice that is no longer judged, ``CHEST_MM`` above the liver's last slice ``liver_top``."""
     return liver_top + 1 + round(CHEST_MM / spacing_zyx[0])
-
-
-def without_aortic_root(aorta: npt.NDArray[np.bool_], liver_top: int, spacing_zyx: Triple) -> npt.NDArray[np.bool_]:
-    """``aorta`` (z, y, x) less the parts that lie in the heart: near the liver's last slice ``liver_top`` or above it,
-    and well before the largest part.
-
-    Expert maps call the aortic root aorta; in 12 of 30 BTCV maps it hangs down beside the liver's dome, apart.
-    """
-    parts, count = ndimage.label(aorta, np.ones((3, 3, 3)))
-    if count < 2:
-        return aorta
-    y = [middle[1] * spacing_zyx[1] for middle in ndimage.center_of_mass(aorta, parts, range(1, count + 1))]
-    y_of_largest = y[int(np.bincount(parts.ravel())[1:].argmax())]
-    lowest = liver_top + _ROOT_ABOVE_MM / spacing_zyx[0]
-    boxes = ndimage.find_objects(parts)
-    in_heart = [
-        box[0].start >= lowest and y_of_largest - at > _ROOT_IN_FRONT_MM for box, at in zip(boxes, y, strict=True)
-    ]
-    return aorta & ~np.isin(parts, np.flatnonzero(in_heart) + 1)
 
 
 _BONE_REACH_MM = 60.0

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from training.painting.anatomy import Anatomy, TissueMap, read_icrp, read_organ_map, read_ts_example
+from training.painting.audit import Finding, audit
 from training.painting.completion import BODY_SPACING_ZYX, REAL, Body, complete
 from training.painting.great_vessels import VesselSite
 from training.painting.tissue import Tissue
@@ -100,18 +101,25 @@ def _build_one(job: _Job) -> Path | None:
     lacks = _THIRTEEN - target.known
     donor = read_organ_map(job.donor) if job.donor is not None and lacks else None
     body = complete(target, abdomen, whole, atlas, donor, prefer_abdomen=job.variant == 0)
-    _save(body, path)
-    log.info("completed %s", path.name)
+    found = [finding for finding in audit_body(body, atlas) if finding.severity == "fail"]
+    _save(body, path, [str(finding) for finding in found])
+    log.info("completed %s%s", path.name, "" if not found else f", not painted from: {'; '.join(map(str, found))}")
     return path
 
 
-def _save(body: Body, path: Path) -> None:
+def audit_body(body: Body, atlas: CourseAtlas | None) -> list[Finding]:
+    """What the audit finds in a body once its vessels are drawn."""
+    return audit(finished(body, atlas, 0).tissues, body.name, body.known)
+
+
+def _save(body: Body, path: Path, faults: Sequence[str]) -> None:
     part = path.with_suffix(".part.npz")
     site = body.vessels
     assert site is not None
     np.savez_compressed(
         part, tissues=body.tissues, hu=body.hu, origin_lps=np.array(body.origin_lps), aorta=site.aorta,
-        vena_cava=site.vena_cava, frame=np.array([*site.origin_mm, site.height_mm]),
+        vena_cava=site.vena_cava, frame=np.array([*site.origin_mm, site.height_mm]), known=np.array(sorted(body.known)),
+        faults=np.array(faults, dtype=str),
     )  # fmt: skip
     part.rename(path)
 
@@ -124,9 +132,11 @@ def read_atlas(folder: Path) -> CourseAtlas:
 def load(folder: Path, held_out: bool = False, seed: int = 0) -> list[Body]:
     """The bodies for training, or the held-out ones, with their vessels drawn anew for each ``seed``.
 
-    Raises ``FileNotFoundError`` if the cache is empty.
+    Bodies that failed the audit when they were built are left out, but for held-out ones: those are only scored where
+    an expert drew. Raises ``FileNotFoundError`` if the cache is empty.
     """
     paths = [path for path in body_paths(folder) if is_held_out(path.stem) is held_out]
+    paths = [path for path in paths if held_out or not faults_of(path)]
     if not paths:
         raise FileNotFoundError(f"no bodies in {folder}; run `python -m training synthesize --to {folder}` first")
     atlas = read_atlas(folder) if (folder / COURSES).exists() else None
@@ -138,6 +148,12 @@ def body_paths(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*_[0-9].npz")) if not path.name.endswith(".part.npz")]
 
 
+def faults_of(path: Path) -> list[str]:
+    """What the audit found when the body was built; empty for one that passed."""
+    with np.load(path) as arrays:
+        return [str(fault) for fault in arrays["faults"]] if "faults" in arrays else []
+
+
 def read_body(path: Path) -> Body:
     """One body as ``build`` left it, without its vessels; or one that is whole."""
     with np.load(path) as arrays:
@@ -146,14 +162,15 @@ def read_body(path: Path) -> Body:
         z, y, x, height = (float(v) for v in arrays["frame"])
         site = VesselSite(np.array([z, y, x]), height, arrays["aorta"], arrays["vena_cava"])
         origin = tuple(float(v) for v in arrays["origin_lps"])
-        return Body(path.stem, arrays["tissues"], arrays["hu"], site, (origin[0], origin[1], origin[2]))
+        known = frozenset(int(label) for label in arrays["known"])
+        return Body(path.stem, arrays["tissues"], arrays["hu"], site, (origin[0], origin[1], origin[2]), known)
 
 
 def finished(body: Body, atlas: CourseAtlas | None, seed: int) -> Body:
     """The body with its vessels drawn and the chest's part of aorta and esophagus without a label."""
     rng = np.random.default_rng((seed, *body.name.encode()))
     drawn = body if atlas is None else body.with_vessels(atlas, rng)
-    return Body(drawn.name, _without_chest_vessels(drawn.tissues), drawn.hu, None, drawn.origin_lps)
+    return replace(drawn, tissues=_without_chest_vessels(drawn.tissues), vessels=None)
 
 
 _CHEST_MM = 45.0

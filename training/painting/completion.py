@@ -6,7 +6,7 @@ the template's. Organs of the template that the target does not cover become the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -47,7 +47,8 @@ class Body:
     """``tissues`` (z, y, x) at ``BODY_SPACING_ZYX``, canonical; ``hu`` where a real CT was warped along, else NO_HU.
 
     ``vessels`` says where aorta and vena cava are to be drawn (``with_vessels``); without it they are there already.
-    ``origin_lps`` (mm) is the first voxel's place in the space of the map that the body was completed from.
+    ``origin_lps`` (mm) is the first voxel's place in the space of the map that the body was completed from. ``known``
+    are the organs that somebody drew or that are drawn by rule; the others are the template's.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Body:
     hu: npt.NDArray[np.int16]
     vessels: VesselSite | None = None
     origin_lps: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    known: frozenset[int] = frozenset(range(1, 14))
 
     @property
     def is_real(self) -> bool:
@@ -70,7 +72,7 @@ class Body:
         if self.is_real:  # what the scan shows stays as it is; only beyond its ends the vessels go on
             tissues = np.where(self.hu == NO_HU, tissues, self.tissues)
         hu = np.where(tissues == self.tissues, self.hu, np.int16(NO_HU))
-        return Body(self.name, tissues, hu.astype(np.int16), None, self.origin_lps)
+        return replace(self, tissues=tissues, hu=hu.astype(np.int16), vessels=None)
 
 
 def _coordinates(geometry: Geometry, index: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
@@ -215,7 +217,8 @@ def complete(
     _grow_body(tissues, grid.spacing_zyx)
     origin = np.array(grid.origin_lps)[::-1]
     layers = inner_layers(tissues, grid.spacing_zyx)
-    return Body(target.name, layers, hu, site_of(frame, atlas, origin), grid.origin_lps)
+    known = (annotated | {int(Tissue.AORTA), int(Tissue.VENA_CAVA)}) & frozenset(range(1, 14))
+    return Body(target.name, layers, hu, site_of(frame, atlas, origin), grid.origin_lps, known)
 
 
 def _lay_abdomen(

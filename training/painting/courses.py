@@ -19,8 +19,8 @@ from attention_dmfnet.steps.resample import resample_nearest
 from evaluation.accuracy.dice import dice
 from evaluation.organs import ORGANS
 from training.errors import TrainingError
-from training.painting.anatomy import TissueMap
-from training.painting.audit import Triple, chest_slice, without_aortic_root
+from training.painting.anatomy import TissueMap, aortic_root
+from training.painting.audit import Triple, chest_slice
 from training.painting.completion import BODY_SPACING_ZYX
 from training.painting.tissue import Tissue
 
@@ -84,7 +84,8 @@ def compare_courses(drawn: TissueMap, expert: npt.NDArray[np.uint8], spacing_zyx
         liver = np.flatnonzero((drawn == Tissue.LIVER).any((1, 2)))
         if vessel == Tissue.AORTA and len(liver):
             chest = chest_slice(int(liver[-1]), spacing_zyx)
-            real, made = without_aortic_root(real[:chest], int(liver[-1]), spacing_zyx), made[:chest]
+            real, made = real[:chest], made[:chest]
+            real = real & ~aortic_root(real, int(liver[-1]), spacing_zyx)
         filled = np.flatnonzero(real.any((1, 2)))
         if len(filled):
             courses.append(_course(vessel, made[filled], real[filled], spacing_zyx))

@@ -104,7 +104,9 @@ def _tube(
     """The vessel as a tube from its bifurcation to slice ``last``, through the slices that the map shows already."""
     lowest = site.origin_mm[0] + (_LOWEST + rng.normal(0, 0.06)) * site.height_mm
     shown = np.flatnonzero((tissues == vessel).sum((1, 2)) >= 4)
-    first = max(int(lowest / spacing[0]), 0)
+    kidneys = np.flatnonzero(np.isin(tissues, (Tissue.RIGHT_KIDNEY, Tissue.LEFT_KIDNEY)).any((1, 2)))
+    below_kidneys = kidneys[0] - rng.uniform(4, 30) / spacing[0] if len(kidneys) else np.inf
+    first = max(int(min(lowest / spacing[0], below_kidneys)), 0)
     last = min(last, len(tissues) - 1)
     if len(shown):
         first, last = min(first, int(shown[0])), max(last, int(shown[-1]))
