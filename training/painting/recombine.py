@@ -11,7 +11,14 @@ from scipy import ndimage
 
 from training.painting.anatomy import TissueMap
 from training.painting.completion import BODY_SPACING_ZYX, Body, _inner_layers
-from training.painting.frames import jacobian_determinants, landmarks_of, map_nodes, sample_nearest
+from training.painting.frames import (
+    NODE_STEP,
+    jacobian_determinants,
+    landmarks_of,
+    map_nodes,
+    node_places,
+    sample_nearest,
+)
 from training.painting.tissue import TISSUES, Tissue
 
 Mask = npt.NDArray[np.bool_]
@@ -32,6 +39,11 @@ LEAST_KEPT = 0.85
 """Of a moved organ's volume; what lies in solid organs or outside the body is lost."""
 LEAST_IN_ONE_PIECE = 0.95
 _MOST_SCALED = 2.0
+_PUSHES = 4
+_PUSH_STEP = (2, 3, 3)
+_PUSH_SIGMA_MM = 14.0
+_HOLD = 0.2
+"""How much what lies well holds on to its place, against what is stuck."""
 _WALL_VOXELS = (1, 4, 4)
 """Nothing is moved closer than this to the air round the body: skin and muscle of the wall stay."""
 
@@ -48,13 +60,16 @@ def transplant(receiver: Body, donor: Body, with_pancreas: bool) -> Body | None:
     nodes = map_nodes(receiver.tissues.shape, landmarks_of(receiver.tissues), landmarks_of(donor.tissues))
     if nodes is None:
         return None
-    come = sample_nearest(table[donor.tissues], nodes, receiver.tissues.shape, 0)
-    if not _is_plausible(come, table, donor, moved) or _folds(nodes, come > 0):
+    gut = table[donor.tissues]
+    come = sample_nearest(gut, nodes, receiver.tissues.shape, 0)
+    if not _is_plausible(come, np.bincount(gut.ravel(), minlength=TISSUES), moved):
         return None
     leave = table[receiver.tissues] > 0
     room = (leave | np.isin(receiver.tissues, _GIVES_WAY)) & _inside_the_wall(receiver.tissues)
-    placed = np.where(room, come, np.uint8(0))
-    if not _is_kept(come, placed, moved):
+    nodes = _pushed_into_room(nodes, gut, come, room)
+    pushed = sample_nearest(gut, nodes, receiver.tissues.shape, 0)
+    placed = np.where(room, pushed, np.uint8(0))
+    if not _is_kept(come, placed, moved) or _folds(nodes, placed > 0):
         return None
     tissues = np.where(placed > 0, placed, receiver.tissues)
     _fill(tissues, leave & (placed == 0))
@@ -72,20 +87,65 @@ def _whole_organs(moved: tuple[Tissue, ...]) -> npt.NDArray[np.uint8]:
     return table
 
 
-def _is_plausible(come: TissueMap, table: npt.NDArray[np.uint8], donor: Body, moved: tuple[Tissue, ...]) -> bool:
-    """Each of the donor's organs arrives, at 0.5 to 2 times its volume, and none is cut by the receiver's ends."""
-    before = np.bincount(table[donor.tissues].ravel(), minlength=TISSUES)
+def _is_plausible(come: TissueMap, before: npt.NDArray[np.intp], moved: tuple[Tissue, ...]) -> bool:
+    """Each organ arrives, at 0.5 to 2 times the volume it had ``before``, and is not cut by the receiver's ends.
+
+    The gallbladder may have been taken out; a map without stomach or bowel does not know them.
+    """
     after = np.bincount(come.ravel(), minlength=TISSUES)
     for organ in moved:
-        if before[organ] and not 1 / _MOST_SCALED <= after[organ] / before[organ] <= _MOST_SCALED:
+        if organ == Tissue.GALLBLADDER and not before[organ]:
+            continue
+        if not before[organ] or not 1 / _MOST_SCALED <= after[organ] / before[organ] <= _MOST_SCALED:
             return False
     ends = (come[0], come[-1], come[:, 0], come[:, -1], come[:, :, 0], come[:, :, -1])
     return not any(np.isin(end, _ONE_PIECE).any() for end in ends)
 
 
+def _pushed_into_room(
+    nodes: npt.NDArray[np.float64], gut: TissueMap, come: TissueMap, room: Mask
+) -> npt.NDArray[np.float64]:
+    """``nodes`` bent so that less of what comes lies where there is no room: it is pushed the nearest way out.
+
+    The push is smooth, so neighbours are pushed along.
+    """
+    coarse = tuple(slice(1, None, step) for step in _PUSH_STEP)
+    spacing = np.array(BODY_SPACING_ZYX) * _PUSH_STEP
+    blocked = ~room[coarse]
+    way_out = ndimage.distance_transform_edt(blocked, spacing, return_distances=False, return_indices=True)
+    way_out = (way_out - np.indices(blocked.shape)) * np.array(_PUSH_STEP)[:, None, None, None]
+    places = node_places(room.shape)
+    at = np.moveaxis((places - 1) / _PUSH_STEP, -1, 0)
+    sigma = _PUSH_SIGMA_MM / spacing
+    for _ in range(_PUSHES):
+        organs = come[coarse]
+        stuck = (organs > 0) & blocked
+        if not stuck.any():
+            break
+        weight = np.where(stuck, 1.0, np.where(organs > 0, _HOLD, 0.0))
+        wanted = np.where(stuck, way_out, 0.0)
+        for organ in _ONE_PIECE:  # these move as a whole, or they would be squeezed against what lies well
+            members = organs == organ
+            share = np.count_nonzero(stuck & members) / max(np.count_nonzero(members), 1)
+            if share:
+                free = members & ~stuck
+                wanted[:, free] = min(2 * share, 1.0) * way_out[:, stuck & members].mean(1)[:, None]
+                weight[free] = 1.0
+        weight_near = ndimage.gaussian_filter(weight, sigma) + 1e-3
+        push = [ndimage.gaussian_filter(way * weight, sigma) / weight_near for way in wanted]
+        moved = places - np.stack([ndimage.map_coordinates(way, at, order=1, mode="nearest") for way in push], -1)
+        where = np.moveaxis(moved / NODE_STEP, -1, 0)
+        # beyond the last node the map goes on as it does there
+        nodes = np.stack(
+            [ndimage.map_coordinates(nodes[..., axis], where, order=1, mode="nearest") for axis in range(3)], -1
+        )
+        come = sample_nearest(gut, nodes, room.shape, 0)
+    return nodes
+
+
 def _folds(nodes: npt.NDArray[np.float64], come: Mask) -> bool:
     where = ndimage.find_objects(come.astype(np.uint8))[0]
-    cells = tuple(slice(part.start // 6, -(-part.stop // 6)) for part in where)
+    cells = tuple(slice(part.start // NODE_STEP, -(-part.stop // NODE_STEP)) for part in where)
     return bool(jacobian_determinants(nodes)[cells].min() <= 0)
 
 
@@ -98,8 +158,8 @@ def _inside_the_wall(tissues: TissueMap) -> Mask:
 
 def _is_kept(come: TissueMap, placed: TissueMap, moved: tuple[Tissue, ...]) -> bool:
     for organ in moved:
-        wanted, found = come == organ, placed == organ
-        if np.count_nonzero(found) < LEAST_KEPT * np.count_nonzero(wanted):
+        found = placed == organ
+        if np.count_nonzero(found) < LEAST_KEPT * np.count_nonzero(come == organ):
             return False
         if organ in _ONE_PIECE and found.any() and _largest_share(found) < LEAST_IN_ONE_PIECE:
             return False
@@ -117,15 +177,11 @@ def _fill(tissues: TissueMap, left: Mask) -> None:
     """What the receiver's organs leave becomes the nearest fat, muscle or soft tissue: no organ grows into it."""
     if not left.any():
         return
-    box = tuple(
-        slice(max(part.start - 8, 0), part.stop + 8) for part in ndimage.find_objects(left.astype(np.uint8))[0]
-    )
+    box = tuple(slice(max(part.start - 8, 0), part.stop + 8) for part in ndimage.find_objects(left.astype(np.uint8))[0])
     part, gap = tissues[box], left[box]
     source = np.isin(part, _GIVES_WAY) & ~gap
     if not source.any():
         part[gap] = Tissue.FAT
         return
-    nearest = ndimage.distance_transform_edt(
-        ~source, BODY_SPACING_ZYX, return_distances=False, return_indices=True
-    )
+    nearest = ndimage.distance_transform_edt(~source, BODY_SPACING_ZYX, return_distances=False, return_indices=True)
     part[gap] = part[tuple(axis[gap] for axis in nearest)]
