@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from training.painting.completion import BODY_SPACING_ZYX, Body
-from training.painting.tissue import Tissue
+from training.painting.tissue import TISSUES, Tissue
 
 Float64 = npt.NDArray[np.float64]
 
@@ -35,10 +37,10 @@ class BodySites:
 
     def __init__(self, body: Body) -> None:
         self._coarse = body.tissues[1 :: _STEP[0], 1 :: _STEP[1], 1 :: _STEP[2]].copy()
-        where = np.argwhere(np.isin(body.tissues, _ORGAN_CENTRE))
-        self.centre: Float64 = np.asarray((where.min(0) + where.max(0)) / 2)
-        self.has_hu = bool(body.hu.any())
-        self._hu = body.hu[1 :: _STEP[0], 1 :: _STEP[1], 1 :: _STEP[2]].copy() if self.has_hu else None
+        self.centre: Float64 = _organ_centre(body.tissues)
+        hu = body.hu[1 :: _STEP[0], 1 :: _STEP[1], 1 :: _STEP[2]]
+        self.has_hu = bool(hu.any())
+        self._hu = hu.copy() if self.has_hu else None
 
     @functools.cached_property
     def places(self) -> dict[int, Float64]:
@@ -99,6 +101,34 @@ class BodySites:
         if len(liver):
             allowed[liver[-1] + 1 :] = False
         return np.where(allowed | organs, np.minimum(reach, 250), 255).astype(np.uint8)
+
+
+def _organ_centre(tissues: npt.NDArray[np.uint8]) -> Float64:
+    """The middle of the box round the organs that patches are centred on."""
+    table = np.zeros(TISSUES, np.bool_)
+    table[list(_ORGAN_CENTRE)] = True
+    organs = table[tissues]
+    across = organs.any(0)
+    ends = [np.flatnonzero(rows)[[0, -1]] for rows in (organs.any((1, 2)), across.any(1), across.any(0))]
+    return np.mean(ends, 1)
+
+
+class SitesOfBodies:
+    """The sites of each of many bodies, found when they are asked for; those of the last 48 bodies are kept.
+
+    Hundreds would take about a megabyte each in every process.
+    """
+
+    def __init__(self, bodies: Sequence[Body], kept: int = 48) -> None:
+        self._bodies, self._kept = bodies, kept
+        self._found: OrderedDict[int, BodySites] = OrderedDict()
+
+    def __getitem__(self, which: int) -> BodySites:
+        sites = self._found.pop(which, None) or BodySites(self._bodies[which])
+        self._found[which] = sites
+        if len(self._found) > self._kept:
+            self._found.popitem(last=False)
+        return sites
 
 
 def _within_the_wall(coarse: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

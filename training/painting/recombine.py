@@ -53,7 +53,8 @@ def transplant(receiver: Body, donor: Body, with_pancreas: bool) -> Body | None:
 
     A spline on landmarks of both bodies (:mod:`training.painting.frames`) carries it. It fits if each moved organ is
     there with 0.5 to 2 times the donor's volume, of which 85 % find room; if stomach, duodenum, gallbladder and
-    pancreas are as much in one piece as 95 %; and if the spline does not fold. ``hu`` is 0 wherever organs came or went.
+    pancreas are as much in one piece as 95 %; and if the spline does not fold. ``hu`` is 0 where organs came
+    or went.
     """
     moved = (*GUT, Tissue.PANCREAS) if with_pancreas else GUT
     table = _whole_organs(moved)

@@ -66,7 +66,7 @@ def build_library(
     names = write_library(originals, folder)
     del originals
     candidates = [name for name in names if not name.startswith(REAL)]
-    if count and not any(_may_pair(candidates[0], other) for other in candidates):
+    if count and len({patient_of(name) for name in candidates}) < 2:
         raise TrainingError(f"{bodies} holds one patient; recombining takes two")
     job = functools.partial(_make, _Job(folder, tuple(candidates), seed, accept))
     plan = [(MIXED, number) for number in range(count)]
