@@ -17,7 +17,7 @@ ELSEWHERE = box(18, 26, 40, 52, 56, 64)
 
 
 def mask(body: Body, label: int) -> np.ndarray:
-    return label_of_tissue()[body.tissues] == label
+    return np.asarray(label_of_tissue()[body.tissues] == label)
 
 
 def filled(where: Box) -> np.ndarray:
@@ -142,7 +142,7 @@ def test_a_map_that_doubles_a_side_has_a_determinant_of_two_and_a_mirror_a_negat
 
 
 def test_a_shift_of_nodes_shifts_the_array() -> None:
-    array = np.arange(9**3, dtype=np.uint16).reshape(9, 9, 9)
+    array = np.arange(9**3, dtype=np.int16).reshape(9, 9, 9)
     moved = sample_nearest(array, node_places(array.shape) + np.array((1.0, 0.0, -2.0)), array.shape, 9999)
     np.testing.assert_array_equal(moved[:-1, :, 2:], array[1:, :, :-2])
     assert (moved[-1] == 9999).all()

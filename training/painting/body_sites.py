@@ -113,9 +113,9 @@ def _organ_centre(tissues: npt.NDArray[np.uint8]) -> Float64:
     table = np.zeros(TISSUES, np.bool_)
     table[list(_ORGAN_CENTRE)] = True
     organs = table[tissues]
-    across = organs.any(0)
-    ends = [np.flatnonzero(rows)[[0, -1]] for rows in (organs.any((1, 2)), across.any(1), across.any(0))]
-    return np.mean(ends, 1)
+    ends = [np.flatnonzero(organs.any(others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1))]
+    middle: Float64 = np.mean(ends, 1)
+    return middle
 
 
 class SitesOfBodies:

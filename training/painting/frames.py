@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numba
 import numpy as np
@@ -21,6 +22,8 @@ from training.painting.tissue import TISSUES, Tissue
 Float64 = npt.NDArray[np.float64]
 Landmarks = Mapping[str, Float64]
 """By name: (3,) mm along z, y, x from the body's first voxel."""
+
+_Value = TypeVar("_Value", np.uint8, np.int16)
 
 NODE_STEP = 6
 """Voxels between two nodes that a map between frames is evaluated at."""
@@ -176,12 +179,18 @@ def jacobian_determinants(nodes: Float64) -> Float64:
     return smallest
 
 
-@numba.njit(cache=True, nogil=True)
 def sample_nearest(
-    array: npt.NDArray[np.generic], nodes: Float64, shape_zyx: tuple[int, int, int], outside: int
-) -> npt.NDArray[np.generic]:
-    """The nearest value of ``array`` for every voxel of ``shape_zyx`` whose ``nodes`` are given; else ``outside``."""
+    array: npt.NDArray[_Value], nodes: Float64, shape_zyx: tuple[int, ...], outside: int
+) -> npt.NDArray[_Value]:
+    """The nearest value of ``array`` for every voxel of ``shape_zyx``, mapped by ``nodes``; beyond it ``outside``."""
     values = np.empty(shape_zyx, array.dtype)
+    _fill_nearest(array, nodes, outside, values)
+    return values
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_nearest(array: npt.NDArray[_Value], nodes: Float64, outside: int, values: npt.NDArray[_Value]) -> None:
+    shape_zyx = values.shape
     row = np.empty((nodes.shape[2], 3))
     for z in range(shape_zyx[0]):
         nz, fz = z // NODE_STEP, (z % NODE_STEP) / NODE_STEP
@@ -201,4 +210,3 @@ def sample_nearest(
                     values[z, y, x] = array[i, j, k]
                 else:
                     values[z, y, x] = outside
-    return values

@@ -36,7 +36,7 @@ _GIVES_WAY = (Tissue.FAT, Tissue.MUSCLE, Tissue.SOFT)
 _ONE_PIECE = (Tissue.STOMACH, Tissue.DUODENUM, Tissue.GALLBLADDER, Tissue.PANCREAS)
 
 LEAST_KEPT = 0.85
-"""Of a moved organ's volume; what lies in solid organs or outside the body is lost."""
+"""Of a moved organ as it was warped and pushed aside; what lies in solid organs or outside the body is lost."""
 LEAST_IN_ONE_PIECE = 0.95
 _MOST_SCALED = 2.0
 _PUSHES = 4
@@ -62,15 +62,16 @@ def transplant(receiver: Body, donor: Body, with_pancreas: bool) -> Body | None:
     if nodes is None:
         return None
     gut = table[donor.tissues]
+    before = np.bincount(gut.ravel(), minlength=TISSUES)
     come = sample_nearest(gut, nodes, receiver.tissues.shape, 0)
-    if not _is_plausible(come, np.bincount(gut.ravel(), minlength=TISSUES), moved):
+    if not _is_plausible(come, before, moved):
         return None
     leave = table[receiver.tissues] > 0
     room = (leave | np.isin(receiver.tissues, _GIVES_WAY)) & _inside_the_wall(receiver.tissues)
     nodes = _pushed_into_room(nodes, gut, come, room)
-    pushed = sample_nearest(gut, nodes, receiver.tissues.shape, 0)
-    placed = np.where(room, pushed, np.uint8(0))
-    if not _is_kept(come, placed, moved) or _folds(nodes, placed > 0):
+    come = sample_nearest(gut, nodes, receiver.tissues.shape, 0)
+    placed = np.where(room, come, np.uint8(0))
+    if not _is_plausible(come, before, moved) or not _is_kept(come, placed, moved) or _folds(nodes, come > 0):
         return None
     tissues = np.where(placed > 0, placed, receiver.tissues)
     _fill(tissues, leave & (placed == 0))
@@ -97,7 +98,8 @@ def _is_plausible(come: TissueMap, before: npt.NDArray[np.intp], moved: tuple[Ti
     for organ in moved:
         if organ == Tissue.GALLBLADDER and not before[organ]:
             continue
-        if not before[organ] or not 1 / _MOST_SCALED <= after[organ] / before[organ] <= _MOST_SCALED:
+        grown = float(after[organ]) / max(float(before[organ]), 1.0)
+        if not 1 / _MOST_SCALED <= grown <= _MOST_SCALED:
             return False
     ends = (come[0], come[-1], come[:, 0], come[:, -1], come[:, :, 0], come[:, :, -1])
     return not any(np.isin(end, _ONE_PIECE).any() for end in ends)
@@ -171,7 +173,7 @@ def _largest_share(mask: Mask) -> float:
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     parts, _ = ndimage.label(mask[box], np.ones((3, 3, 3)))
     sizes = np.bincount(parts.ravel())[1:]
-    return float(sizes.max() / sizes.sum())
+    return float(sizes.max()) / float(sizes.sum())
 
 
 def _fill(tissues: TissueMap, left: Mask) -> None:
