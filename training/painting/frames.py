@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -189,7 +189,7 @@ def sample_nearest(
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_nearest(array: npt.NDArray[_Value], nodes: Float64, outside: int, values: npt.NDArray[_Value]) -> None:
+def _fill_nearest(array: npt.NDArray[Any], nodes: Float64, outside: int, values: npt.NDArray[Any]) -> None:
     shape_zyx = values.shape
     row = np.empty((nodes.shape[2], 3))
     for z in range(shape_zyx[0]):

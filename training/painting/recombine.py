@@ -129,7 +129,8 @@ def _pushed_into_room(
         wanted = np.where(stuck, way_out, 0.0)
         for organ in _ONE_PIECE:  # these move as a whole, or they would be squeezed against what lies well
             members = organs == organ
-            share = np.count_nonzero(stuck & members) / max(np.count_nonzero(members), 1)
+            count = int(np.count_nonzero(members))
+            share = int(np.count_nonzero(stuck & members)) / count if count else 0.0
             if share:
                 free = members & ~stuck
                 wanted[:, free] = min(2 * share, 1.0) * way_out[:, stuck & members].mean(1)[:, None]
