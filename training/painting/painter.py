@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from training.painting.body_sites import BodySites
+from training.painting.body_sites import BodySites, SitesOfBodies
 from training.painting.completion import BODY_SPACING_ZYX, REAL, Body
 from training.painting.deformation import deformed_nodes
 from training.painting.gallbladder import fill_gallbladder
@@ -59,11 +59,12 @@ class Painter:
         pathology: Pathology = USUAL,
         setup: ScanSetup = USUAL_SETUP,
     ) -> None:
-        self.bodies, self.canvas, self.phases = list(bodies), canvas, phases
+        # a library's bodies stay on disk: no list of them
+        self.bodies, self.canvas, self.phases = bodies, canvas, phases
         self.pathology, self.setup = pathology, setup
         self.real = [i for i, body in enumerate(bodies) if body.name.startswith(REAL)]
         self.real_probability = real_probability if self.real else 0.0
-        self.sites = [BodySites(body) for body in bodies]
+        self.sites = SitesOfBodies(bodies)
         self.banks = _noise_banks()
 
     def sample(self, rng: np.random.Generator) -> tuple[Float3D, npt.NDArray[np.uint8]]:
