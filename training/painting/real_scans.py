@@ -40,11 +40,15 @@ _BLOB_MM = 10.0
 _WALL_MM = 18.0
 _BESIDE = 8
 _HEART_MM = 12.0
+_THICKER_THAN_RIBS_MM = 9.0
 _BESIDE_GAS_MM = 6.0
-_VERTEBRA_MM = 75.0
+_VERTEBRA_MM = 84.0
 """From a spinous process's tip to the front of its vertebra."""
 _PSOAS_MM = 65.0
-_LEAST_LUNG_ML = 250.0
+_LEAST_LUNG_ML = 60.0
+_BLACKEST_LUNG_HU = -965.0
+_PELVIS_MM = 40.0
+"""This far below the kidneys and the liver the hip bones may begin."""
 
 _LEAST_ML: dict[int, float] = {
     Tissue.LIVER: 400, Tissue.RIGHT_KIDNEY: 50, Tissue.LEFT_KIDNEY: 50, Tissue.SPLEEN: 40, Tissue.PANCREAS: 20,
@@ -149,8 +153,8 @@ def _name_lungs(tissues: TissueMap, smooth: Smooth, liver_z: float) -> None:
         if part == 0:
             continue
         where = parts == part
-        if np.argwhere(where)[:, 0].mean() > liver_z and np.median(smooth[where]) > -930:
-            tissues[where & (smooth > -950)] = Tissue.LUNG
+        if np.argwhere(where)[:, 0].mean() > liver_z and np.median(smooth[where]) > _BLACKEST_LUNG_HU:
+            tissues[where & (smooth > _BLACKEST_LUNG_HU - 15)] = Tissue.LUNG
 
 
 def _tell_gut_from_wall(tissues: TissueMap, organs: Mask) -> None:
@@ -164,23 +168,31 @@ def _tell_gut_from_wall(tissues: TissueMap, organs: Mask) -> None:
     rows, columns = np.arange(tissues.shape[1])[:, None], np.arange(tissues.shape[2])[None, :]
     gas = tissues == Tissue.AIRWAY
     beside_gas = _within(gas, _BESIDE_GAS_MM)
-    chest_wall = np.isin(tissues, (Tissue.LUNG,)).mean((1, 2)) > 0.02
+    chest_wall = (tissues == Tissue.LUNG).mean((1, 2)) > 0.02
     lung_or_organ = (tissues == Tissue.LUNG) | organs
-    between_lungs = np.zeros(tissues.shape, np.bool_)
+    between_lungs, deep = np.zeros(tissues.shape, np.bool_), np.zeros(tissues.shape, np.bool_)
+    filled = np.flatnonzero(organs.any((1, 2)))
+    hips = filled[0] - _PELVIS_MM / BODY_SPACING_ZYX[0]
     for z, slice_ in enumerate(tissues):
+        if z > filled[-1] and not chest_wall[z]:
+            break  # neck and shoulders
         # inside the fat under the skin; its gaps are narrower than the closing
         trunk = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(solid[z], 8), iterations=6))[8:-8, 8:-8]
         inside = ndimage.distance_transform_edt(np.pad(trunk, 1), (mm_y, mm_x))[1:-1, 1:-1] > _WALL_MM
         before = (rows < spine_y[z]) | (abs(columns - spine_x[z]) * mm_x > _PSOAS_MM)
         gut = inside & before
+        deep[z] = gut & chest_wall[z]
         if chest_wall[z]:  # ribs and shoulders lie deep as well, but beside the lungs
             gut &= np.maximum.accumulate(lung_or_organ[z], 1)
             gut &= np.maximum.accumulate(lung_or_organ[z][:, ::-1], 1)[:, ::-1]
             between_lungs[z] = gut
         slice_[(slice_ == Tissue.MUSCLE) & (gut | (trunk & before & beside_gas[z]))] = Tissue.SOFT
-        slice_[np.isin(slice_, (Tissue.SPONGIOSA, Tissue.CORTICAL_BONE)) & gut] = Tissue.VESSEL
+        if z > hips:
+            slice_[np.isin(slice_, (Tissue.SPONGIOSA, Tissue.CORTICAL_BONE)) & gut] = Tissue.VESSEL
     blood = between_lungs & np.isin(tissues, (Tissue.SOFT, Tissue.VESSEL)) & ~organs
     tissues[blood & _blobs(blood, _HEART_MM)] = Tissue.HEART
+    bright = deep & np.isin(tissues, (Tissue.SPONGIOSA, Tissue.CORTICAL_BONE)) & ~organs
+    tissues[bright & _blobs(bright, _THICKER_THAN_RIBS_MM)] = Tissue.HEART
 
 
 def _within(mask: Mask, reach_mm: float) -> Mask:

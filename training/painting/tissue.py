@@ -122,6 +122,7 @@ _BY_PHASE: dict[Tissue, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 _MOST_FAT_HU = 50
 _DENSEST_BILE_HU = 90
 _BRIGHTEST_KIDNEY_HU = 350
+_BRIGHTER_AT_80_KV = 1.4
 _MOST_AMISS_HU = 15.0
 """Of an organ's median: voxels of 3 mm hold some of the fat beside it."""
 
@@ -145,7 +146,7 @@ def has_plausible_hu(organ: int, median_hu: float) -> bool:
         low, high = _SAME[tissue][0], _DENSEST_BILE_HU
     else:
         ranges = _BY_PHASE[tissue]
-        low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+        low, high = min(r[0] for r in ranges), _BRIGHTER_AT_80_KV * max(r[1] for r in ranges)
     if tissue == Tissue.LIVER:
         low -= _MOST_FAT_HU
     if tissue in (Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA):
