@@ -62,7 +62,7 @@ _MAY_HIDE_AN_ORGAN = (Tissue.MUSCLE, Tissue.SOFT, Tissue.VESSEL)
 
 
 def real_scan_names(data: Path) -> list[str]:
-    """Names of the scans in ``data``/ct that may serve as templates, sorted; phases of one patient one after another."""
+    """Names of the scans in ``data``/ct that may be templates, sorted: phases of one patient follow one another."""
     names = sorted(path.name.removesuffix(_ENDING) for path in (data / "ct").glob(f"*{_ENDING}"))
     return [name for name in names if name not in _NOT_TEMPLATES]
 

@@ -155,7 +155,7 @@ def has_plausible_hu(organ: int, median_hu: float) -> bool:
 
 
 def paint_hu(phase: str, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """(TISSUES,) mean HU of each tissue for one scan. Contents of the gut are drawn apart (training.painting.painter)."""
+    """(TISSUES,) mean HU of each tissue for one scan. Contents of the gut are drawn apart (``gut_contents``)."""
     table = np.zeros(TISSUES, np.float32)
     for tissue, (low, high) in _SAME.items():
         table[tissue] = rng.uniform(low, high)
@@ -169,6 +169,11 @@ def paint_hu(phase: str, rng: np.random.Generator) -> npt.NDArray[np.float32]:
             low, high = ranges[("plain", "arterial", "portal").index(phase)]
             share = float(np.clip(0.6 * together + 0.4 * rng.uniform() + rng.normal(0, 0.08), 0, 1))
         table[tissue] = low + share * (high - low)
+    table[Tissue.UNKNOWN] = table[Tissue.SOFT]
+    if phase != "plain" and rng.uniform() < 0.15:  # a fast injection, or 80 kV; later the medulla is as bright
+        cortex, medulla = rng.uniform(200, _BRIGHTEST_KIDNEY_HU), rng.uniform(0.3, 1.0)
+        for tissue, hu in ((Tissue.RIGHT_KIDNEY, cortex), (Tissue.RIGHT_MEDULLA, cortex * medulla)):
+            table[tissue] = hu
     for tissue, twin in _LIKE.items():
         table[tissue] = table[twin] + rng.normal(0, 3)
     if rng.uniform() < 0.12:  # fatty liver
