@@ -22,6 +22,7 @@ _WALLS = {
 }
 
 
+_CONTRAST_HU = 60.0
 _DRUNK: dict[Drink, tuple[Tissue, ...]] = {
     "none": (),
     "stomach": (Tissue.STOMACH_CONTENT, Tissue.DUODENUM_CONTENT),
@@ -53,8 +54,9 @@ def fill_gut(
     if drink != "none":
         _drink(look, sites, drink, rng)
     if stomach == "dilated":  # stretched until its wall cannot be told from what it holds
-        for table in (look.hu, look.rough, look.patchy):
-            table[Tissue.STOMACH] = table[Tissue.STOMACH_CONTENT]
+        if look.hu[Tissue.STOMACH_CONTENT] < _CONTRAST_HU:  # else the gas would stand in a ring of contrast
+            for table in (look.hu, look.rough, look.patchy):
+                table[Tissue.STOMACH] = table[Tissue.STOMACH_CONTENT]
         look.fold[Tissue.STOMACH_CONTENT] = 0
     elif stomach == "empty":
         look.gas[Tissue.STOMACH_CONTENT], look.level[Tissue.STOMACH_CONTENT] = rng.uniform(1.5, 3), -1e9
@@ -64,7 +66,7 @@ def _drink(look: Look, sites: BodySites, drink: Drink, rng: np.random.Generator)
     """One agent of 80 to 500 HU, diluted differently in each part of the gut; gas stands above it."""
     agent = float(np.exp(rng.uniform(np.log(80), np.log(500))))
     for content in _DRUNK[drink]:
-        look.hu[content] = np.clip(agent * rng.uniform(0.6, 1.3), 60, 500)
+        look.hu[content] = np.clip(agent * rng.uniform(0.6, 1.3), _CONTRAST_HU, 500)
         # mixed with food or stool, or even
         look.rough[content], look.patchy[content] = rng.uniform(4, 25), rng.uniform(0, 0.3) * agent
         if rng.uniform() < 0.5:
