@@ -101,12 +101,15 @@ def test_folds_of_the_wall_reach_into_the_contents() -> None:
             return look
 
     painter = Folded([patient()], CANVAS, 0.0, PLAIN_PHASE, HEALTHY, PLAIN_SETUP)
-    image, labels = sample(painter, 1)
-    inside = (labels == 11) & (image > 350)
-    assert inside.sum() > 100
-    painter.width = 0.25
-    share = (sample(painter, 1)[0][inside] < 220).mean()
-    assert 0.05 < share < 0.5
+    shares = []
+    for seed in range(8):  # the noise is as coarse as this small stomach
+        painter.width = 0.0
+        image, labels = sample(painter, seed)
+        inside = (labels == 11) & (image > 350)
+        assert inside.sum() > 50
+        painter.width = 0.25
+        shares.append((sample(painter, seed)[0][inside] < 220).mean())
+    assert 0.02 < np.mean(shares) < 0.4
 
 
 def test_a_mass_as_bright_as_the_liver_lies_clear_of_it_and_is_background() -> None:

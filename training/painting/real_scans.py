@@ -265,7 +265,7 @@ def _perhaps_organ(tissues: TissueMap, smooth: Smooth, named: TissueMap, doubtfu
     soft = np.isin(tissues, _MAY_HIDE_AN_ORGAN)
     labelled = (named > 0) | doubtful
     margin = ball(_MARGIN_MM, BODY_SPACING_ZYX)
-    perhaps = soft & ndimage.binary_dilation(labelled, margin)
+    perhaps: Mask = soft & ndimage.binary_dilation(labelled, margin)
     # gas that the stomach's label spared
     gut = np.isin(named, (Tissue.STOMACH, Tissue.DUODENUM, Tissue.ESOPHAGUS))
     perhaps |= (tissues == Tissue.AIRWAY) & _within(gut, _MARGIN_MM)
@@ -274,7 +274,8 @@ def _perhaps_organ(tissues: TissueMap, smooth: Smooth, named: TissueMap, doubtfu
     alike = np.isin(tissues, (Tissue.SOFT, Tissue.VESSEL)) & (abs(smooth - median) < 25)
     alike &= _within(liver, _PART_OF_AN_ORGAN_MM)
     perhaps |= alike & _blobs(alike, _BLOB_MM)
-    return perhaps | (doubtful & (tissues != Tissue.AIR))
+    perhaps |= doubtful & (tissues != Tissue.AIR)
+    return perhaps
 
 
 def _truncated(tissues: TissueMap) -> frozenset[int]:

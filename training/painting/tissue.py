@@ -143,10 +143,10 @@ def has_plausible_hu(organ: int, median_hu: float) -> bool:
     if tissue in (Tissue.STOMACH, Tissue.DUODENUM, Tissue.ESOPHAGUS):
         return True
     if tissue == Tissue.GALLBLADDER:
-        low, high = _SAME[tissue][0], _DENSEST_BILE_HU
+        low, high = float(_SAME[tissue][0]), float(_DENSEST_BILE_HU)
     else:
         ranges = _BY_PHASE[tissue]
-        low, high = min(r[0] for r in ranges), _BRIGHTER_AT_80_KV * max(r[1] for r in ranges)
+        low, high = float(min(r[0] for r in ranges)), _BRIGHTER_AT_80_KV * max(r[1] for r in ranges)
     if tissue == Tissue.LIVER:
         low -= _MOST_FAT_HU
     if tissue in (Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA):
