@@ -15,7 +15,7 @@ import numpy as np
 from attention_dmfnet.files.image_io import write_labels, write_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
-from training.painting.bodies import load
+from training.painting.bodies import REAL, load
 from training.painting.body_sites import BodySites
 from training.painting.completion import BODY_SPACING_ZYX, Body
 from training.painting.painter import Canvas, Painter
@@ -55,7 +55,8 @@ def write_painted_scans(
     names. Raises ``FileNotFoundError`` if ``bodies`` holds no such body.
     """
     names = []
-    chosen = load(bodies, held_out=anatomy == "held-out")
+    # of a real scan some labels are unknown
+    chosen = [body for body in load(bodies, held_out=anatomy == "held-out") if not body.name.startswith(REAL)]
     if at_most is not None and at_most < len(chosen):
         chosen = [chosen[number * len(chosen) // at_most] for number in range(at_most)]
     for number, body in enumerate(chosen):
