@@ -77,12 +77,13 @@ class PaintedSource:
     def sample(self, rng: np.random.Generator) -> Sample:
         """See :class:`Source`."""
         from training.painting.painter import coarsen
+        from training.painting.tissue import UNKNOWN_LABEL
 
         image, labels = self._painter.sample(rng)
         if self._average == 2:
             image, labels = coarsen(image, labels)
         elif self._coarse:
-            labels = (labels > 0).astype(np.uint8)
+            labels = np.where(labels == UNKNOWN_LABEL, labels, labels > 0).astype(np.uint8)
         return Sample(image, labels)
 
 

@@ -19,6 +19,7 @@ from attention_dmfnet.geometry import Geometry, Volume, canonicalise
 from scipy import ndimage
 
 from training.painting.tissue import Tissue
+from training.painting.tissues_by_hu import tissues_by_hu
 
 TissueMap = npt.NDArray[np.uint8]
 
@@ -43,7 +44,8 @@ class Anatomy:
 
     @functools.cached_property
     def _boxes(self) -> list[tuple[slice, slice, slice] | None]:
-        return ndimage.find_objects(self.tissues)
+        boxes: list[tuple[slice, slice, slice] | None] = ndimage.find_objects(self.tissues)
+        return boxes
 
     def where_mm(self, tissue: int) -> npt.NDArray[np.float64]:
         """(n, 3) mm along the canonical axes (z, y, x) of the tissue's voxels."""
@@ -304,24 +306,12 @@ def read_ts_example(shared: Path) -> Anatomy:
     ids = np.asarray(volume.array).astype(np.uint8)
     hu = np.asarray(ct.array).astype(np.int16)
     named = _table(_names(shared / "anatomy" / "ts_example.json"), _TS_BY_WORDS, Tissue.SOFT)[ids]
-    smooth = ndimage.gaussian_filter(hu.astype(np.float32), 0.6)
-    parts, _ = ndimage.label(ndimage.binary_opening(smooth > -300, iterations=2))
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    body = parts == sizes.argmax()
-    body = np.stack([ndimage.binary_fill_holes(slice_) for slice_ in body])
-    rest = np.select(
-        [smooth < -400, smooth < -25, smooth < 130, smooth < 350],
-        [Tissue.AIRWAY, Tissue.FAT, Tissue.MUSCLE, Tissue.SPONGIOSA],
-        Tissue.CORTICAL_BONE,
-    ).astype(np.uint8)
-    depth = ndimage.distance_transform_edt(body, volume.geometry.spacing_zyx)
-    rest[depth <= 3.1] = Tissue.SKIN
+    rest, smooth = tissues_by_hu(hu, volume.geometry.spacing_zyx)
     # inside named bones the cortex shows by its HU
     bone = named == Tissue.SPONGIOSA
     named[bone & (smooth > 330)] = Tissue.CORTICAL_BONE
-    tissues = np.where(named > 0, named, np.where(body, rest, Tissue.AIR)).astype(np.uint8)
+    tissues = np.where(named > 0, named, rest).astype(np.uint8)
     known = frozenset(int(v) for v in np.unique(named)) - {0}
     cut = (Tissue.LIVER, Tissue.SPLEEN, Tissue.STOMACH, Tissue.LUNG, Tissue.HEART, Tissue.AORTA)
-    inside = np.where(body, hu, -1000).astype(np.int16)
+    inside = np.where(rest != Tissue.AIR, hu, -1000).astype(np.int16)
     return Anatomy("ts_example", Volume(tissues, volume.geometry), known, frozenset(map(int, cut)), inside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -9,12 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from training.painting.anatomy import Anatomy, TissueMap, read_icrp, read_organ_map, read_ts_example
 from training.painting.audit import Finding, audit
 from training.painting.completion import BODY_SPACING_ZYX, REAL, Body, complete
 from training.painting.great_vessels import VesselSite
-from training.painting.tissue import Tissue
+from training.painting.real_scans import read_real_scan, real_scan_names
+from training.painting.tissue import NO_HU, Tissue, has_plausible_hu, label_of_tissue
+from training.painting.tissues_by_hu import ball
 from training.painting.vessel_courses import CourseAtlas, make_atlas
 
 log = logging.getLogger(__name__)
@@ -30,18 +34,25 @@ SAME_PATIENT = (("word_0034", "word_0043"), ("word_0019", "word_0033"), ("word_0
 
 COURSES = "vessel_courses.npz"
 _VARIANTS = 2
+_DOUBT_MM = 8.0
+_PERHAPS_ORGAN = (Tissue.MUSCLE, Tissue.SOFT, Tissue.VESSEL)
 _THIRTEEN = frozenset(range(1, 14)) - {int(Tissue.AORTA), int(Tissue.VENA_CAVA)}
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One body to complete: from an organ map (None: the TS-example scan itself), in which template bodies."""
+    """One body to complete: from an organ map (None: the TS-example scan itself), in which template bodies.
+
+    ``scan`` is the real scan whose body and HU the first variant takes (None: the TS-example), labelled in ``labels``.
+    """
 
     data: Path
     source: Path | None
     variant: int
     donor: Path | None
     folder: Path
+    scan: str | None = None
+    labels: Path | None = None
 
 
 def organ_maps(data: Path) -> list[Path]:
@@ -58,22 +69,46 @@ def is_held_out(name: str) -> bool:
     return name.startswith(HELD_OUT)
 
 
-def build(data: Path, folder: Path, workers: int = 2) -> list[Path]:
-    """Complete every organ map below ``data``/anatomy twice, in two template bodies, and save them in ``folder``."""
+def build(data: Path, folder: Path, workers: int = 2, scan_labels: Path | None = None) -> list[Path]:
+    """Complete every organ map below ``data``/anatomy twice, in two template bodies, and save them in ``folder``.
+
+    The first is the body of a real scan, the second a reference phantom's. With ``scan_labels``, a folder of label maps
+    of the scans in ``data``/ct, the first is another scan's for most maps; without it the TS-example serves them all.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sources = organ_maps(data)
     if not (folder / COURSES).exists():
         maps = [path for path in sources if not is_held_out(_name(path)) and not _name(path).startswith("word")]
         with ProcessPoolExecutor(workers) as pool:
             make_atlas(list(pool.map(read_organ_map, maps))).save(folder / COURSES)
-    jobs = [
-        _Job(data, source, variant, _donor(source, variant, sources), folder)
-        for variant in range(_VARIANTS)
-        for source in sources
-    ]
-    jobs.append(_Job(data, None, 0, None, folder))
+    scans = (
+        [] if scan_labels is None else [name for name in real_scan_names(data) if _labels(scan_labels, name).exists()]
+    )
+    jobs = [_Job(data, None, 0, None, folder)]
+    for variant in range(_VARIANTS):
+        for source in sources:
+            # held-out bodies stay what they were: no validation scan is painted on a scan that may be labelled wrong
+            scan = None if variant or is_held_out(_name(source)) else _choice([None, *scans], _name(source))
+            jobs.append(_Job(data, source, variant, _donor(source, variant, sources), folder, scan, scan_labels))
+    # maps that share a scan one after the other: it is read once
+    jobs.sort(key=lambda job: job.scan or "")
     with ProcessPoolExecutor(workers) as pool:
-        return [path for path in pool.map(_build_one, jobs) if path is not None]
+        return list(pool.map(_build_one, jobs, chunksize=2))
+
+
+def _labels(folder: Path, scan: str) -> Path:
+    return folder / f"{scan}.nii.gz"
+
+
+def _choice(scans: Sequence[str | None], name: str) -> str | None:
+    return scans[int(np.random.default_rng(list(name.encode())).integers(len(scans)))]
+
+
+@functools.lru_cache(maxsize=2)
+def _template(data: Path, scan: str | None, labels: Path | None) -> Anatomy:
+    if scan is None or labels is None:
+        return read_ts_example(data)
+    return read_real_scan(data / "ct" / f"{scan}_0000.nii.gz", _labels(labels, scan))
 
 
 def _name(path: Path) -> str:
@@ -88,13 +123,13 @@ def _donor(source: Path, variant: int, sources: Sequence[Path]) -> Path:
     return others[(sum(map(ord, _name(source))) * 7 + 5 * variant) % len(others)]
 
 
-def _build_one(job: _Job) -> Path | None:
+def _build_one(job: _Job) -> Path:
     name = REAL if job.source is None else _name(job.source)
     path = job.folder / f"{name}_{job.variant}.npz"
     if path.exists():
         return path
     atlas = read_atlas(job.folder).without([name])
-    abdomen = read_ts_example(job.data)
+    abdomen = _template(job.data, job.scan, job.labels)
     target: Anatomy = abdomen if job.source is None else read_organ_map(job.source)
     seed = sum(map(ord, target.name)) + job.variant
     whole = read_icrp(job.data / "anatomy", ("am", "af")[seed % 2], arms=seed % 5 == 0)
@@ -109,7 +144,8 @@ def _build_one(job: _Job) -> Path | None:
 
 def audit_body(body: Body, atlas: CourseAtlas | None) -> list[Finding]:
     """What the audit finds in a body once its vessels are drawn."""
-    return audit(finished(body, atlas, 0).tissues, body.name, body.known)
+    whole = finished(body, atlas, 0)
+    return audit(whole.tissues, whole.name, whole.known)
 
 
 def _save(body: Body, path: Path, faults: Sequence[str]) -> None:
@@ -166,11 +202,28 @@ def read_body(path: Path) -> Body:
         return Body(path.stem, arrays["tissues"], arrays["hu"], site, (origin[0], origin[1], origin[2]), known)
 
 
+def without_doubtful(body: Body) -> Body:
+    """A real scan's body; organs that cannot be what they are called, and what is soft round them, are unknown."""
+    labels, real = label_of_tissue()[body.tissues], body.hu != NO_HU
+    doubtful = [
+        organ
+        for organ in range(1, 14)
+        if (seen := body.hu[(labels == organ) & real]).size and not has_plausible_hu(organ, float(np.median(seen)))
+    ]
+    if not doubtful:
+        return body
+    tissues, of_doubt = body.tissues.copy(), np.isin(labels, doubtful)
+    near = ndimage.binary_dilation(of_doubt, ball(_DOUBT_MM, BODY_SPACING_ZYX))
+    tissues[of_doubt | (near & np.isin(tissues, _PERHAPS_ORGAN))] = Tissue.UNKNOWN
+    return replace(body, tissues=tissues, known=body.known - set(doubtful))
+
+
 def finished(body: Body, atlas: CourseAtlas | None, seed: int) -> Body:
     """The body with its vessels drawn and the chest's part of aorta and esophagus without a label."""
     rng = np.random.default_rng((seed, *body.name.encode()))
     drawn = body if atlas is None else body.with_vessels(atlas, rng)
-    return replace(drawn, tissues=_without_chest_vessels(drawn.tissues), vessels=None)
+    whole = replace(drawn, tissues=_without_chest_vessels(drawn.tissues), vessels=None)
+    return without_doubtful(whole) if whole.is_real else whole
 
 
 _CHEST_MM = 45.0

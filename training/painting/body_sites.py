@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from training.painting.completion import BODY_SPACING_ZYX, Body
-from training.painting.tissue import TISSUES, Tissue
+from training.painting.tissue import NO_HU, TISSUES, Tissue
 
 Float64 = npt.NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class BodySites:
         self._coarse = body.tissues[1 :: _STEP[0], 1 :: _STEP[1], 1 :: _STEP[2]]
         self.centre: Float64 = _organ_centre(body.tissues)
         hu = body.hu[1 :: _STEP[0], 1 :: _STEP[1], 1 :: _STEP[2]]
-        self.has_hu = bool(hu.any())
+        self.has_hu = bool((hu != NO_HU).any())
         self._hu = hu if self.has_hu else None
 
     @functools.cached_property
@@ -62,7 +62,7 @@ class BodySites:
         """Of each tissue the median HU in the real scan that was warped along, where it reaches."""
         if self._hu is None:
             return {}
-        seen = {int(tissue): self._hu[(self._coarse == tissue) & (self._hu != 0)] for tissue in self.places}
+        seen = {int(tissue): self._hu[(self._coarse == tissue) & (self._hu != NO_HU)] for tissue in self.places}
         return {tissue: float(np.median(hu)) for tissue, hu in seen.items() if len(hu)}
 
     @functools.cached_property

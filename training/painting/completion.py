@@ -107,13 +107,13 @@ def _warp(
     for organ in _LANDMARK_ORGANS:
         if organ not in target.known or organ not in template.known:
             continue
-        there, here = template.ends_mm(organ), target.ends_mm(organ)
-        if there is None or here is None:
+        theirs, ours = template.ends_mm(organ), target.ends_mm(organ)
+        if theirs is None or ours is None:
             continue
         # of a truncated organ the upper end and the centre are not where they seem
         keep = [1] if organ in template.cut or organ in target.cut else list(range(7))
-        to.append(here[keep])
-        source.append(there[keep])
+        to.append(ours[keep])
+        source.append(theirs[keep])
     points, values = np.concatenate(to) / 100, np.concatenate(source) / 100
     spline = RBFInterpolator(points, values, kernel="thin_plate_spline", smoothing=0.05)
     # a spline runs wild beyond its landmarks: above and below them the template continues at its own scale
@@ -173,7 +173,8 @@ def _stretched(nodes: npt.NDArray[np.float32], axis: int, size: int, step: int) 
     at = np.arange(size) / step
     low = np.minimum(at.astype(int), nodes.shape[axis] - 2)
     share = (at - low).astype(np.float32).reshape([-1 if n == axis else 1 for n in range(nodes.ndim)])
-    return nodes.take(low, axis) * (1 - share) + nodes.take(low + 1, axis) * share
+    stretched: npt.NDArray[np.float32] = nodes.take(low, axis) * (1 - share) + nodes.take(low + 1, axis) * share
+    return stretched
 
 
 def complete(
@@ -208,7 +209,7 @@ def complete(
     # of what the target shows itself nothing of the template's may stay beside it
     annotated = target.known | (frozenset() if donor is None else donor.known)
     replaced = (set(_FILLABLE) & annotated) | (annotated & {int(t) for t in _FRAME_TISSUES}) | set(_KIDNEY_MEDULLA)
-    leftover = np.isin(tissues, sorted(replaced)) & own_rows
+    leftover = (np.isin(tissues, sorted(replaced)) & own_rows) | (tissues == Tissue.UNKNOWN)
     _fill(tissues, hu, leftover, own > 0, grid)
     before = tissues.copy()
     tissues[own > 0] = own[own > 0]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -136,15 +137,16 @@ class CourseAtlas:
 
     def save(self, path: Path) -> None:
         """Write the atlas as one ``.npz``."""
-        np.savez_compressed(
-            path,
-            names=np.array(self.names),
-            origins=np.stack([f.origin_mm for f in self.frames]),
-            heights=np.array([f.height_mm for f in self.frames]),
-            features=np.stack([f.features for f in self.frames]),
-            **{f"curves_{int(v)}": c for v, c in self.curves.items()},
-            **{f"half_{int(v)}": h for v, h in self.half_mm.items()},
-        )
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "names": np.array(self.names),
+            "origins": np.stack([f.origin_mm for f in self.frames]),
+            "heights": np.array([f.height_mm for f in self.frames]),
+            "features": np.stack([f.features for f in self.frames]),
+        }
+        for vessel in VESSELS:
+            arrays[f"curves_{int(vessel)}"] = self.curves[vessel]
+            arrays[f"half_{int(vessel)}"] = self.half_mm[vessel]
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
     @staticmethod
     def read(path: Path) -> CourseAtlas:
