@@ -12,7 +12,7 @@ from training.errors import TrainingError
 from training.painting import completion
 from training.painting.anatomy import Anatomy
 from training.painting.completion import BODY_SPACING_ZYX, Body, complete
-from training.painting.real_scans import VALIDATION_ONLY, read_real_scan, real_scan_names
+from training.painting.real_scans import VALIDATION_ONLY, one_phase_each, read_real_scan, real_scan_names
 from training.painting.tissue import Tissue
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -92,6 +92,11 @@ def test_validation_scans_are_neither_listed_nor_read(folder: Path) -> None:
     for name in VALIDATION_ONLY:
         with pytest.raises(TrainingError, match="validation scan"):
             read_real_scan(folder / "ct" / f"{name}_0000.nii.gz", folder / "labels.nii.gz")
+
+
+def test_of_each_patient_the_portal_phase_is_preferred() -> None:
+    names = ["HCC-009-after", "HCC-009-arterial", "HCC-009-portal", "HCC-002-arterial", "CRLM-1004"]
+    assert one_phase_each(names) == ["CRLM-1004", "HCC-002-arterial", "HCC-009-portal"]
 
 
 def test_refuses_labels_of_another_grid_and_labels_without_a_liver(folder: Path) -> None:

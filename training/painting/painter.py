@@ -116,8 +116,7 @@ class Painter:
         fill_gut(look, sites, findings.stomach, findings.alike_gut, healthy, findings.drink)
         look = afflict(look, sites, findings, phase, pathology, ill)
         metal = real != 2 and ill.uniform() < self.setup.metal
-        spots, into = draw_spots(look, sites, findings, pathology, metal, ill)
-        look = look._replace(spots=spots, into=into)
+        look = look._replace(spots=draw_spots(look, sites, findings, pathology, metal, ill))
         # drawn last: whatever else is found stays where it was
         if Tissue.GALLBLADDER not in findings.absent and ill.uniform() < pathology.full_gallbladder:
             look = fill_gallbladder(look, sites, ill)
@@ -141,10 +140,7 @@ def _healthy_look(phase: str, real: int, rng: np.random.Generator) -> Look:
         fold=np.zeros(TISSUES, np.float32), gas=np.full(TISSUES, 99.0, np.float32),
         level=np.full(TISSUES, -1e9, np.float32),
         label=label_of_tissue(), absent=np.zeros(TISSUES, np.uint8), loops=99.0, real=real,
-        spots=np.zeros((0, 9)), into=np.zeros(0, np.int64),
-        ascites_mm=0.0, ascites_hu=0.0, floats=0, belly_mm=np.zeros((1, 1, 1), np.uint8),
-        lungs=np.array([[1e9, 0.0, -1e9]] * 2), lung_hu=np.zeros(2), middle_x=0.0,
-        bag=np.zeros((4, 3)), bag_fat=0.0, mixing=np.array([0.0, 0.0, 1.0]), table=np.zeros(5), arms=np.zeros((0, 6)),
+        mixing=np.array([0.0, 0.0, 1.0]),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from training.painting.body_sites import BodySites
 from training.painting.completion import BODY_SPACING_ZYX
 from training.painting.deformation import move, swell
 from training.painting.gut_contents import Drink, Stomach
-from training.painting.kernel import Float3D, Look
+from training.painting.kernel import Ascites, Float3D, Look, WetLungs
 from training.painting.tissue import Tissue
 
 
@@ -208,7 +208,7 @@ def _wet_belly(look: Look, sites: BodySites, often: Pathology, rng: np.random.Ge
         return look
     upto = float(np.exp(rng.uniform(np.log(6), np.log(40)))) if rng.uniform() < 0.7 else rng.uniform(60, 200)
     floats = int(upto > 25 and rng.uniform() < 0.6)
-    return look._replace(ascites_mm=upto, ascites_hu=rng.uniform(0, 25), floats=floats, belly_mm=sites.belly_mm)
+    return look._replace(ascites=Ascites(upto, rng.uniform(0, 25), floats, sites.belly_mm))
 
 
 def _wet_lungs(look: Look, sites: BodySites, often: Pathology, rng: np.random.Generator) -> Look:
@@ -216,7 +216,7 @@ def _wet_lungs(look: Look, sites: BodySites, often: Pathology, rng: np.random.Ge
     lung = sites.places.get(int(Tissue.LUNG))
     if lung is None:
         return look
-    lungs, middle = look.lungs.copy(), float(sites.centre[2])
+    lungs, middle = look.chest.sides.copy(), float(sites.centre[2])
     effusion, airless = rng.uniform() < often.effusion, rng.uniform() < often.airless_lung_base
     both = rng.uniform() < 0.5
     one = int(rng.integers(2))
@@ -230,4 +230,4 @@ def _wet_lungs(look: Look, sites: BodySites, often: Pathology, rng: np.random.Ge
             lungs[side, :2] = back - rng.uniform(5, 60) - slope * base, slope
         if airless:
             lungs[side, 2] = base + rng.uniform(4, 22)
-    return look._replace(lungs=lungs, middle_x=middle, lung_hu=np.array([rng.uniform(0, 20), rng.uniform(20, 60)]))
+    return look._replace(chest=WetLungs(lungs, np.array([rng.uniform(0, 20), rng.uniform(20, 60)]), middle))

@@ -7,6 +7,7 @@ as background beside an organ that is painted over it. The rest of the body is n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ _NOT_TEMPLATES = (*VALIDATION_ONLY, "TS-example", "TS-slab")
 """TS-example has a reader of its own; TS-slab is 40 mm high."""
 
 _ENDING = "_0000.nii.gz"
+_PHASES = ("-arterial", "-portal", "-delayed", "-after")
 _CLIP_HU = (-1024.0, 3000.0)
 _OUTSIDE_HU = -1000
 _MARGIN_MM = 6.0
@@ -65,6 +67,16 @@ def real_scan_names(data: Path) -> list[str]:
     """Names of the scans in ``data``/ct that may be templates, sorted: phases of one patient follow one another."""
     names = sorted(path.name.removesuffix(_ENDING) for path in (data / "ct").glob(f"*{_ENDING}"))
     return [name for name in names if name not in _NOT_TEMPLATES]
+
+
+def one_phase_each(names: Iterable[str]) -> list[str]:
+    """Of each patient one scan: the portal phase where there is one, else the first by name."""
+    chosen: dict[str, str] = {}
+    for name in sorted(names):
+        patient = next((name.removesuffix(phase) for phase in _PHASES if name.endswith(phase)), name)
+        if patient not in chosen or name.endswith("-portal"):
+            chosen[patient] = name
+    return sorted(chosen.values())
 
 
 def read_real_scan(ct_path: Path, labels_path: Path) -> Anatomy:

@@ -9,14 +9,11 @@ import numpy.typing as npt
 
 from training.painting.body_sites import BodySites
 from training.painting.completion import BODY_SPACING_ZYX
-from training.painting.kernel import OWN_TEXTURE_SPOT, PLAIN_SPOT, SPECKLED_SPOT, Look
+from training.painting.kernel import OWN_TEXTURE_SPOT, PLAIN_SPOT, SPECKLED_SPOT, Look, Spots
 from training.painting.pathology import Findings, Pathology, Tumour
 from training.painting.tissue import Tissue
 
 _SOLID_ORGANS = frozenset(int(organ) for organ in (1, 2, 3, 4, 13))
-
-Spots = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
-"""Rows and tissue bits, as ``Look`` holds them."""
 
 _BACKGROUND = (
     Tissue.COLON, Tissue.SMALL_BOWEL, Tissue.FAT, Tissue.VESSEL, Tissue.SOFT, Tissue.COLON_CONTENT,
@@ -172,4 +169,4 @@ class _Drawn:
         self._bits.append(sum(1 << int(tissue) for tissue in into))
 
     def spots(self) -> Spots:
-        return np.array(self._rows, np.float64).reshape(-1, 9), np.array(self._bits, np.int64)
+        return Spots(np.array(self._rows, np.float64).reshape(-1, 9), np.array(self._bits, np.int64))
