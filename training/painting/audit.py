@@ -81,6 +81,8 @@ KNOWN_ILLNESS: tuple[Illness, ...] = (
     Illness("btcv_0008", "left kidney", "volume", "shrunken kidneys of 10 mL, drawn by experts"),
     Illness("btcv_0009", "spleen", "volume", "a spleen of 3.1 L, drawn by experts"),
     Illness("btcv_0009", "aorta", "bottom above the kidneys' lower poles", "the spleen pushes the left kidney down"),
+    # no illness: one part of 1.1 mL and a speck; the scan is taught as it is, its HU are real
+    Illness("ts_example", "left adrenal gland", "share of its largest part", "drawn in two parts by a model"),
     Illness("word_0037", "left adrenal gland", "volume", "adrenals of 12 and 18 mL, drawn by experts"),
 )
 """Outliers that are true: their findings become notes."""
@@ -198,10 +200,10 @@ the kidney.
 ADRENAL_ABOVE_KIDNEY_MM: Range = (8, 95)
 """Middle above middle; on 38 expert maps 18 to 64 mm."""
 
-AORTA_TO_BONE_MM: Range = (0, 20)
-"""The aorta lies on the vertebrae."""
+AORTA_TO_BONE_MM: Range = (0, 30)
+"""The aorta lies on the vertebrae; a warped spine is not where the patient's own was, and fat fills what is between."""
 
-VESSEL_STEP_MM: Range = (0, 12)
+VESSEL_STEP_MM: Range = (0, 14)
 """In-plane step of a vessel's middle from one 3 mm slice to the next."""
 
 

@@ -16,7 +16,7 @@ from training.painting.anatomy import Anatomy, TissueMap, read_icrp, read_organ_
 from training.painting.audit import Finding, audit
 from training.painting.completion import BODY_SPACING_ZYX, REAL, Body, complete
 from training.painting.great_vessels import VesselSite
-from training.painting.real_scans import read_real_scan, real_scan_names
+from training.painting.real_scans import one_phase_each, read_real_scan, real_scan_names
 from training.painting.tissue import NO_HU, Tissue, has_plausible_hu, label_of_tissue
 from training.painting.tissues_by_hu import ball
 from training.painting.vessel_courses import CourseAtlas, make_atlas
@@ -81,9 +81,10 @@ def build(data: Path, folder: Path, workers: int = 2, scan_labels: Path | None =
         maps = [path for path in sources if not is_held_out(_name(path)) and not _name(path).startswith("word")]
         with ProcessPoolExecutor(workers) as pool:
             make_atlas(list(pool.map(read_organ_map, maps))).save(folder / COURSES)
-    scans = (
-        [] if scan_labels is None else [name for name in real_scan_names(data) if _labels(scan_labels, name).exists()]
-    )
+    scans: list[str] = []
+    if scan_labels is not None:
+        names = one_phase_each(real_scan_names(data))
+        scans = [name for name in names if _labels(scan_labels, name).exists()]
     jobs = [_Job(data, None, 0, None, folder)]
     for variant in range(_VARIANTS):
         for source in sources:

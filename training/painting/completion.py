@@ -36,6 +36,7 @@ _FRAME_TISSUES = (
 
 _AORTA_LEVELS = np.linspace(-0.3, 0.9, 9)
 _VESSEL_RIM_MM = 4.0
+_FILLED_WITH_HU_MM = 6.0
 _ABOVE_MM, _BELOW_MM = 130.0, 160.0
 
 _Value = TypeVar("_Value", np.uint8, np.int16)
@@ -82,17 +83,19 @@ def _coordinates(geometry: Geometry, index: npt.NDArray[np.floating | np.integer
     return mm
 
 
-def _aorta_points(anatomy: Anatomy, frame: Frame | None, atlas: CourseAtlas) -> npt.NDArray[np.float64]:
-    """(level, 3) mm of the aorta's middle, as the map shows it, else as the atlas expects it; NaN where not known."""
+def _aorta_points(anatomy: Anatomy, frame: Frame | None, atlas: CourseAtlas | None) -> npt.NDArray[np.float64]:
+    """(level, 3) mm of the aorta's middle, as the map shows it, else as ``atlas`` expects it; NaN where not known."""
     if frame is None:
         return np.full((len(_AORTA_LEVELS), 3), np.nan)
     z = frame.origin_mm[0] + _AORTA_LEVELS * frame.height_mm
     course = course_in(anatomy, Tissue.AORTA)
     if course is not None:
         middle = [np.interp(z, course.z_mm, course.middle_mm[:, n], left=np.nan, right=np.nan) for n in range(2)]
-    else:
+    elif atlas is not None:
         expected = atlas.expected(frame, Tissue.AORTA) + frame.origin_mm[1:]
         middle = [np.interp(_AORTA_LEVELS, LEVELS, expected[:, n]) for n in range(2)]
+    else:
+        middle = [np.full(len(z), np.nan)] * 2
     return np.stack([z, *middle], -1)
 
 
@@ -100,7 +103,7 @@ def _warp(
     target: Anatomy, template: Anatomy, atlas: CourseAtlas, grid_mm: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
     """Template mm (n, 3) of the target's points ``grid_mm`` (n, 3)."""
-    here, there = (_aorta_points(anatomy, frame_of(anatomy), atlas) for anatomy in (target, template))
+    here, there = _aorta_points(target, frame_of(target), atlas), _aorta_points(template, frame_of(template), None)
     # the spine follows the aorta: what is drawn along the target's own course lies before the template's spine
     both = ~np.isnan(here + there).any(1)
     to, source = [here[both]], [there[both]]
@@ -218,7 +221,8 @@ def complete(
     _grow_body(tissues, grid.spacing_zyx)
     origin = np.array(grid.origin_lps)[::-1]
     layers = inner_layers(tissues, grid.spacing_zyx)
-    known = (annotated | {int(Tissue.AORTA), int(Tissue.VENA_CAVA)}) & frozenset(range(1, 14))
+    absent = {organ for organ in target.known if not (own == organ).any()}
+    known = (annotated - absent | {int(Tissue.AORTA), int(Tissue.VENA_CAVA)}) & frozenset(range(1, 14))
     return Body(target.name, layers, hu, site_of(frame, atlas, origin), grid.origin_lps, known)
 
 
@@ -270,8 +274,10 @@ def _fill(tissues: TissueMap, hu: npt.NDArray[np.int16], leftover: Mask, own: Ma
     )
     fill = leftover & ~own
     source = tuple(axis[fill] for axis in nearest)
+    away_mm = np.linalg.norm((np.argwhere(fill) - np.stack(source, -1)) * grid.spacing_zyx, axis=1)
     tissues[fill] = tissues[source]
-    hu[fill] = hu[source]
+    # one border voxel repeated over centimetres looks like nothing in a scan: painted instead
+    hu[fill] = np.where(away_mm <= _FILLED_WITH_HU_MM, hu[source], np.int16(NO_HU))
 
 
 def _grow_body(tissues: TissueMap, spacing_zyx: tuple[float, float, float]) -> None:
