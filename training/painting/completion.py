@@ -16,6 +16,7 @@ from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 
 from training.painting.anatomy import Anatomy, TissueMap
+from training.painting.esophagus import draw_through
 from training.painting.great_vessels import VesselSite, draw_great_vessels, site_of
 from training.painting.tissue import NO_HU, Tissue
 from training.painting.vessel_courses import LEVELS, CourseAtlas, Frame, course_in, frame_of
@@ -216,8 +217,10 @@ def complete(
     _fill(tissues, hu, leftover, own > 0, grid)
     before = tissues.copy()
     tissues[own > 0] = own[own > 0]
+    if target.name != abdomen.name:  # a scan's own HU must show what is drawn
+        draw_through(tissues, grid.spacing_zyx)
     # the target's bowel must not look like the template's gallbladder
-    hu[(own > 0) & (own != before)] = NO_HU
+    hu[(tissues != before) & ((own > 0) | (tissues == Tissue.ESOPHAGUS))] = NO_HU
     _grow_body(tissues, grid.spacing_zyx)
     origin = np.array(grid.origin_lps)[::-1]
     layers = inner_layers(tissues, grid.spacing_zyx)
