@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from evaluation.organs import ORGANS
 from training.painting.anatomy import Anatomy, TissueMap, read_icrp, read_organ_map, read_ts_example
 from training.painting.audit import Finding, audit
 from training.painting.completion import BODY_SPACING_ZYX, REAL, Body, complete
@@ -137,10 +138,24 @@ def _build_one(job: _Job) -> Path:
     lacks = _THIRTEEN - target.known
     donor = read_organ_map(job.donor) if job.donor is not None and lacks else None
     body = complete(target, abdomen, whole, atlas, donor, prefer_abdomen=job.variant == 0)
+    body = _without_failed_loans(body, target.known, atlas)
     found = [finding for finding in audit_body(body, atlas) if finding.severity == "fail"]
     _save(body, path, [str(finding) for finding in found])
     log.info("completed %s%s", path.name, "" if not found else f", not painted from: {'; '.join(map(str, found))}")
     return path
+
+
+def _without_failed_loans(body: Body, drawn_by_author: frozenset[int], atlas: CourseAtlas) -> Body:
+    """What a donor lent and the audit does not pass is unknown tissue: it teaches nothing, and the rest of the body
+    can be taught.
+    """
+    names = {ORGANS[organ - 1]: organ for organ in body.known - drawn_by_author}
+    wrong = [names[f.organ] for f in audit_body(body, atlas) if f.severity == "fail" and f.organ in names]
+    wrong = [organ for organ in wrong if organ not in (Tissue.AORTA, Tissue.VENA_CAVA)]
+    if not wrong:
+        return body
+    tissues = np.where(np.isin(label_of_tissue()[body.tissues], wrong), np.uint8(Tissue.UNKNOWN), body.tissues)
+    return replace(body, tissues=tissues, known=body.known - set(wrong))
 
 
 def audit_body(body: Body, atlas: CourseAtlas | None) -> list[Finding]:

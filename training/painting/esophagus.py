@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -19,34 +21,51 @@ _UP_TO_MM = 60.0
 """Above the liver; the label ends 45 mm above it."""
 
 _LEAST_SHARE = 0.1
+_OVER_MM = 36.0
+"""Within this height the tube goes over from one part's place to the next one's."""
 
 
 def draw_through(tissues: TissueMap, spacing_zyx: Triple) -> None:
     """In place: join the parts of the esophagus in ``tissues`` (z, y, x), down to the stomach and up into the chest.
 
-    Parts of less than a tenth of the largest become soft tissue. Drawn is a tube through fat, muscle, lung and heart.
+    The largest part stays; the others guide a tube through fat, muscle, lung and heart, those of less than a tenth of
+    the largest do not even that.
     """
     parts, count = ndimage.label(tissues == Tissue.ESOPHAGUS, np.ones((3, 3, 3)))
     liver = np.flatnonzero((tissues == Tissue.LIVER).any((1, 2)))
     if not count or not len(liver):
         return
     sizes = np.bincount(parts.ravel())[1:]
-    specks = np.flatnonzero(sizes < _LEAST_SHARE * sizes.max()) + 1
-    tissues[np.isin(parts, specks)] = Tissue.SOFT
-    esophagus = tissues == Tissue.ESOPHAGUS
-    levels = np.flatnonzero(esophagus.any((1, 2)))
-    middles = np.array([np.argwhere(esophagus[z]).mean(0) for z in levels])
-    top = min(int(liver[-1] + _UP_TO_MM / spacing_zyx[0]), len(tissues) - 1)
-    slices = np.arange(levels[0], max(top, levels[-1]) + 1)
-    # beyond its upper end it goes straight up
-    path = np.stack([np.interp(slices, levels, middles[:, n]) for n in range(2)], -1)
-    joined = ndimage.gaussian_filter1d(path, 1.0, axis=0, mode="nearest")
+    main = parts == int(sizes.argmax()) + 1
+    guides = (parts > 0) & ~main & (sizes[np.maximum(parts, 1) - 1] >= _LEAST_SHARE * sizes.max())
+    tissues[(parts > 0) & ~main] = Tissue.SOFT
+    first, last = (int(level) for level in np.flatnonzero(main.any((1, 2)))[[0, -1]])
     room = np.isin(tissues, _GIVES_WAY)
-    # a slice beside a gap is drawn as well, or the tube would begin beside the part that it goes on from
-    missing = ndimage.binary_dilation(~np.isin(slices, levels))
-    for z, middle in zip(slices[missing], joined[missing], strict=True):
-        _disc(tissues, int(z), middle, room, spacing_zyx)
-    _join_stomach(tissues, levels[0], middles[0], room, spacing_zyx)
+    top = min(int(liver[-1] + _UP_TO_MM / spacing_zyx[0]), len(tissues) - 1)
+    start = np.argwhere(main[last]).mean(0)
+    for z, middle in _way(guides, start, range(last, top + 1), spacing_zyx[0]):
+        _disc(tissues, z, middle, room, spacing_zyx)
+    start = np.argwhere(main[first]).mean(0)
+    below = np.flatnonzero(guides[:first].any((1, 2)))
+    for z, middle in _way(guides, start, range(first, int(below[0]) - 1, -1) if len(below) else [], spacing_zyx[0]):
+        _disc(tissues, z, middle, room, spacing_zyx)
+        start = middle
+    lowest = int(below[0]) if len(below) else first
+    _join_stomach(tissues, lowest, start, room, spacing_zyx)
+
+
+def _way(guides: Mask, start: Floats, slices: Sequence[int], step_mm: float) -> Iterator[tuple[int, Floats]]:
+    """Slice by slice a middle that goes from ``start`` over to the parts that guide it, else straight on."""
+    levels = np.flatnonzero(guides.any((1, 2)))
+    seen = [z for z in levels if z in set(slices)]
+    there = np.array([np.argwhere(guides[z]).mean(0) for z in seen])
+    for n, z in enumerate(slices):
+        if not seen:
+            yield z, start
+            continue
+        order = np.argsort(seen)
+        goal = np.array([np.interp(z, np.array(seen)[order], there[order, axis]) for axis in range(2)])
+        yield z, start + min(1.0, n * step_mm / _OVER_MM) * (goal - start)
 
 
 def _join_stomach(

@@ -26,7 +26,8 @@ Triple = tuple[float, float, float]
 _SOFT_SPACE = (
     Tissue.MUSCLE, Tissue.FAT, Tissue.LUNG, Tissue.HEART, Tissue.VESSEL, Tissue.SOFT, Tissue.CARTILAGE, Tissue.AIRWAY,
 )  # fmt: skip
-"""What a vessel takes the place of. Bone and organs stay, but for the liver where the vena cava runs through it."""
+"""What a vessel takes the place of. Bone and organs stay, but for the liver where the vena cava runs through it, and
+loops of bowel that no course can go round."""
 
 _BOWEL = (Tissue.COLON, Tissue.COLON_CONTENT, Tissue.SMALL_BOWEL, Tissue.BOWEL_CONTENT)
 _SEARCH_MM = 18.0
@@ -83,12 +84,12 @@ def draw_great_vessels(
         return
     top = int(liver[-1])
     aorta = _tube(tissues, Tissue.AORTA, site, atlas, spacing, top + int(_ABOVE_LIVER_MM / spacing[0]), rng)
-    _draw(tissues, aorta, Tissue.AORTA, np.isin(tissues, _SOFT_SPACE), spacing)
+    _draw(tissues, aorta, Tissue.AORTA, np.isin(tissues, (*_SOFT_SPACE, *_BOWEL)), spacing)
     atrium = top + round(float(rng.uniform(-4, 22)) / spacing[0])
     cava = _tube(tissues, Tissue.VENA_CAVA, site, atlas, spacing, atrium, rng)
     # the liver surrounds the upper cava in some patients; the map's author drew it whole in others
     upper = np.arange(len(tissues))[:, None, None] > liver[0] + 0.45 * (top - liver[0])
-    room = np.isin(tissues, _SOFT_SPACE) | ((tissues == Tissue.LIVER) & upper)
+    room = np.isin(tissues, (*_SOFT_SPACE, *_BOWEL)) | ((tissues == Tissue.LIVER) & upper)
     _draw(tissues, cava, Tissue.VENA_CAVA, room, spacing)
     _draw_crura(tissues, aorta, site, spacing, rng)
     _draw_atrium(tissues, cava, spacing, rng)
@@ -167,7 +168,7 @@ def _pushed_aside(tissues: TissueMap, vessel: Tissue, tube: _Tube, spacing: Floa
     weight[int(vessel)] = 0.0
     weight[0] = 1.0  # outside the body
     weight[int(Tissue.LUNG)] = 0.5
-    weight[[int(t) for t in _BOWEL]] = 1.0
+    weight[[int(t) for t in _BOWEL]] = 0.6
     if vessel == Tissue.VENA_CAVA:
         weight[int(Tissue.LIVER)] = 0.35
     reach = [int(_SEARCH_MM / mm) for mm in spacing[1:]]
