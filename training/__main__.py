@@ -22,6 +22,12 @@ _COMMANDS = {
         "synthesize",
         "complete anatomy maps to bodies that CT is painted from",
     ),
+    "audit": ("training.painting.audit_command", "audit_command", "ask of completed bodies what is known of any adult"),
+    "recombine": (
+        "training.painting.recombine_command",
+        "recombine",
+        "carry organs between completed bodies, for a library of hundreds",
+    ),
     "fit": ("training.learning.fit_command", "fit_command", "train a stage by a recipe"),
     "pseudo-label": ("training.pseudo.label", "pseudo_label", "label unlabelled scans with trained teachers"),
     "ablation": ("training.reports.ablation", "ablation", "teacher only against students with each robust loss"),

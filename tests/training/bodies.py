@@ -5,7 +5,7 @@ from attention_dmfnet.geometry import Geometry, Volume
 
 from training.painting.anatomy import Anatomy
 from training.painting.completion import Body
-from training.painting.tissue import Tissue
+from training.painting.tissue import NO_HU, Tissue
 
 SHAPE = (40, 60, 80)
 """Voxels of 3 x 2 x 2 mm: 120 x 120 x 160 mm."""
@@ -25,15 +25,15 @@ def body(surroundings: Tissue = Tissue.FAT) -> Body:
     tissues[:, 6:54, 6:74] = surroundings
     for organ, where in BOXES.items():
         tissues[where] = organ
-    return Body("boxes", tissues, np.zeros(SHAPE, np.int16))
+    return Body("boxes", tissues, np.full(SHAPE, NO_HU, np.int16))
 
 
 def real_body() -> Body:
-    """The same with a real scan's HU, 7 in the liver and 500 elsewhere in the body, up to slice 24; 0 beyond it."""
+    """The same with a real scan's HU, 7 in the liver and 100 elsewhere in the body, up to slice 24; none beyond it."""
     made = body()
-    hu = np.where(made.tissues == Tissue.LIVER, 7, 500).astype(np.int16)
-    hu[made.tissues == Tissue.AIR] = 0
-    hu[24:] = 0
+    hu = np.where(made.tissues == Tissue.LIVER, 7, 100).astype(np.int16)
+    hu[made.tissues == Tissue.AIR] = NO_HU
+    hu[24:] = NO_HU
     return Body("ts_example_0", made.tissues, hu)
 
 

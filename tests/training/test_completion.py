@@ -7,8 +7,11 @@ import pytest
 from attention_dmfnet.geometry import Volume
 
 from tests.training.bodies import anatomy
-from training.painting.completion import BODY_SPACING_ZYX, Body, _inner_layers, as_volume, complete
-from training.painting.tissue import Tissue, label_of_tissue
+from training.painting.completion import BODY_SPACING_ZYX, Body, complete, inner_layers
+from training.painting.tissue import NO_HU, Tissue, label_of_tissue
+from training.painting.vessel_courses import make_atlas
+
+ATLAS = make_atlas([anatomy("abdomen", whole=True, vessels=True), anatomy("larger", True, True, 1.05)])
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["abdomen", "whole"])
@@ -17,7 +20,8 @@ def completed(request: pytest.FixtureRequest) -> Body:
     target = anatomy("target", whole=False, vessels=False, scale=0.9)
     abdomen = anatomy("abdomen", whole=True, vessels=True)
     whole = anatomy("whole", whole=True, vessels=False)
-    return complete(target, abdomen, whole, np.random.default_rng(3), prefer_abdomen=request.param)
+    made = complete(target, abdomen, whole, ATLAS, prefer_abdomen=request.param)
+    return made.with_vessels(ATLAS, np.random.default_rng(3))
 
 
 def volume_ml(body: Body, label: int) -> float:
@@ -41,8 +45,48 @@ def test_every_organ_lies_inside_the_body(completed: Body) -> None:
             assert not (beside[organs] == Tissue.AIR).any()
 
 
-def test_the_aorta_comes_from_the_template_that_has_one(completed: Body) -> None:
-    assert volume_ml(completed, int(Tissue.AORTA)) > 10
+def test_both_great_vessels_are_drawn(completed: Body) -> None:
+    for vessel in (Tissue.AORTA, Tissue.VENA_CAVA):
+        assert volume_ml(completed, int(vessel)) > 10
+
+
+def test_the_spine_follows_the_aorta(completed: Body) -> None:
+    """The template's own spine lies 25 mm behind its aorta, and a little to the right."""
+    for z in np.flatnonzero((completed.tissues == Tissue.PANCREAS).any((1, 2)))[::4]:
+        aorta = np.argwhere(completed.tissues[z] == Tissue.AORTA).mean(0) * BODY_SPACING_ZYX[1:]
+        spine = np.argwhere(completed.tissues[z] == Tissue.SPONGIOSA).mean(0) * BODY_SPACING_ZYX[1:]
+        np.testing.assert_allclose(spine - aorta, (25.0, -8.0), atol=12.0)
+
+
+def test_a_donor_lends_what_the_targets_author_did_not_draw() -> None:
+    target = anatomy("target", whole=False, vessels=False, scale=0.9)
+    bare = np.where(target.tissues == Tissue.GALLBLADDER, 0, target.tissues)
+    target = replace(target, volume=Volume(bare, target.volume.geometry), known=target.known - {Tissue.GALLBLADDER})
+    whole, donor = anatomy("whole", whole=True, vessels=False), anatomy("donor", whole=False, vessels=False)
+    lent = complete(target, whole, whole, ATLAS, donor)
+    where = np.argwhere(lent.tissues == Tissue.GALLBLADDER)
+    assert len(where)
+    # the donor's lies at (-20, -40, -55) mm of a patient a ninth larger
+    place = where.mean(0) * BODY_SPACING_ZYX + np.array(lent.origin_lps)[::-1]
+    np.testing.assert_allclose(place, 0.9 * np.array((-20, -40, -55)), atol=8)
+    # an organ that was drawn, and is not there, is absent
+    absent = replace(target, known=target.known | {int(Tissue.GALLBLADDER)})
+    assert not (complete(absent, whole, whole, ATLAS, donor).tissues == Tissue.GALLBLADDER).any()
+
+
+def test_other_vessels_are_drawn_by_another_generator() -> None:
+    target = anatomy("target", whole=False, vessels=False)
+    whole = anatomy("whole", whole=True, vessels=False)
+    made = complete(target, whole, whole, ATLAS)
+    one, two = (made.with_vessels(ATLAS, np.random.default_rng(seed)).tissues for seed in (1, 2))
+    assert (one != two).any()
+
+
+def test_a_map_without_kidneys_is_refused_by_name() -> None:
+    whole = anatomy("whole", whole=True, vessels=False)
+    bare = replace(whole, name="odd", volume=Volume(whole.tissues * (whole.tissues != 2), whole.volume.geometry))
+    with pytest.raises(ValueError, match="odd lacks liver or kidneys"):
+        complete(bare, whole, whole, ATLAS)
 
 
 def test_there_is_a_body_around_the_organs(completed: Body) -> None:
@@ -62,15 +106,11 @@ def test_kidneys_have_a_cortex_and_the_stomach_a_wall(completed: Body) -> None:
 def test_the_flat_end_of_a_kidney_has_a_cortex_too() -> None:
     tissues = np.zeros((30, 30, 30), np.uint8)
     tissues[5:25, 5:25, 5:25] = Tissue.RIGHT_KIDNEY
-    layers = _inner_layers(tissues, (1.0, 1.0, 1.0))
+    layers = inner_layers(tissues, (1.0, 1.0, 1.0))
     # 7 mm of cortex from every side leave 6 of 20
     inside = np.argwhere(layers == Tissue.RIGHT_MEDULLA)
     assert inside.min(0).tolist() == [12, 12, 12]
     assert inside.max(0).tolist() == [17, 17, 17]
-
-
-def test_a_body_can_be_looked_at(completed: Body) -> None:
-    assert as_volume(completed).geometry.spacing_zyx == BODY_SPACING_ZYX
 
 
 def test_a_targets_bowel_does_not_take_the_hu_of_the_templates_gallbladder() -> None:
@@ -79,7 +119,7 @@ def test_a_targets_bowel_does_not_take_the_hu_of_the_templates_gallbladder() -> 
     target = replace(target, volume=Volume(bowel, target.volume.geometry), known=target.known - {Tissue.GALLBLADDER})
     template = anatomy("abdomen", whole=True, vessels=True)
     template = replace(template, hu=np.where(template.tissues == Tissue.GALLBLADDER, 5, 700).astype(np.int16))
-    body = complete(target, template, anatomy("whole", whole=True, vessels=False), np.random.default_rng(3))
+    body = complete(target, template, anatomy("whole", whole=True, vessels=False), ATLAS)
     assert np.isin(body.tissues, (Tissue.COLON, Tissue.COLON_CONTENT)).any()
     assert (body.hu == 700).any()
     assert not (body.hu == 5).any()
@@ -88,6 +128,16 @@ def test_a_targets_bowel_does_not_take_the_hu_of_the_templates_gallbladder() -> 
 def test_a_body_completed_with_itself_keeps_its_hu() -> None:
     template = anatomy("abdomen", whole=True, vessels=True)
     template = replace(template, hu=np.where(template.tissues == Tissue.LIVER, 5, 700).astype(np.int16))
-    body = complete(template, template, anatomy("whole", whole=True, vessels=False), np.random.default_rng(3))
+    body = complete(template, template, anatomy("whole", whole=True, vessels=False), ATLAS)
     liver = body.hu[body.tissues == Tissue.LIVER]
     assert np.mean(liver == 5) > 0.9
+
+
+def test_the_hu_of_a_templates_vessels_are_forgotten_where_other_ones_are_drawn() -> None:
+    target = anatomy("target", whole=False, vessels=False)
+    template = anatomy("abdomen", whole=True, vessels=True)
+    template = replace(template, hu=np.where(template.tissues == Tissue.AORTA, 250, 60).astype(np.int16))
+    body = complete(target, template, anatomy("whole", whole=True, vessels=False), ATLAS)
+    assert (body.hu == 60).any()
+    assert not (body.hu == 250).any()
+    assert (body.hu == NO_HU).any()

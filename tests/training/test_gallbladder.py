@@ -65,7 +65,7 @@ def test_its_volume_is_that_of_a_gallbladder() -> None:
     for seed in range(200):
         full = fill_gallbladder(look, sites, np.random.default_rng(seed))
         # the matrix takes voxels to half axes, so its determinant is a voxel's share of the box of half axes
-        voxels = 4 / 3 * np.pi / abs(np.linalg.det(full.bag[1:]))
+        voxels = 4 / 3 * np.pi / abs(np.linalg.det(full.bag.axes[1:]))
         volumes.append(voxels * np.prod(BODY_SPACING_ZYX) / 1000)
     assert min(volumes) > 4
     assert max(volumes) < 60

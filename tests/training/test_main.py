@@ -19,7 +19,18 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = ["network.stem=8", "network.width=16", "network.groups=4", "grid.tile_zyx=[32, 32, 32]", "run.minutes=0",
         "run.epochs=1", "run.steps_per_epoch=2", "sampling.workers=0", "schedule.recalibrate_samples=2",
         "run.validation_cases=1"]  # fmt: skip
-COMMANDS = ["prepare", "synthesize", "fit", "pseudo-label", "ablation", "step-time", "curve", "card"]
+COMMANDS = [
+    "prepare",
+    "synthesize",
+    "audit",
+    "recombine",
+    "fit",
+    "pseudo-label",
+    "ablation",
+    "step-time",
+    "curve",
+    "card",
+]
 
 
 def sets(changes: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from training.painting.completion import Body
 from training.painting.painter import PADDING_HU, Canvas, Painter, coarsen
 from training.painting.pathology import HEALTHY
 from training.painting.scan_setup import PLAIN_SETUP
-from training.painting.tissue import PHASES, TISSUES, Tissue, label_of_tissue, paint_hu
+from training.painting.tissue import NO_HU, PHASES, TISSUES, UNKNOWN_LABEL, Tissue, label_of_tissue, paint_hu
 
 CANVAS = Canvas((40, 48, 64), (3.0, 2.5, 2.5), (0.0, 0.0, 0.0), 0.0)
 
@@ -92,7 +92,49 @@ def test_a_real_scan_keeps_its_own_hu() -> None:
     liver = ndimage.binary_erosion(labels == 1, iterations=2)
     spleen = ndimage.binary_erosion(labels == 3, iterations=2)
     assert np.median(image[liver][: liver[:18].sum()]) == pytest.approx(7, abs=10)
-    assert np.median(image[spleen][: spleen[:18].sum()]) == pytest.approx(500, abs=10)
+    assert np.median(image[spleen][: spleen[:18].sum()]) == pytest.approx(100, abs=10)
+
+
+def test_zero_hu_is_water_and_not_a_missing_scan() -> None:
+    made = real_body()
+    hu = np.where(made.hu == 7, 0, made.hu).astype(np.int16)
+    painter = Painter([Body(made.name, made.tissues, hu)], CANVAS, 1.0, {"portal": 1.0}, setup=PLAIN_SETUP)
+    image, labels = sample(painter, 0)
+    liver = ndimage.binary_erosion(labels == 1, iterations=2)
+    # a painted liver is of 80 to 135 HU in this phase
+    assert np.median(image[liver][: liver[:18].sum()]) == pytest.approx(0, abs=10)
+
+
+def test_of_a_real_scan_an_organ_of_impossible_hu_is_unknown_with_what_is_soft_round_it() -> None:
+    made = real_body()
+    hu, tissues = made.hu.copy(), made.tissues.copy()
+    hu[(tissues == Tissue.PANCREAS) & (hu != NO_HU)] = -9
+    tissues[tissues == Tissue.FAT] = Tissue.SOFT
+    doubtful = Painter([Body(made.name, tissues, hu)], CANVAS, 1.0, setup=PLAIN_SETUP)
+    _, labels = sample(doubtful, 0)
+    _, believed = sample(Painter([Body(made.name, tissues, made.hu)], CANVAS, 1.0, setup=PLAIN_SETUP), 0)
+    pancreas = believed == 4
+    assert pancreas.sum() > 100
+    assert (labels[pancreas] == UNKNOWN_LABEL).all()
+    rim = (labels == UNKNOWN_LABEL) & ~pancreas
+    assert (believed[rim] == 0).all()
+    assert 0 < rim.sum() < 8 * pancreas.sum()
+    for organ in (1, 3, 5):
+        np.testing.assert_array_equal(labels == organ, believed == organ)
+
+
+def test_the_background_keeps_a_real_scans_hu_as_often_as_asked() -> None:
+    made = real_body()
+    body = Body("map", made.tissues, np.where(made.hu == 100, np.int16(30), made.hu))
+    for often, kept in ((0.0, False), (1.0, True)):
+        painter = Painter([body], CANVAS, 0.0, pathology=HEALTHY, setup=PLAIN_SETUP, hybrid_probability=often)
+        image, labels = sample(painter, 2)
+        background = ndimage.binary_erosion((labels == 0) & (image > -500), iterations=2)
+        background[18:] = False
+        assert bool(abs(np.median(image[background]) - 30) < 5) is kept
+        # organs are painted either way: 7 HU is no liver
+        liver = ndimage.binary_erosion(labels == 1, iterations=2)
+        assert abs(np.median(image[liver]) - 7) > 3
 
 
 def test_beyond_a_real_scan_the_body_is_painted() -> None:
@@ -102,7 +144,7 @@ def test_beyond_a_real_scan_the_body_is_painted() -> None:
     assert beside.max() < -900
     # fat above the real scan's end is as bright as in it
     above = image[-6:][(labels[-6:] == 0) & (image[-6:] > -500)]
-    assert np.median(above) == pytest.approx(500, abs=30)
+    assert np.median(above) == pytest.approx(100, abs=30)
 
 
 def test_averaging_blocks_by_hand() -> None:
@@ -116,9 +158,18 @@ def test_averaging_blocks_by_hand() -> None:
     assert organs.tolist() == [[[1, 0]]]
 
 
+def test_a_block_is_unknown_where_unknown_voxels_decide() -> None:
+    labels = np.zeros((2, 2, 6), np.uint8)
+    labels[0, :, :2] = UNKNOWN_LABEL  # four of eight
+    labels[0, :, 2:4], labels[1, :, 2:4] = 5, UNKNOWN_LABEL  # half is organ for sure
+    labels[0, 0, 4:] = UNKNOWN_LABEL  # two of eight
+    assert coarsen(np.zeros(labels.shape, np.float32), labels)[1].tolist() == [[[UNKNOWN_LABEL, 1, 0]]]
+
+
 def test_contents_and_marrow_carry_the_label_of_their_organ() -> None:
     table = label_of_tissue()
     assert table[:14].tolist() == list(range(14))
+    assert table[Tissue.UNKNOWN] == UNKNOWN_LABEL
     assert table[Tissue.RIGHT_MEDULLA] == 2
     assert table[Tissue.LEFT_MEDULLA] == 13
     assert table[Tissue.STOMACH_CONTENT] == 11

@@ -12,7 +12,7 @@ from training.painting.completion import Body
 from training.painting.painter import PADDING_HU, Canvas, Painter
 from training.painting.pathology import HEALTHY, Pathology
 from training.painting.scan_setup import PLAIN_SETUP, ScanSetup
-from training.painting.tissue import Tissue
+from training.painting.tissue import NO_HU, Tissue
 
 CANVAS = Canvas((40, 48, 64), (3.0, 2.5, 2.5), (0.0, 0.0, 0.0), 0.0)
 PLAIN_PHASE = {"plain": 1.0}
@@ -43,7 +43,7 @@ def patient() -> Body:
     ):
         tissues[4:12, 32:44, left : left + 12] = cortex
         tissues[6:10, 35:41, left + 3 : left + 9] = medulla
-    return Body("patient", tissues, np.zeros(SHAPE, np.int16))
+    return Body("patient", tissues, np.full(SHAPE, NO_HU, np.int16))
 
 
 def forced(finding: str) -> Painter:

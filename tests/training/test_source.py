@@ -12,7 +12,15 @@ from msgspec.structs import replace
 from tests.training.bodies import body, real_body
 from tests.training.spheres import recipe
 from training.data.augment import Augment
-from training.learning.source import DatasetSource, MixedSource, Sample, SourceError, open_bodies, open_sources
+from training.learning.source import (
+    DatasetSource,
+    MixedSource,
+    PaintedSource,
+    Sample,
+    SourceError,
+    open_bodies,
+    open_sources,
+)
 from training.recipe import Augmentation, Grid, Recipe, load_recipe
 
 OFF = Augmentation(0, elastic_probability=0, noise_probability=0, blur_probability=0, gamma_probability=0,
@@ -247,3 +255,17 @@ def test_sources_that_do_not_fit_the_recipe_are_refused(
 def test_an_empty_folder_of_bodies_is_told(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="run `python -m training synthesize"):
         open_bodies(tmp_path, load_recipe("painted-fine"))
+
+
+@pytest.mark.parametrize(("average", "expected"), [(1, [[[0, 1, 255, 1]]]), (2, [[[1, 255]]])])
+def test_what_is_unknown_in_a_painted_scan_is_no_foreground_of_the_coarse_stage(
+    average: int, expected: list[list[list[int]]]
+) -> None:
+    class Unsure:
+        def sample(self, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+            row = np.array([0, 4, 255, 13] if average == 1 else [4, 4, 255, 255], np.uint8)
+            labels = np.broadcast_to(row, (average, average, 4)).copy()
+            return np.zeros(labels.shape, np.float32), labels
+
+    source = PaintedSource(Unsure(), average, coarse=True)  # type: ignore[arg-type]
+    assert source.sample(np.random.default_rng(0)).labels.tolist() == expected

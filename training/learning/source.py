@@ -69,32 +69,36 @@ class PaintedSource:
         digest = hashlib.sha256()
         for body in self._painter.bodies:
             digest.update(body.name.encode())
-            digest.update(body.tissues.tobytes())
+            # every 7th slice: hundreds of bodies are mapped, not read
+            digest.update(body.tissues[::7].tobytes())
         return {"bodies": digest.hexdigest()}
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """See :class:`Source`."""
         from training.painting.painter import coarsen
+        from training.painting.tissue import UNKNOWN_LABEL
 
         image, labels = self._painter.sample(rng)
         if self._average == 2:
             image, labels = coarsen(image, labels)
         elif self._coarse:
-            labels = (labels > 0).astype(np.uint8)
+            labels = np.where(labels == UNKNOWN_LABEL, labels, labels > 0).astype(np.uint8)
         return Sample(image, labels)
 
 
 def open_bodies(folder: Path, recipe: Recipe, held_out: bool = False) -> PaintedSource:
-    """The bodies in ``folder`` (``python -m training synthesize``) as the recipe's stage wants them painted.
+    """The bodies in ``folder`` as the recipe's stage wants them painted.
 
-    ``held_out`` bodies are never painted for training. Raises ``SourceError`` if there are none.
+    ``folder`` was made by ``python -m training synthesize``, or is a library made by ``recombine``. ``held_out`` bodies
+    are never painted for training. Raises ``SourceError`` if there are none.
     """
     from training.painting.bodies import load
+    from training.painting.body_library import is_library, open_library
     from training.painting.painter import Painter
 
     canvas = canvas_of(recipe)
     try:
-        bodies = load(folder, held_out)
+        bodies = open_library(folder) if is_library(folder) and not held_out else load(folder, held_out)
     except FileNotFoundError as error:
         raise SourceError(str(error)) from error
     return PaintedSource(Painter(bodies, canvas), recipe)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from training.painting.completion import BODY_SPACING_ZYX, Body
-from training.painting.tissue import Tissue
+from training.painting.tissue import NO_HU, TISSUES, Tissue
 
 Float64 = npt.NDArray[np.float64]
 
@@ -34,20 +35,26 @@ class BodySites:
     """Places in one body, as indices of its voxels (z, y, x); found on every 2nd, 3rd, 3rd voxel."""
 
     def __init__(self, body: Body) -> None:
-        self._coarse = body.tissues[1 :: _STEP[0], 1 :: _STEP[1], 1 :: _STEP[2]].copy()
-        where = np.argwhere(np.isin(body.tissues, _ORGAN_CENTRE))
-        self.centre: Float64 = np.asarray((where.min(0) + where.max(0)) / 2)
-        self.has_hu = bool(body.hu.any())
-        self._hu = body.hu[1 :: _STEP[0], 1 :: _STEP[1], 1 :: _STEP[2]].copy() if self.has_hu else None
+        # views: of hundreds of bodies no copy is kept
+        self._coarse = body.tissues[1 :: _STEP[0], 1 :: _STEP[1], 1 :: _STEP[2]]
+        self.centre: Float64 = _organ_centre(body.tissues)
+        hu = body.hu[1 :: _STEP[0], 1 :: _STEP[1], 1 :: _STEP[2]]
+        self.has_hu = bool((hu != NO_HU).any())
+        self._hu = hu if self.has_hu else None
 
     @functools.cached_property
     def places(self) -> dict[int, Float64]:
         """Of each tissue at most 400 places, spread over it."""
+        flat = self._coarse.ravel()
+        # a stable sort of bytes is one pass, where a search for each tissue is thirty
+        order = np.argsort(flat, kind="stable")
+        ends = np.cumsum(np.bincount(flat))
         places: dict[int, Float64] = {}
-        for tissue in np.unique(self._coarse):
-            where = np.argwhere(self._coarse == tissue)
-            chosen = where[:: 1 + len(where) // _MOST_PLACES]
-            places[int(tissue)] = chosen.astype(np.float64) * _STEP + 1
+        for tissue, (start, end) in enumerate(zip(np.append(0, ends[:-1]), ends, strict=True)):
+            if end > start:
+                chosen = order[start : end : 1 + (end - start) // _MOST_PLACES]
+                where = np.stack(np.unravel_index(chosen, self._coarse.shape), -1)
+                places[tissue] = where.astype(np.float64) * _STEP + 1
         return places
 
     @functools.cached_property
@@ -55,7 +62,7 @@ class BodySites:
         """Of each tissue the median HU in the real scan that was warped along, where it reaches."""
         if self._hu is None:
             return {}
-        seen = {int(tissue): self._hu[(self._coarse == tissue) & (self._hu != 0)] for tissue in self.places}
+        seen = {int(tissue): self._hu[(self._coarse == tissue) & (self._hu != NO_HU)] for tissue in self.places}
         return {tissue: float(np.median(hu)) for tissue, hu in seen.items() if len(hu)}
 
     @functools.cached_property
@@ -99,6 +106,29 @@ class BodySites:
         if len(liver):
             allowed[liver[-1] + 1 :] = False
         return np.where(allowed | organs, np.minimum(reach, 250), 255).astype(np.uint8)
+
+
+def _organ_centre(tissues: npt.NDArray[np.uint8]) -> Float64:
+    """The middle of the box round the organs that patches are centred on."""
+    table = np.zeros(TISSUES, np.bool_)
+    table[list(_ORGAN_CENTRE)] = True
+    organs = table[tissues]
+    ends = [np.flatnonzero(organs.any(others))[[0, -1]] for others in ((1, 2), (0, 2), (0, 1))]
+    middle: Float64 = np.mean(ends, 1)
+    return middle
+
+
+class SitesOfBodies:
+    """The sites of each of many bodies, found once, when they are first asked for."""
+
+    def __init__(self, bodies: Sequence[Body]) -> None:
+        self._bodies = bodies
+        self._found: dict[int, BodySites] = {}
+
+    def __getitem__(self, which: int) -> BodySites:
+        if which not in self._found:
+            self._found[which] = BodySites(self._bodies[which])
+        return self._found[which]
 
 
 def _within_the_wall(coarse: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

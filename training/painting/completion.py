@@ -6,23 +6,38 @@ the template's. Organs of the template that the target does not cover become the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from attention_dmfnet.geometry import Geometry, Volume
+from attention_dmfnet.geometry import Geometry
 from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 
 from training.painting.anatomy import Anatomy, TissueMap
-from training.painting.great_vessels import redraw_great_vessels
-from training.painting.tissue import Tissue
+from training.painting.esophagus import draw_through
+from training.painting.great_vessels import VesselSite, draw_great_vessels, site_of
+from training.painting.tissue import NO_HU, Tissue
+from training.painting.vessel_courses import LEVELS, CourseAtlas, Frame, course_in, frame_of
 
 BODY_SPACING_ZYX = (3.0, 2.0, 2.0)
+
+REAL = "ts_example"
+"""The one map that is completed with the HU of the very scan it was drawn on."""
+
 # not the esophagus: how much of it is labelled depends on the field of view
 _LANDMARK_ORGANS = (1, 2, 3, 4, 7, 8, 9, 11, 12, 13, 17)
-_FILLABLE = (*range(1, 18), int(Tissue.RIGHT_MEDULLA), int(Tissue.LEFT_MEDULLA))
+_FILLABLE = tuple(range(1, 18))
+_KIDNEY_MEDULLA = (int(Tissue.RIGHT_MEDULLA), int(Tissue.LEFT_MEDULLA))
+_FRAME_TISSUES = (
+    Tissue.SPONGIOSA, Tissue.CORTICAL_BONE, Tissue.CARTILAGE, Tissue.HEART, Tissue.LUNG,
+)  # fmt: skip
+"""Drawn by the authors of some maps beside the organs: there the template's are removed."""
+
+_AORTA_LEVELS = np.linspace(-0.3, 0.9, 9)
+_VESSEL_RIM_MM = 4.0
+_FILLED_WITH_HU_MM = 6.0
 _ABOVE_MM, _BELOW_MM = 130.0, 160.0
 
 _Value = TypeVar("_Value", np.uint8, np.int16)
@@ -31,11 +46,35 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Body:
-    """``tissues`` (z, y, x) at ``BODY_SPACING_ZYX``, canonical; ``hu`` where a real CT was warped along, else empty."""
+    """``tissues`` (z, y, x) at ``BODY_SPACING_ZYX``, canonical; ``hu`` where a real CT was warped along, else NO_HU.
+
+    ``vessels`` says where aorta and vena cava are to be drawn (``with_vessels``); without it they are there already.
+    ``origin_lps`` (mm) is the first voxel's place in the space of the map that the body was completed from. ``known``
+    are the organs that somebody drew or that are drawn by rule; the others are the template's.
+    """
 
     name: str
     tissues: TissueMap
     hu: npt.NDArray[np.int16]
+    vessels: VesselSite | None = None
+    origin_lps: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    known: frozenset[int] = frozenset(range(1, 14))
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the HU are a real scan's throughout, organs included."""
+        return self.name.startswith(REAL)
+
+    def with_vessels(self, atlas: CourseAtlas, rng: np.random.Generator) -> Body:
+        """The body with aorta, vena cava and crura drawn; another generator draws other ones."""
+        if self.vessels is None:
+            return self
+        tissues = self.tissues.copy()
+        draw_great_vessels(tissues, BODY_SPACING_ZYX, self.vessels, atlas, rng)
+        if self.is_real:  # what the scan shows stays as it is; only beyond its ends the vessels go on
+            tissues = np.where(self.hu == NO_HU, tissues, self.tissues)
+        hu = np.where(tissues == self.tissues, self.hu, np.int16(NO_HU))
+        return replace(self, tissues=tissues, hu=hu.astype(np.int16), vessels=None)
 
 
 def _coordinates(geometry: Geometry, index: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
@@ -45,31 +84,40 @@ def _coordinates(geometry: Geometry, index: npt.NDArray[np.floating | np.integer
     return mm
 
 
-def _landmarks(anatomy: Anatomy, organ: int) -> npt.NDArray[np.float64] | None:
-    """(7, 3) mm: the centroid and, axis by axis, the middle of the organ's two ends."""
-    where = np.argwhere(anatomy.tissues == organ).astype(np.float64)
-    if len(where) < 20:
-        return None
-    points = [where.mean(0)]
-    for axis in range(3):
-        low, high = np.percentile(where[:, axis], (3, 97))
-        points += [where[where[:, axis] <= low].mean(0), where[where[:, axis] >= high].mean(0)]
-    return _coordinates(anatomy.volume.geometry, np.array(points))
+def _aorta_points(anatomy: Anatomy, frame: Frame | None, atlas: CourseAtlas | None) -> npt.NDArray[np.float64]:
+    """(level, 3) mm of the aorta's middle, as the map shows it, else as ``atlas`` expects it; NaN where not known."""
+    if frame is None:
+        return np.full((len(_AORTA_LEVELS), 3), np.nan)
+    z = frame.origin_mm[0] + _AORTA_LEVELS * frame.height_mm
+    course = course_in(anatomy, Tissue.AORTA)
+    if course is not None:
+        middle = [np.interp(z, course.z_mm, course.middle_mm[:, n], left=np.nan, right=np.nan) for n in range(2)]
+    elif atlas is not None:
+        expected = atlas.expected(frame, Tissue.AORTA) + frame.origin_mm[1:]
+        middle = [np.interp(_AORTA_LEVELS, LEVELS, expected[:, n]) for n in range(2)]
+    else:
+        middle = [np.full(len(z), np.nan)] * 2
+    return np.stack([z, *middle], -1)
 
 
-def _warp(target: Anatomy, template: Anatomy, grid_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+def _warp(
+    target: Anatomy, template: Anatomy, atlas: CourseAtlas, grid_mm: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
     """Template mm (n, 3) of the target's points ``grid_mm`` (n, 3)."""
-    to, source = [], []
+    here, there = _aorta_points(target, frame_of(target), atlas), _aorta_points(template, frame_of(template), None)
+    # the spine follows the aorta: what is drawn along the target's own course lies before the template's spine
+    both = ~np.isnan(here + there).any(1)
+    to, source = [here[both]], [there[both]]
     for organ in _LANDMARK_ORGANS:
         if organ not in target.known or organ not in template.known:
             continue
-        there, here = _landmarks(template, organ), _landmarks(target, organ)
-        if there is None or here is None:
+        theirs, ours = template.ends_mm(organ), target.ends_mm(organ)
+        if theirs is None or ours is None:
             continue
         # of a truncated organ the upper end and the centre are not where they seem
         keep = [1] if organ in template.cut or organ in target.cut else list(range(7))
-        to.append(here[keep])
-        source.append(there[keep])
+        to.append(ours[keep])
+        source.append(theirs[keep])
     points, values = np.concatenate(to) / 100, np.concatenate(source) / 100
     spline = RBFInterpolator(points, values, kernel="thin_plate_spline", smoothing=0.05)
     # a spline runs wild beyond its landmarks: above and below them the template continues at its own scale
@@ -112,55 +160,107 @@ def _body_grid(target: Anatomy, width_mm: float = 460.0, depth_mm: float = 340.0
     return Geometry((z, y, x), BODY_SPACING_ZYX, (start[2], start[1], start[0]), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
 
 
-def _warped_grid(target: Anatomy, template: Anatomy, grid: Geometry, step: int = 6) -> npt.NDArray[np.float32]:
+def _warped_grid(
+    target: Anatomy, template: Anatomy, atlas: CourseAtlas, grid: Geometry, step: int = 6
+) -> npt.NDArray[np.float32]:
     """Template mm (3, z, y, x) of every voxel of ``grid``; the spline is evaluated on every ``step``-th voxel."""
     coarse = [np.arange(0, size + step, step) for size in grid.shape_zyx]
     nodes = np.stack(np.meshgrid(*coarse, indexing="ij"), -1).reshape(-1, 3)
-    mm = _warp(target, template, _coordinates(grid, nodes)).reshape(*(len(c) for c in coarse), 3)
-    where = np.meshgrid(*(np.arange(size) / step for size in grid.shape_zyx), indexing="ij")
-    return np.stack([ndimage.map_coordinates(mm[..., axis], where, order=1) for axis in range(3)]).astype(np.float32)
+    mm = _warp(target, template, atlas, _coordinates(grid, nodes)).reshape(*(len(c) for c in coarse), 3)
+    for axis, size in enumerate(grid.shape_zyx):
+        mm = _stretched(mm, axis, size, step)
+    return np.ascontiguousarray(np.moveaxis(mm, -1, 0))
+
+
+def _stretched(nodes: npt.NDArray[np.float32], axis: int, size: int, step: int) -> npt.NDArray[np.float32]:
+    """Linear interpolation along one axis, from every ``step``-th voxel to all ``size`` of them."""
+    at = np.arange(size) / step
+    low = np.minimum(at.astype(int), nodes.shape[axis] - 2)
+    share = (at - low).astype(np.float32).reshape([-1 if n == axis else 1 for n in range(nodes.ndim)])
+    stretched: npt.NDArray[np.float32] = nodes.take(low, axis) * (1 - share) + nodes.take(low + 1, axis) * share
+    return stretched
 
 
 def complete(
-    target: Anatomy, abdomen: Anatomy, whole: Anatomy, rng: np.random.Generator, prefer_abdomen: bool = True
+    target: Anatomy,
+    abdomen: Anatomy,
+    whole: Anatomy,
+    atlas: CourseAtlas,
+    donor: Anatomy | None = None,
+    prefer_abdomen: bool = True,
 ) -> Body:
-    """The target's organs in a complete body.
+    """The target's organs in a complete body, which still waits for its great vessels (``Body.with_vessels``).
 
-    ``abdomen`` is a template with aorta and vena cava, ``whole`` one from head to foot. With ``prefer_abdomen`` the
-    body inside the first one's field of view is the first one's, else only its vessels are taken.
+    ``whole`` is a template from head to foot, ``abdomen`` one with the HU of a real scan. With ``prefer_abdomen`` the
+    body inside the field of view of ``abdomen`` is that one's. ``donor`` lends the organs that the target's author did
+    not draw, warped along the organs that both have; without one they are the template's. Raises ``ValueError`` for a
+    target without liver or kidneys: nothing says where its vessels run.
     """
+    frame = frame_of(target)
+    if frame is None:
+        raise ValueError(f"{target.name} lacks liver or kidneys; leave it out")
     grid = _body_grid(target)
     own, own_inside = _sample_map(target, _grid_mm(grid), target.tissues, 0)
     own_rows = np.asarray(own_inside.any((1, 2)))[:, None, None]
-    tissues, _ = _sample_map(whole, _warped_grid(target, whole, grid), whole.tissues, Tissue.AIR)
-    abdomen_mm = _warped_grid(target, abdomen, grid)
-    near, inside = _sample_map(abdomen, abdomen_mm, abdomen.tissues, Tissue.AIR)
-    hu = np.zeros(tissues.shape, np.int16)
+    tissues, _ = _sample_map(whole, _warped_grid(target, whole, atlas, grid), whole.tissues, Tissue.AIR)
+    hu = np.full(tissues.shape, NO_HU, np.int16)
     if prefer_abdomen:
-        rows = inside.mean((1, 2)) > 0.5  # whole slices: a seam across the body is worse than one between slices
-        inside &= rows[:, None, None]
-        tissues = np.where(inside, near, np.where(rows[:, None, None], np.uint8(Tissue.AIR), tissues))
-        if abdomen.hu is not None:
-            warped_hu, _ = _sample_map(abdomen, abdomen_mm, abdomen.hu, -1000)
-            hu = np.where(inside & (tissues > 0), warped_hu, np.int16(0))
-    else:
-        spine_side = np.asarray(inside.any((1, 2)))[:, None, None]
-        tissues[(tissues == Tissue.AORTA) & spine_side] = Tissue.VESSEL
-    vessels_drawn = bool({int(Tissue.AORTA), int(Tissue.VENA_CAVA)} & target.known)
-    leftover = np.isin(tissues, _FILLABLE) & own_rows
-    if not vessels_drawn:
-        leftover &= ~np.isin(tissues, (Tissue.AORTA, Tissue.VENA_CAVA))
+        _lay_abdomen(tissues, hu, target, abdomen, atlas, grid)
+    if donor is not None:
+        _lend(own, target, donor, atlas, grid)
+    if target.name != abdomen.name:
+        _drop_great_vessels(tissues, hu, grid)
+    # of what the target shows itself nothing of the template's may stay beside it
+    annotated = target.known | (frozenset() if donor is None else donor.known)
+    replaced = (set(_FILLABLE) & annotated) | (annotated & {int(t) for t in _FRAME_TISSUES}) | set(_KIDNEY_MEDULLA)
+    leftover = (np.isin(tissues, sorted(replaced)) & own_rows) | (tissues == Tissue.UNKNOWN)
     _fill(tissues, hu, leftover, own > 0, grid)
-    if not vessels_drawn and not prefer_abdomen:
-        vessels = inside & np.isin(near, (Tissue.AORTA, Tissue.VENA_CAVA))
-        tissues[vessels] = near[vessels]
+    before = tissues.copy()
     tissues[own > 0] = own[own > 0]
+    if target.name != abdomen.name:  # a scan's own HU must show what is drawn
+        draw_through(tissues, grid.spacing_zyx)
     # the target's bowel must not look like the template's gallbladder
-    hu[(own > 0) & (own != near)] = 0
-    if not vessels_drawn:
-        redraw_great_vessels(tissues, grid.spacing_zyx, rng)
+    hu[(tissues != before) & ((own > 0) | (tissues == Tissue.ESOPHAGUS))] = NO_HU
     _grow_body(tissues, grid.spacing_zyx)
-    return Body(target.name, _inner_layers(tissues, grid.spacing_zyx), hu)
+    origin = np.array(grid.origin_lps)[::-1]
+    layers = inner_layers(tissues, grid.spacing_zyx)
+    absent = {organ for organ in target.known if not (own == organ).any()}
+    known = (annotated - absent | {int(Tissue.AORTA), int(Tissue.VENA_CAVA)}) & frozenset(range(1, 14))
+    return Body(target.name, layers, hu, site_of(frame, atlas, origin), grid.origin_lps, known)
+
+
+def _lay_abdomen(
+    tissues: TissueMap, hu: npt.NDArray[np.int16], target: Anatomy, abdomen: Anatomy, atlas: CourseAtlas,
+    grid: Geometry,
+) -> None:  # fmt: skip
+    """In place: the body and the HU of ``abdomen`` in the slices that its field of view fills."""
+    mm = _warped_grid(target, abdomen, atlas, grid)
+    near, inside = _sample_map(abdomen, mm, abdomen.tissues, Tissue.AIR)
+    rows = inside.mean((1, 2)) > 0.5  # whole slices: a seam across the body is worse than one between slices
+    inside &= rows[:, None, None]
+    tissues[rows] = np.where(inside[rows], near[rows], np.uint8(Tissue.AIR))
+    if abdomen.hu is not None:
+        warped, _ = _sample_map(abdomen, mm, abdomen.hu, NO_HU)
+        hu[:] = np.where(inside & (tissues > 0), warped, np.int16(NO_HU))
+
+
+def _lend(own: TissueMap, target: Anatomy, donor: Anatomy, atlas: CourseAtlas, grid: Geometry) -> None:
+    """In place: the donor's organs that the target's author did not draw, where the target has nothing."""
+    lent = sorted((donor.known & set(_FILLABLE)) - target.known - {int(Tissue.AORTA), int(Tissue.VENA_CAVA)})
+    if not lent:
+        return
+    warped, _ = _sample_map(donor, _warped_grid(target, donor, atlas, grid), donor.tissues, Tissue.AIR)
+    free = np.isin(warped, lent) & (own == 0)
+    own[free] = warped[free]
+
+
+def _drop_great_vessels(tissues: TissueMap, hu: npt.NDArray[np.int16], grid: Geometry) -> None:
+    """In place: fat where the template's aorta and vena cava were, and no real HU there and around."""
+    vessels = np.isin(tissues, (Tissue.AORTA, Tissue.VENA_CAVA))
+    tissues[vessels] = Tissue.FAT
+    if vessels.any():
+        reach = ndimage.distance_transform_edt(~vessels, grid.spacing_zyx)
+        hu[reach <= _VESSEL_RIM_MM] = NO_HU
 
 
 def _grid_mm(grid: Geometry) -> npt.NDArray[np.float32]:
@@ -177,8 +277,10 @@ def _fill(tissues: TissueMap, hu: npt.NDArray[np.int16], leftover: Mask, own: Ma
     )
     fill = leftover & ~own
     source = tuple(axis[fill] for axis in nearest)
+    away_mm = np.linalg.norm((np.argwhere(fill) - np.stack(source, -1)) * grid.spacing_zyx, axis=1)
     tissues[fill] = tissues[source]
-    hu[fill] = hu[source]
+    # one border voxel repeated over centimetres looks like nothing in a scan: painted instead
+    hu[fill] = np.where(away_mm <= _FILLED_WITH_HU_MM, hu[source], np.int16(NO_HU))
 
 
 def _grow_body(tissues: TissueMap, spacing_zyx: tuple[float, float, float]) -> None:
@@ -189,7 +291,7 @@ def _grow_body(tissues: TissueMap, spacing_zyx: tuple[float, float, float]) -> N
         tissues[(tissues == Tissue.AIR) & (reach <= upto_mm)] = tissue
 
 
-def _inner_layers(tissues: TissueMap, spacing_zyx: tuple[float, float, float]) -> TissueMap:
+def inner_layers(tissues: TissueMap, spacing_zyx: tuple[float, float, float]) -> TissueMap:
     """Split walls from contents and cortex from medulla by depth below the organ's surface."""
     for organ, inner, wall_mm in (
         (Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA, 7.0),
@@ -208,10 +310,3 @@ def _inner_layers(tissues: TissueMap, spacing_zyx: tuple[float, float, float]) -
             part[mask[box]] = organ
             part[depth > wall_mm] = inner
     return tissues
-
-
-def as_volume(body: Body) -> Volume:
-    """The tissue map with a geometry, for looking at it."""
-    axes = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-    shape = body.tissues.shape
-    return Volume(body.tissues, Geometry((shape[0], shape[1], shape[2]), BODY_SPACING_ZYX, (0.0, 0.0, 0.0), axes))

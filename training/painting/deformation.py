@@ -13,6 +13,9 @@ from training.painting.kernel import NODE_STEP, Float3D
 Float64 = npt.NDArray[np.float64]
 Triple = tuple[float, float, float]
 
+_SHIFT_REACH_MM = np.array([110.0, 60.0, 60.0])
+_TURN_REACH_MM = 70.0
+
 
 def deformed_nodes(
     shape_zyx: tuple[int, int, int], spacing_zyx: Triple, centre: Float64, jitter_mm_zyx: Triple,
@@ -39,6 +42,24 @@ def deformed_nodes(
     jitter = rng.uniform(-1, 1, 3) * jitter_mm_zyx
     index: Float3D = ((mm + jitter) / BODY_SPACING_ZYX + centre).astype(np.float32)
     return index
+
+
+def move(nodes: Float3D, centre: Float64, shift_mm: Float64, turn: Rotation) -> None:
+    """Move ``nodes`` so that what lies at ``centre`` is painted ``shift_mm`` (z, y, x) away and turned there.
+
+    The shift fades to none 110 mm above and below and 60 mm to the sides, the turn (its vector in z, y, x) 70 mm away.
+    Nothing is folded over by shifts up to 60 mm along z and 25 mm across, and by any turn: a ball's shells turn as they
+    are.
+    """
+    mm = np.asarray(BODY_SPACING_ZYX)
+    there = (nodes - centre) * mm - shift_mm
+    faded = np.clip(1 - ((there / _TURN_REACH_MM) ** 2).sum(-1), 0, None) ** 2
+    vectors = -turn.as_rotvec() * faded.reshape(-1, 1)
+    turned = Rotation.from_rotvec(vectors).apply(there.reshape(-1, 3)).reshape(there.shape)
+    # between where it lay and where it is painted, so that both are well inside
+    between = (turned + shift_mm / 2) / _SHIFT_REACH_MM
+    share = np.clip(1 - (between**2).sum(-1), 0, None) ** 2
+    nodes[...] = (turned + shift_mm - share[..., None] * shift_mm) / mm + centre
 
 
 def swell(nodes: Float3D, centre: Float64, reach_mm: float, strength: float) -> None:

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from training.painting.body_sites import BodySites
 from training.painting.completion import BODY_SPACING_ZYX
-from training.painting.kernel import Look
+from training.painting.kernel import Bag, Look
 from training.painting.tissue import Tissue
 
 _SHORT_MM = (9.0, 17.0)
@@ -32,4 +32,4 @@ def fill_gallbladder(look: Look, sites: BodySites, rng: np.random.Generator) -> 
     half_axes_mm = short * np.array([1.0, rng.uniform(0.9, 1.2), rng.uniform(*_TIMES_AS_LONG)])
     turn = Rotation.random(random_state=rng).as_matrix()
     to_half_axes = (turn / half_axes_mm[:, None]) * np.asarray(BODY_SPACING_ZYX)
-    return look._replace(bag=np.vstack([middle, to_half_axes]), bag_fat=rng.uniform(*_FAT_BEYOND))
+    return look._replace(bag=Bag(np.vstack([middle, to_half_axes]), rng.uniform(*_FAT_BEYOND)))

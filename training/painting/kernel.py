@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.painting.anatomy import TissueMap
+from training.painting.tissue import NO_HU, UNKNOWN_LABEL, Tissue
 
 Float3D = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -20,6 +21,73 @@ NOISE_SIDE = 128
 """Voxels of a noise volume along each axis, a power of two: it repeats beyond."""
 
 
+# compiled code takes plain numbers, not an enumeration
+_AIR, _PANCREAS, _VENA_CAVA, _GALLBLADDER, _LUNG, _VESSEL, _SOFT = (
+    int(Tissue.AIR), int(Tissue.PANCREAS), int(Tissue.VENA_CAVA), int(Tissue.GALLBLADDER), int(Tissue.LUNG),
+    int(Tissue.VESSEL), int(Tissue.SOFT),
+)  # fmt: skip
+_SPONGIOSA, _CORTICAL_BONE, _MUSCLE, _FAT = (
+    int(Tissue.SPONGIOSA), int(Tissue.CORTICAL_BONE), int(Tissue.MUSCLE), int(Tissue.FAT),
+)  # fmt: skip
+_STOMACH, _DUODENUM, _COLON, _SMALL_BOWEL = (
+    int(Tissue.STOMACH), int(Tissue.DUODENUM), int(Tissue.COLON), int(Tissue.SMALL_BOWEL),
+)  # fmt: skip
+# the contents are the last tissues, in this order
+_STOMACH_CONTENT, _DUODENUM_CONTENT, _COLON_CONTENT, _BOWEL_CONTENT = (
+    int(Tissue.STOMACH_CONTENT), int(Tissue.DUODENUM_CONTENT), int(Tissue.COLON_CONTENT), int(Tissue.BOWEL_CONTENT),
+)  # fmt: skip
+_FIRST_CONTENT = _STOMACH_CONTENT
+
+
+PLAIN_SPOT, OWN_TEXTURE_SPOT, SPECKLED_SPOT = 0, 1, 2
+"""A spot has a texture of its own, that of the tissue it lies in, or is bright in specks and clear between them."""
+
+
+class Spots(NamedTuple):
+    """Ellipsoids, later ones over earlier ones."""
+
+    rows: Float64  # (n, 9) centre z y x, radii z y x, HU, edge noise, texture: PLAIN_SPOT and the like
+    into: npt.NDArray[np.int64]  # (n,) bit t is set where tissue t takes the spot
+
+
+class Ascites(NamedTuple):
+    """Fluid in the belly."""
+
+    reach_mm: float  # it reaches this far from the bowel and the organs in the belly; 0: none
+    hu: float
+    floats: int  # 1: parts of the bowel too have given way to it
+    belly_mm: npt.NDArray[np.uint8]  # on every 2nd, 3rd, 3rd voxel: mm from those organs, 255 where no fluid gets
+
+
+class WetLungs(NamedTuple):
+    """Effusion and airless lung."""
+
+    sides: Float64  # (2, 3) right, left: row behind which fluid lies, its slope, slice below which solid
+    hu: Float64  # (2,) of the fluid and of the airless lung
+    middle_x: float
+
+
+class Bag(NamedTuple):
+    """A full gallbladder."""
+
+    axes: Float64  # (4, 3) its middle, and the rows that take what is off it to half axes
+    fat: float  # half axes up to which bowel gives way to fat round it; 0: no such gallbladder
+
+
+class Beside(NamedTuple):
+    """What lies beside the body."""
+
+    table: Float64  # (5,) row, middle x, curve, half width, thickness in voxels; thickness 0: none
+    arms: Float64  # (n, 6) y, x, radius, their change per slice (y, x), radius of the bone
+
+
+NO_SPOTS = Spots(np.zeros((0, 9)), np.zeros(0, np.int64))
+NO_ASCITES = Ascites(0.0, 0.0, 0, np.zeros((1, 1, 1), np.uint8))
+DRY_LUNGS = WetLungs(np.array([[1e9, 0.0, -1e9]] * 2), np.zeros(2), 0.0)
+NO_BAG = Bag(np.zeros((4, 3)), 0.0)
+NOTHING_BESIDE = Beside(np.zeros(5), np.zeros((0, 6)))
+
+
 class Look(NamedTuple):
     """One scan's look, as compiled code takes it. Positions are indices of the body's voxels (z, y, x)."""
 
@@ -27,26 +95,19 @@ class Look(NamedTuple):
     rough: Float3D  # (TISSUES,) amplitude of the fine texture, HU
     patchy: Float3D  # (TISSUES,) amplitude of the coarse texture, HU
     vessel: Float3D  # (TISSUES,) half width of the noise shells whose crossings are vessels
+    fold: Float3D  # (TISSUES,) half width of the noise shells that are folds of the wall, in contents; 0: none
     gas: Float3D  # (TISSUES,) coarse noise above this is gas
     level: Float3D  # (TISSUES,) row above (anterior of) which contents are gas
     label: npt.NDArray[np.uint8]  # (TISSUES,)
     absent: npt.NDArray[np.uint8]  # (TISSUES,) 1: removed; fat and bowel lie in its place
     loops: float  # coarse noise above this is bowel in such a place
     real: int  # 1: the background keeps the real scan's HU, 2: everything does
-    spots: Float64  # (n, 9) centre z y x, radii z y x, HU, edge noise, spared tissue's texture 0 or 1
-    into: npt.NDArray[np.int64]  # (n,) bit t is set where tissue t takes the spot
-    ascites_mm: float  # fluid reaches this far from the bowel and the organs in the belly; 0: none
-    ascites_hu: float
-    floats: int  # 1: parts of the bowel too have given way to the fluid
-    belly_mm: npt.NDArray[np.uint8]  # on every 2nd, 3rd, 3rd voxel: mm from those organs, 255 where no fluid gets
-    lungs: Float64  # (2, 3) right, left: row behind which fluid lies, its slope, slice below which solid
-    lung_hu: Float64  # (2,) of the fluid and of the airless lung
-    middle_x: float
-    bag: Float64  # (4, 3) full gallbladder: its middle, and the rows that take what is off it to half axes
-    bag_fat: float  # half axes up to which bowel gives way to fat round it; 0: no such gallbladder
     mixing: Float64  # (3,) vena cava: slice of the renal veins, HU added below, slices of mixing
-    table: Float64  # (5,) row, middle x, curve, half width, thickness in voxels; thickness 0: none
-    arms: Float64  # (n, 6) y, x, radius, their change per slice (y, x), radius of the bone
+    spots: Spots = NO_SPOTS
+    ascites: Ascites = NO_ASCITES
+    chest: WetLungs = DRY_LUNGS
+    bag: Bag = NO_BAG
+    beside: Beside = NOTHING_BESIDE
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)
@@ -63,13 +124,16 @@ def paint(
     """Fill ``image`` (HU) and ``labels`` of one patch whose nodes lie at the body's (z, y, x) indices ``nodes``."""
     depth, height, width = image.shape
     sz, sy, sx = tissues.shape
-    hu, rough, patchy, vessel, gas, level = look.hu, look.rough, look.patchy, look.vessel, look.gas, look.level
-    label, absent, spots, into, real = look.label, look.absent, look.spots, look.into, look.real
-    loops, ascites_mm, ascites_hu, floats, belly_mm = (
-        look.loops, look.ascites_mm, look.ascites_hu, look.floats, look.belly_mm,
+    hu, rough, patchy, vessel, fold, gas, level = (
+        look.hu, look.rough, look.patchy, look.vessel, look.fold, look.gas, look.level,
     )  # fmt: skip
-    lungs, lung_hu, middle_x, mixing = look.lungs, look.lung_hu, look.middle_x, look.mixing
-    table, arms, bag, bag_fat = look.table, look.arms, look.bag, look.bag_fat
+    label, absent, loops, real, mixing = look.label, look.absent, look.loops, look.real, look.mixing
+    spots, into = look.spots.rows, look.spots.into
+    ascites_mm, ascites_hu, floats, belly_mm = (
+        look.ascites.reach_mm, look.ascites.hu, look.ascites.floats, look.ascites.belly_mm,
+    )  # fmt: skip
+    lungs, lung_hu, middle_x = look.chest.sides, look.chest.hu, look.chest.middle_x
+    table, arms, bag, bag_fat = look.beside.table, look.beside.arms, look.bag.axes, look.bag.fat
     row = np.empty((nodes.shape[2], 3), np.float32)
     for z in range(depth):
         for y in range(height):
@@ -84,24 +148,23 @@ def paint(
                     labels[z, y, x] = 0  # beyond the end of the scan
                     image[z, y, x] = -1024.0
                     continue
-                t, own_hu = 0, 0
+                t, own_hu = _AIR, NO_HU
                 if 0 <= j < sy and 0 <= k < sx:
                     t, own_hu = tissues[i, j, k], real_hu[i, j, k]
-                if bag_fat > 0 and (t == 14 or t == 15 or t == 21 or t == 25 or t == 26 or t >= 34):
+                if bag_fat > 0 and (_is_bowel(t) or t in (_FAT, _VESSEL, _SOFT)):
                     out = _out_of_bag(p0, p1, p2, bag)
                     if out < 1:
-                        t, own_hu = 9, 0
-                    elif out < bag_fat and t != 21:
-                        t, own_hu = 21, 0
+                        t, own_hu = _GALLBLADDER, NO_HU
+                    elif out < bag_fat and t != _FAT:
+                        t, own_hu = _FAT, NO_HU
                 n1 = _noise(banks[1], shift[0], z, y, x)
                 n2 = _noise(banks[2], shift[1], z, y, x)
                 organ = label[t]
                 labels[z, y, x] = organ
-                # 0 is where the real scan does not reach: beside the body and beyond its field of view
-                if own_hu != 0 and real == 2:
+                if own_hu != NO_HU and real == 2:
                     image[z, y, x] = own_hu
                     continue
-                if t == 0:
+                if t == _AIR:
                     image[z, y, x] = _beside(p0, p1, p2, table, arms, hu, n1, n2)
                     continue
                 n3 = _noise(banks[2], shift[2], z, y, x)
@@ -110,26 +173,46 @@ def paint(
                     continue
                 value = hu[t] + rough[t] * n1 + patchy[t] * n2
                 if vessel[t] > 0 and abs(n2) < vessel[t] and abs(n3) < vessel[t]:
-                    value = hu[25]
-                if t == 4 and n1 > 1.1:
+                    value = hu[_VESSEL]
+                if t == _PANCREAS and n1 > 1.1:
                     value -= 70  # fat between the pancreas's lobules
-                if t >= 32 and (n3 > gas[t] or j < level[t]):
-                    value = -950 + 10 * n1
-                if own_hu != 0 and real == 1 and organ == 0 and (t < 14 or t >= 16):
+                if t >= _FIRST_CONTENT:
+                    if n3 > gas[t] or j < level[t]:
+                        value = -950 + 10 * n1
+                    elif abs(n2) < fold[t]:
+                        value = hu[_wall_of(t)] + 6 * n1
+                background = organ == 0 or organ == UNKNOWN_LABEL
+                if own_hu != NO_HU and real == 1 and background and t != _COLON and t != _SMALL_BOWEL:
                     value = own_hu
-                if t == 6:
+                if t == _VENA_CAVA:
                     share = (mixing[0] - p0) / mixing[2] + 0.5 + 0.5 * n2
                     value += mixing[1] * min(max(share, 0.0), 1.0)
-                elif t == 23:
+                elif t == _LUNG:
                     value = _lung(p0, p1, p2, lungs, lung_hu, middle_x, value, n1, n2)
                 elif (
                     ascites_mm > 0
-                    and (t == 21 or t == 26 or (floats and n3 > 0.3 and (t == 14 or t == 15 or t >= 34)))
+                    and (t in (_FAT, _SOFT) or (floats and n3 > 0.3 and _is_bowel(t)))
                     and (floats or n3 < 1.0)  # strands of fat stay where there is not much fluid
                     and _belly(belly_mm, p0, p1, p2) + 4 * n2 < ascites_mm
                 ):
                     value = ascites_hu + 3 * n1 + 2 * n2
                 image[z, y, x] = _spotted(p0, p1, p2, t, spots, into, rough, value, n1, n2)
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _is_bowel(t: int) -> Any:
+    """Whether tissue ``t`` is the wall or the content of colon or small bowel."""
+    return t in (_COLON, _SMALL_BOWEL) or t >= _COLON_CONTENT
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _wall_of(t: int) -> Any:
+    """The wall about the content ``t``."""
+    if t == _STOMACH_CONTENT:
+        return _STOMACH
+    if t == _DUODENUM_CONTENT:
+        return _DUODENUM
+    return _COLON if t == _COLON_CONTENT else _SMALL_BOWEL
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)
@@ -174,7 +257,13 @@ def _spotted(
             dy = (p1 - spots[n, 1]) / spots[n, 4]
             dx = (p2 - spots[n, 2]) / spots[n, 5]
             if dz * dz + dy * dy + dx * dx < 1 + spots[n, 7] * n2:
-                value = spots[n, 6] + (rough[t] * n1 if spots[n, 8] else 6 * n1 + 8 * n2)
+                if spots[n, 8] == SPECKLED_SPOT:
+                    if n1 > 0.4:
+                        value = spots[n, 6] * (0.7 + 0.2 * n1)
+                elif spots[n, 8] == OWN_TEXTURE_SPOT:
+                    value = spots[n, 6] + rough[t] * n1
+                else:
+                    value = spots[n, 6] + 6 * n1 + 8 * n2
     return value
 
 
@@ -182,10 +271,10 @@ def _spotted(
 def _gap(loops: float, hu: Float3D, n1: float, n2: float, n3: float) -> Any:
     """HU where an organ was removed: fat, and bowel that has moved in."""
     if n3 > loops + 0.35:
-        return hu[35] + 6 * n1 + 4 * n2
+        return hu[_BOWEL_CONTENT] + 6 * n1 + 4 * n2
     if n3 > loops:
-        return hu[15] + 6 * n1
-    return hu[21] + 8 * n1 + 8 * n2
+        return hu[_SMALL_BOWEL] + 6 * n1
+    return hu[_FAT] + 8 * n1 + 8 * n2
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
@@ -197,17 +286,17 @@ def _beside(p0: float, p1: float, p2: float, table: Float64, arms: Float64, hu: 
         away = np.sqrt(dy * dy + dx * dx) / arms[n, 2]
         if away < 1 + 0.06 * n2:
             if away > 0.78 + 0.06 * n2:
-                return hu[21] + 8 * n1
+                return hu[_FAT] + 8 * n1
             if away < arms[n, 5]:
-                return hu[19] + 60 * n1 if away > 0.6 * arms[n, 5] else hu[18] + 40 * n1
-            return hu[20] + 9 * n1 + 7 * n2
+                return hu[_CORTICAL_BONE] + 60 * n1 if away > 0.6 * arms[n, 5] else hu[_SPONGIOSA] + 40 * n1
+            return hu[_MUSCLE] + 9 * n1 + 7 * n2
     thick = table[4]
     across = p2 - table[1]
     if thick > 0 and abs(across) < table[3]:
         below = p1 - table[0] + table[2] * across * across
         if 0 <= below < thick:
             return 40 + 40 * n1 if below < 2.2 or below > thick - 2.2 else -900 + 15 * n1
-    return hu[0] + 4 * n1 + 2 * n2
+    return hu[_AIR] + 4 * n1 + 2 * n2
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")

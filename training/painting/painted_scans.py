@@ -55,7 +55,8 @@ def write_painted_scans(
     names. Raises ``FileNotFoundError`` if ``bodies`` holds no such body.
     """
     names = []
-    chosen = load(bodies, held_out=anatomy == "held-out")
+    # of a real scan some labels are unknown
+    chosen = [body for body in load(bodies, held_out=anatomy == "held-out") if not body.is_real]
     if at_most is not None and at_most < len(chosen):
         chosen = [chosen[number * len(chosen) // at_most] for number in range(at_most)]
     for number, body in enumerate(chosen):

@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from training.painting.bodies import REAL
-from training.painting.body_sites import BodySites
-from training.painting.completion import BODY_SPACING_ZYX, Body
+from training.painting.body_sites import BodySites, SitesOfBodies
+from training.painting.completion import BODY_SPACING_ZYX, REAL, Body
 from training.painting.deformation import deformed_nodes
 from training.painting.gallbladder import fill_gallbladder
 from training.painting.gut_contents import fill_gut
@@ -25,7 +24,14 @@ from training.painting.pathology import HEALTHY, USUAL, Pathology, afflict, bend
 from training.painting.scan_setup import PADDING_HU as PADDING_HU
 from training.painting.scan_setup import USUAL_SETUP, ScanSetup, cut_ends, expose, furnish
 from training.painting.spots import draw_spots
-from training.painting.tissue import PHASES, TISSUES, Tissue, label_of_tissue, paint_hu
+from training.painting.tissue import (
+    PHASES,
+    TISSUES,
+    UNKNOWN_LABEL,
+    Tissue,
+    label_of_tissue,
+    paint_hu,
+)
 
 Index = tuple[int, int, int]
 Triple = tuple[float, float, float]
@@ -48,7 +54,9 @@ class Painter:
     """Paints samples of ``canvas`` from ``bodies``; the same generator state gives the same sample.
 
     ``phases`` says how often each contrast phase is painted, ``pathology`` and ``setup`` how often each finding and
-    each way of scanning. Samples that keep all of a real scan's HU keep its anatomy as well.
+    each way of scanning. Samples that keep all of a real scan's HU keep its anatomy as well; what of its labels cannot
+    be believed is 255 (unknown) there. Of the bodies that a real scan was warped to, ``hybrid_probability`` says how
+    often the background keeps its HU.
     """
 
     def __init__(
@@ -59,16 +67,19 @@ class Painter:
         phases: Mapping[str, float] = PHASES,
         pathology: Pathology = USUAL,
         setup: ScanSetup = USUAL_SETUP,
+        hybrid_probability: float = 0.5,
     ) -> None:
-        self.bodies, self.canvas, self.phases = list(bodies), canvas, phases
+        # a library's bodies stay on disk: no list of them
+        self.bodies, self.canvas, self.phases = bodies, canvas, phases
         self.pathology, self.setup = pathology, setup
         self.real = [i for i, body in enumerate(bodies) if body.name.startswith(REAL)]
+        self.hybrid_probability = hybrid_probability
         self.real_probability = real_probability if self.real else 0.0
-        self.sites = [BodySites(body) for body in bodies]
+        self.sites = SitesOfBodies(bodies)
         self.banks = _noise_banks()
 
     def sample(self, rng: np.random.Generator) -> tuple[Float3D, npt.NDArray[np.uint8]]:
-        """(z, y, x) HU and labels 0-13."""
+        """(z, y, x) HU and labels 0-13; of a real scan also 255, which teaches nothing."""
         if rng.uniform() < self.real_probability:
             which = int(rng.choice(self.real))
         else:
@@ -78,7 +89,7 @@ class Painter:
         nodes = deformed_nodes(canvas.shape_zyx, canvas.spacing_zyx, centre, canvas.jitter_mm_zyx, rng)
         # streams of their own: one more finding leaves the rest of the scan as it was
         ill, healthy, made = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=3))
-        real = 2 if which in self.real else int(sites.has_hu and rng.uniform() < 0.3)
+        real = 2 if which in self.real else int(sites.has_hu and rng.uniform() < self.hybrid_probability)
         look = self._draw_look(nodes, sites, real, healthy, ill)
         look = furnish(look, sites, self.setup, made)
         shift = rng.integers(0, NOISE_SIDE, (4, 3)).astype(np.int64)
@@ -102,11 +113,10 @@ class Painter:
         if real == 2:  # what is painted beyond the real scan's ends continues it
             for tissue, hu in sites.real_hu.items():
                 look.hu[tissue] = hu
-        fill_gut(look, sites, findings.stomach, findings.alike_gut, healthy)
+        fill_gut(look, sites, findings.stomach, findings.alike_gut, healthy, findings.drink)
         look = afflict(look, sites, findings, phase, pathology, ill)
         metal = real != 2 and ill.uniform() < self.setup.metal
-        spots, into = draw_spots(look, sites, findings, pathology, metal, ill)
-        look = look._replace(spots=spots, into=into)
+        look = look._replace(spots=draw_spots(look, sites, findings, pathology, metal, ill))
         # drawn last: whatever else is found stays where it was
         if Tissue.GALLBLADDER not in findings.absent and ill.uniform() < pathology.full_gallbladder:
             look = fill_gallbladder(look, sites, ill)
@@ -127,12 +137,10 @@ def _healthy_look(phase: str, real: int, rng: np.random.Generator) -> Look:
     vessel[Tissue.FAT] = rng.uniform(0.08, 0.22)
     return Look(
         hu=paint_hu(phase, rng), rough=rough, patchy=patchy, vessel=vessel,
-        gas=np.full(TISSUES, 99.0, np.float32), level=np.full(TISSUES, -1e9, np.float32),
+        fold=np.zeros(TISSUES, np.float32), gas=np.full(TISSUES, 99.0, np.float32),
+        level=np.full(TISSUES, -1e9, np.float32),
         label=label_of_tissue(), absent=np.zeros(TISSUES, np.uint8), loops=99.0, real=real,
-        spots=np.zeros((0, 9)), into=np.zeros(0, np.int64),
-        ascites_mm=0.0, ascites_hu=0.0, floats=0, belly_mm=np.zeros((1, 1, 1), np.uint8),
-        lungs=np.array([[1e9, 0.0, -1e9]] * 2), lung_hu=np.zeros(2), middle_x=0.0,
-        bag=np.zeros((4, 3)), bag_fat=0.0, mixing=np.array([0.0, 0.0, 1.0]), table=np.zeros(5), arms=np.zeros((0, 6)),
+        mixing=np.array([0.0, 0.0, 1.0]),
     )  # fmt: skip
 
 
@@ -152,12 +160,17 @@ def _periodic_noise(rng: np.random.Generator, sigma: float | Triple) -> Float3D:
 def coarsen(
     image: Float3D, labels: npt.NDArray[np.uint8], factor: Literal[2] = 2
 ) -> tuple[Float3D, npt.NDArray[np.uint8]]:
-    """Average HU over 2x2x2 voxels, as a scan sampled on a coarse grid shows them; foreground where most is organ."""
+    """Average HU over 2x2x2 voxels, as a scan sampled on a coarse grid shows them; foreground where most is organ.
+
+    Unknown is where the unknown voxels decide.
+    """
     z, y, x = (size // factor for size in image.shape)
     blocks = (z, factor, y, factor, x, factor)
     small = image.reshape(blocks).mean((1, 3, 5), dtype=np.float32)
-    share = (labels > 0).reshape(blocks).mean((1, 3, 5), dtype=np.float32)
-    return small, (share >= 0.5).astype(np.uint8)
+    most = (labels > 0).reshape(blocks).mean((1, 3, 5), dtype=np.float32) >= 0.5
+    known = (labels > 0) & (labels != UNKNOWN_LABEL)
+    surely = known.reshape(blocks).mean((1, 3, 5), dtype=np.float32) >= 0.5
+    return small, np.where(surely, 1, np.where(most, UNKNOWN_LABEL, 0)).astype(np.uint8)
 
 
 COARSE_CANVAS = Canvas((128, 128, 192), (3.0, 3.0, 3.0), (170.0, 40.0, 40.0), 0.6)

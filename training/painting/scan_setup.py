@@ -43,7 +43,8 @@ def furnish(look: Look, sites: BodySites, setup: ScanSetup, rng: np.random.Gener
         row = high[1] + rng.uniform(0, 5)
         curve = rng.uniform(0, 0.0035)
         half, thick = rng.uniform(90, 115), rng.uniform(6, 20)
-        look = look._replace(table=np.array([row, (low[2] + high[2]) / 2 + rng.normal(0, 5), curve, half, thick]))
+        table = np.array([row, (low[2] + high[2]) / 2 + rng.normal(0, 5), curve, half, thick])
+        look = look._replace(beside=look.beside._replace(table=table))
     if rng.uniform() < setup.arms:
         sides = rng.permutation(2)[: int(rng.integers(1, 3))]
         arms = []
@@ -54,7 +55,7 @@ def furnish(look: Look, sites: BodySites, setup: ScanSetup, rng: np.random.Gener
             tilt = rng.uniform(-0.15, 0.15, 2)
             middle = sites.centre[0]
             arms.append([y - tilt[0] * middle, x - tilt[1] * middle, radius, *tilt, rng.uniform(0.2, 0.35)])
-        look = look._replace(arms=np.array(arms, np.float64))
+        look = look._replace(beside=look.beside._replace(arms=np.array(arms, np.float64)))
     return look
 
 

@@ -9,12 +9,11 @@ import numpy.typing as npt
 
 from training.painting.body_sites import BodySites
 from training.painting.completion import BODY_SPACING_ZYX
-from training.painting.kernel import Look
-from training.painting.pathology import Findings, Pathology
+from training.painting.kernel import OWN_TEXTURE_SPOT, PLAIN_SPOT, SPECKLED_SPOT, Look, Spots
+from training.painting.pathology import Findings, Pathology, Tumour
 from training.painting.tissue import Tissue
 
-Spots = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
-"""Rows and tissue bits, as ``Look`` holds them."""
+_SOLID_ORGANS = frozenset(int(organ) for organ in (1, 2, 3, 4, 13))
 
 _BACKGROUND = (
     Tissue.COLON, Tissue.SMALL_BOWEL, Tissue.FAT, Tissue.VESSEL, Tissue.SOFT, Tissue.COLON_CONTENT,
@@ -40,7 +39,14 @@ def draw_spots(
         if rng.uniform() < often.lesions * (0.5 if organ == Tissue.PANCREAS else 1):
             for _ in range(int(rng.integers(1, most + 1))):
                 hu = rng.uniform(-5, 25) if rng.uniform() < 0.5 else look.hu[organ] + rng.uniform(-60, 50)
-                drawn.add(organ, rng.uniform(3, 18), hu, into, edge=rng.uniform(0, 0.3), own_texture=True)
+                drawn.add(organ, rng.uniform(3, 18), hu, into, edge=rng.uniform(0, 0.3), texture=OWN_TEXTURE_SPOT)
+    for tumour in findings.tumours:
+        _add_tumour(drawn, tumour, look, rng)
+    if rng.uniform() < often.liver_like_mass:
+        _add_liver_like_mass(drawn, float(look.hu[Tissue.LIVER]), rng)
+    if rng.uniform() < often.fluid_by_stomach:  # a pocket of ascites that may pass for the stomach
+        hu = look.hu[Tissue.STOMACH_CONTENT] + rng.normal(0, 4) if rng.uniform() < 0.5 else rng.uniform(0, 25)
+        drawn.add(Tissue.STOMACH, rng.uniform(12, 45), float(np.clip(hu, -10, 45)), _BACKGROUND, edge=0.2)
     if rng.uniform() < often.mass:
         spot = sites.centre + rng.normal(0, 1, 3) * np.array([90, 40, 70]) / BODY_SPACING_ZYX
         radius, hu, edge = rng.uniform(20, 80), rng.uniform(0, 60), rng.uniform(0, 0.4)
@@ -67,6 +73,42 @@ def draw_spots(
             tissue = held[int(rng.integers(len(held)))]
             drawn.add(tissue, rng.uniform(2, 9), rng.uniform(2000, 3000), _HOLD_METAL)
     return drawn.spots()
+
+
+def _add_tumour(drawn: _Drawn, tumour: Tumour, look: Look, rng: np.random.Generator) -> None:
+    """Darker or brighter than its organ, or fluid; large ones with a necrotic middle; lipiodol in specks."""
+    own, kind = float(look.hu[tumour.into[0]]), rng.uniform()
+    if kind < 0.55:
+        hu = max(own - rng.uniform(20, 70), 5)
+    else:
+        hu = own + rng.uniform(20, 80) if kind < 0.85 else rng.uniform(-5, 30)
+    drawn.add_at(tumour.centre, tumour.radius_mm, hu, tumour.into, edge=rng.uniform(0, 0.3))
+    if tumour.radius_mm > 12 and rng.uniform() < 0.5:
+        share, off = rng.uniform(0.3, 0.7), rng.uniform(-0.2, 0.2, 3) * tumour.radius_mm / BODY_SPACING_ZYX
+        drawn.add_at(tumour.centre + off, share * tumour.radius_mm, rng.uniform(0, 30), tumour.into, edge=0.4)
+    if tumour.lipiodol:
+        brightness = rng.uniform(300, 1500)
+        drawn.add_at(tumour.centre, rng.uniform(0.5, 1) * tumour.radius_mm, brightness, tumour.into, 0.3, SPECKLED_SPOT)
+
+
+def _add_liver_like_mass(drawn: _Drawn, liver_hu: float, rng: np.random.Generator) -> None:
+    """In the pelvis or beside the gut, as bright as the liver, and clear of it."""
+    sites, radius, hu = drawn.sites, rng.uniform(15, 60), liver_hu + rng.normal(0, 8)
+    gut = [tissue for tissue in (Tissue.COLON, Tissue.SMALL_BOWEL, Tissue.STOMACH) if tissue in sites.places]
+    liver = sites.places.get(int(Tissue.LIVER))
+    lowest = min(box[0][0] for tissue, box in sites.box.items() if tissue in _SOLID_ORGANS)
+    for _ in range(6):
+        if rng.uniform() < 0.5 or not gut:
+            away = np.array([-rng.uniform(0, 100), rng.normal(0, 30), rng.normal(0, 50)]) / BODY_SPACING_ZYX
+            spot = np.array([lowest, *sites.centre[1:]]) + away
+        else:
+            places = sites.places[gut[int(rng.integers(len(gut)))]]
+            spot = places[int(rng.integers(len(places)))]
+        # its axes are up to 40 % longer than its radius
+        if liver is None or np.linalg.norm((liver - spot) * BODY_SPACING_ZYX, axis=1).min() > 1.4 * radius + 15:
+            drawn.add_at(spot, radius, hu, _BACKGROUND, edge=rng.uniform(0, 0.3))
+            return
+        radius *= 0.8
 
 
 def _near_gallbladder(spot: npt.NDArray[np.float64], sites: BodySites) -> bool:
@@ -110,21 +152,21 @@ class _Drawn:
 
     def add(
         self, tissue: Tissue, radius_mm: float, hu: float, into: Iterable[Tissue], edge: float = 0.0,
-        own_texture: bool = False,
+        texture: int = PLAIN_SPOT,
     ) -> None:  # fmt: skip
         """One somewhere in ``tissue``; none if the body has none of it."""
         places = self.sites.places.get(int(tissue))
         if places is not None:
-            self.add_at(places[int(self._rng.integers(len(places)))], radius_mm, hu, into, edge, own_texture)
+            self.add_at(places[int(self._rng.integers(len(places)))], radius_mm, hu, into, edge, texture)
 
     def add_at(
         self, centre: npt.NDArray[np.float64], radius_mm: float, hu: float, into: Iterable[Tissue], edge: float = 0.0,
-        own_texture: bool = False,
+        texture: int = PLAIN_SPOT,
     ) -> None:  # fmt: skip
         """One at ``centre``, its axes up to 40 % longer or shorter than ``radius_mm``."""
         radii = radius_mm * self._rng.uniform(0.65, 1.4, 3) / BODY_SPACING_ZYX
-        self._rows.append([*centre, *np.maximum(radii, 0.6), hu, edge, float(own_texture)])
+        self._rows.append([*centre, *np.maximum(radii, 0.6), hu, edge, float(texture)])
         self._bits.append(sum(1 << int(tissue) for tissue in into))
 
     def spots(self) -> Spots:
-        return np.array(self._rows, np.float64).reshape(-1, 9), np.array(self._bits, np.int64)
+        return Spots(np.array(self._rows, np.float64).reshape(-1, 9), np.array(self._bits, np.int64))

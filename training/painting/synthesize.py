@@ -14,7 +14,7 @@ from PIL import Image
 
 from training.arrays import Hu, Labels, Rgb
 from training.errors import TrainingError
-from training.painting.bodies import HELD_OUT, build, load
+from training.painting.bodies import build, is_held_out, load
 from training.painting.painted_scans import ANATOMIES, FIELDS, write_painted_scans
 from training.painting.painter import FINE_CANVAS, Painter
 from training.pictures import column_of, fullest_slice, row_of, slice_with_labels
@@ -29,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", type=Path, help="a folder with anatomy/ (and ct/, for the sheet)")
     parser.add_argument("--to", metavar="BODIES", type=Path, required=True, help="the folder of completed bodies")
     parser.add_argument("--workers", type=int, default=2, help="processes; default: 2")
+    parser.add_argument(
+        "--scan-labels", metavar="DIR", type=Path,
+        help="label maps of the scans in DATA/ct, as `predict` makes them: those scans lend their bodies and HU too",
+    )  # fmt: skip
     parser.add_argument("--sheet", metavar="PNG", type=Path, help="a contact sheet: painted slices beside real ones")
     parser.add_argument("--scans", metavar="DIR", type=Path, help="whole scans painted from the bodies, with labels")
     parser.add_argument(
@@ -46,8 +50,8 @@ def synthesize(options: argparse.Namespace) -> int:
     """Build what is missing of the bodies, then the sheet; returns the exit status."""
     if not (options.data / "anatomy").is_dir():
         raise TrainingError(f"{options.data} has no folder anatomy/; name the folder that holds the anatomy maps")
-    made = build(options.data, options.to, options.workers)
-    held_out = sum(path.stem.startswith(HELD_OUT) for path in made)
+    made = build(options.data, options.to, options.workers, options.scan_labels)
+    held_out = sum(is_held_out(path.stem) for path in made)
     _log.info("%s: %d bodies to train on, %d held out", options.to, len(made) - held_out, held_out)
     if options.sheet is not None:
         draw_sheet(options.to, options.data / "ct", options.sheet, options.rows, options.seed)

@@ -44,6 +44,8 @@ class Tissue(IntEnum):
     SOFT = 26
     CARTILAGE = 27
     AIRWAY = 28
+    UNKNOWN = 29
+    """Perhaps an organ, perhaps not: completion replaces it, and where it is painted it teaches nothing."""
     RIGHT_MEDULLA = 30
     LEFT_MEDULLA = 31
     STOMACH_CONTENT = 32
@@ -52,8 +54,17 @@ class Tissue(IntEnum):
     BOWEL_CONTENT = 35
 
 
+NO_HU = -32768
+"""In a body's ``hu``: no real scan reaches this voxel, or what it shows there is something else."""
+
 TISSUES = 40
 """Size of a look-up table indexed by tissue."""
+
+NO_HU = -32768
+"""In a body's ``hu``: no real scan reaches here. No scan has this value; 0 HU is water."""
+
+UNKNOWN_LABEL = 255
+"""Of voxels that teach nothing (``training.learning.losses.IGNORE``)."""
 
 _INNER = {
     Tissue.RIGHT_MEDULLA: Tissue.RIGHT_KIDNEY,
@@ -64,8 +75,9 @@ _INNER = {
 
 
 def label_of_tissue() -> npt.NDArray[np.uint8]:
-    """(TISSUES,) the organ label 0-13 of each tissue."""
+    """(TISSUES,) the organ label 0-13 of each tissue; of ``Tissue.UNKNOWN`` it is ``UNKNOWN_LABEL``."""
     table = np.zeros(TISSUES, np.uint8)
+    table[Tissue.UNKNOWN] = UNKNOWN_LABEL
     table[1:14] = np.arange(1, 14)
     for inner, organ in _INNER.items():
         table[inner] = organ
@@ -110,6 +122,13 @@ _BY_PHASE: dict[Tissue, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     Tissue.SOFT: ((-30, 55), (-20, 70), (-20, 80)),
 }
 
+_MOST_FAT_HU = 50
+_DENSEST_BILE_HU = 90
+_BRIGHTEST_KIDNEY_HU = 350
+_BRIGHTER_AT_80_KV = 1.4
+_MOST_AMISS_HU = 15.0
+"""Of an organ's median: voxels of 3 mm hold some of the fat beside it."""
+
 _LIKE = {
     Tissue.LEFT_KIDNEY: Tissue.RIGHT_KIDNEY,
     Tissue.LEFT_MEDULLA: Tissue.RIGHT_MEDULLA,
@@ -117,8 +136,29 @@ _LIKE = {
 }
 
 
+def has_plausible_hu(organ: int, median_hu: float) -> bool:
+    """Whether an organ of this median HU can be what it is called, in any phase; the gut's contents may be anything.
+
+    A label whose median lies outside covers much that is not the organ: TS-example's pancreas of -9 HU is fat for
+    the greater part.
+    """
+    tissue = _LIKE.get(Tissue(organ), Tissue(organ))
+    if tissue in (Tissue.STOMACH, Tissue.DUODENUM, Tissue.ESOPHAGUS):
+        return True
+    if tissue == Tissue.GALLBLADDER:
+        low, high = float(_SAME[tissue][0]), float(_DENSEST_BILE_HU)
+    else:
+        ranges = _BY_PHASE[tissue]
+        low, high = float(min(r[0] for r in ranges)), _BRIGHTER_AT_80_KV * max(r[1] for r in ranges)
+    if tissue == Tissue.LIVER:
+        low -= _MOST_FAT_HU
+    if tissue in (Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA):
+        high = _BRIGHTEST_KIDNEY_HU
+    return low - _MOST_AMISS_HU <= median_hu <= high + _MOST_AMISS_HU
+
+
 def paint_hu(phase: str, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """(TISSUES,) mean HU of each tissue for one scan. Contents of the gut are drawn apart (training.painting.painter)."""
+    """(TISSUES,) mean HU of each tissue for one scan. Contents of the gut are drawn apart (``gut_contents``)."""
     table = np.zeros(TISSUES, np.float32)
     for tissue, (low, high) in _SAME.items():
         table[tissue] = rng.uniform(low, high)
@@ -132,10 +172,15 @@ def paint_hu(phase: str, rng: np.random.Generator) -> npt.NDArray[np.float32]:
             low, high = ranges[("plain", "arterial", "portal").index(phase)]
             share = float(np.clip(0.6 * together + 0.4 * rng.uniform() + rng.normal(0, 0.08), 0, 1))
         table[tissue] = low + share * (high - low)
+    table[Tissue.UNKNOWN] = table[Tissue.SOFT]
+    if phase != "plain" and rng.uniform() < 0.15:  # a fast injection, or 80 kV; later the medulla is as bright
+        cortex, medulla = rng.uniform(200, _BRIGHTEST_KIDNEY_HU), rng.uniform(0.3, 1.0)
+        for tissue, hu in ((Tissue.RIGHT_KIDNEY, cortex), (Tissue.RIGHT_MEDULLA, cortex * medulla)):
+            table[tissue] = hu
     for tissue, twin in _LIKE.items():
         table[tissue] = table[twin] + rng.normal(0, 3)
     if rng.uniform() < 0.12:  # fatty liver
-        table[Tissue.LIVER] -= rng.uniform(20, 50)
+        table[Tissue.LIVER] -= rng.uniform(20, _MOST_FAT_HU)
     if rng.uniform() < 0.15:  # bile with stones, sludge or excreted contrast
-        table[Tissue.GALLBLADDER] = rng.uniform(20, 90)
+        table[Tissue.GALLBLADDER] = rng.uniform(20, _DENSEST_BILE_HU)
     return table

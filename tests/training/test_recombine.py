@@ -1,0 +1,150 @@
+"""Claims about one patient's gut in another's body."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.training.patients import BOXES, SHAPE, Box, box, patient, shifted
+from training.painting.completion import Body
+from training.painting.frames import NODE_STEP, jacobian_determinants, landmarks_of, node_places, sample_nearest
+from training.painting.recombine import LEAST_KEPT, transplant
+from training.painting.tissue import Tissue, label_of_tissue
+
+SOLID = (1, 2, 3, 5, 13, 18, 30, 31)
+ELSEWHERE = box(18, 26, 40, 52, 56, 64)
+"""A place for the duodenum where the usual patient has fat."""
+
+
+def mask(body: Body, label: int) -> np.ndarray:
+    return np.asarray(label_of_tissue()[body.tissues] == label)
+
+
+def filled(where: Box) -> np.ndarray:
+    full = np.zeros(SHAPE, np.bool_)
+    full[where] = True
+    return full
+
+
+@pytest.mark.parametrize("with_pancreas", [False, True])
+def test_a_patients_own_gut_changes_nothing(with_pancreas: bool) -> None:
+    made = transplant(patient(), patient(), with_pancreas)
+    assert made is not None
+    np.testing.assert_array_equal(made.tissues, patient().tissues)
+
+
+def test_where_the_donor_lies_on_its_grid_does_not_matter() -> None:
+    made = transplant(patient(), shifted(patient(), (2, -3, 4)), with_pancreas=True)
+    assert made is not None
+    np.testing.assert_array_equal(made.tissues, patient().tissues)
+
+
+def test_the_donors_organ_comes_and_the_receivers_leaves_fat() -> None:
+    donor = shifted(patient("word_0002_0", {Tissue.DUODENUM: ELSEWHERE}), (1, 2, -5))
+    made = transplant(patient(), donor, with_pancreas=False)
+    assert made is not None
+    np.testing.assert_array_equal(mask(made, Tissue.DUODENUM), filled(ELSEWHERE))
+    assert (made.tissues[BOXES[Tissue.DUODENUM]] == Tissue.FAT).all()
+    assert made.name == "word_0001_0+word_0002_0"
+
+
+def test_the_pancreas_moves_only_if_it_is_wanted() -> None:
+    lower = box(20, 24, 42, 50, 54, 74)
+    donor = patient("word_0002_0", {Tissue.PANCREAS: lower})
+    stayed, moved = (transplant(patient(), donor, with_pancreas) for with_pancreas in (False, True))
+    assert stayed is not None
+    assert moved is not None
+    np.testing.assert_array_equal(mask(stayed, Tissue.PANCREAS), filled(BOXES[Tissue.PANCREAS]))
+    np.testing.assert_array_equal(mask(moved, Tissue.PANCREAS), filled(lower))
+
+
+def test_an_organ_that_solid_ones_would_cut_is_refused() -> None:
+    inside_the_liver = {Tissue.STOMACH: box(31, 47, 28, 52, 19, 45)}
+    donor = patient("word_0002_0", inside_the_liver)
+    assert transplant(donor, donor, with_pancreas=False) is not None
+    assert transplant(patient(), donor, with_pancreas=False) is None
+
+
+def test_an_organ_in_two_pieces_is_refused() -> None:
+    # the spleen of this receiver reaches through the middle of the stomach's place
+    donor = patient("word_0002_0", {Tissue.STOMACH: box(32, 46, 24, 44, 62, 84)})
+    tissues = donor.tissues.copy()
+    tissues[38:40, 24:44, 62:84] = Tissue.FAT
+    assert transplant(patient(), Body("halved", tissues, donor.hu), with_pancreas=False) is None
+
+
+def test_a_donor_whose_map_knows_no_bowel_is_refused() -> None:
+    donor = patient()
+    tissues = np.where(np.isin(donor.tissues, (Tissue.COLON, Tissue.COLON_CONTENT)), np.uint8(21), donor.tissues)
+    assert transplant(patient(), Body("no colon", tissues, donor.hu), with_pancreas=False) is None
+
+
+def test_a_donor_without_gallbladder_takes_the_receivers_away() -> None:
+    donor = patient()
+    tissues = np.where(donor.tissues == Tissue.GALLBLADDER, np.uint8(Tissue.FAT), donor.tissues)
+    made = transplant(patient(), Body("operated", tissues, donor.hu), with_pancreas=False)
+    assert made is not None
+    assert not (made.tissues == Tissue.GALLBLADDER).any()
+
+
+def test_the_real_hu_are_gone_where_organs_came_or_went_and_stay_elsewhere() -> None:
+    receiver = replace(patient(), hu=np.full(SHAPE, 50, np.int16))
+    made = transplant(receiver, patient("word_0002_0", {Tissue.DUODENUM: ELSEWHERE}), with_pancreas=False)
+    assert made is not None
+    changed = made.tissues != receiver.tissues
+    assert changed.any()
+    assert (made.hu[changed] == 0).all()
+    assert (made.hu[np.isin(made.tissues, SOLID)] == 50).all()
+    assert (receiver.hu == 50).all()
+
+
+def test_whatever_the_donor_solid_organs_stay_and_moved_ones_keep_their_volume() -> None:
+    accepted = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        moves = {
+            organ: tuple(slice(max(p.start + m, 0), p.stop + m) for p, m in zip(BOXES[organ], by, strict=True))
+            for organ in (Tissue.STOMACH, Tissue.DUODENUM, Tissue.GALLBLADDER, Tissue.SMALL_BOWEL)
+            for by in [rng.integers(-3, 4, 3)]
+        }
+        donor = patient("word_0002_0", moves)  # type: ignore[arg-type]
+        before = donor.tissues.copy()
+        made = transplant(patient(), donor, with_pancreas=False)
+        np.testing.assert_array_equal(donor.tissues, before)
+        if made is None:
+            continue
+        accepted += 1
+        solid = np.isin(patient().tissues, SOLID)
+        np.testing.assert_array_equal(made.tissues[solid], patient().tissues[solid])
+        assert np.isin(made.tissues, SOLID).sum() == solid.sum()
+        for organ in (Tissue.STOMACH, Tissue.DUODENUM, Tissue.GALLBLADDER):
+            assert mask(made, organ).sum() > 0.8 * LEAST_KEPT * mask(donor, organ).sum()
+    assert accepted >= 6
+
+
+def test_the_spine_is_found_behind_and_not_the_sternum() -> None:
+    plain = landmarks_of(patient().tissues)
+    tissues = patient().tissues.copy()
+    tissues[:, 9:12, 56:64] = Tissue.SPONGIOSA
+    with_sternum = landmarks_of(tissues)
+    for name in plain:
+        if name.startswith("SPINE"):
+            np.testing.assert_array_equal(plain[name], with_sternum[name])
+    # the middle of rows 62 to 75 and of columns 54 to 65, in mm
+    assert plain["SPINE at kidneys centre"][1:].tolist() == [68.5 * 2, 59.5 * 2]
+
+
+def test_a_map_that_doubles_a_side_has_a_determinant_of_two_and_a_mirror_a_negative_one() -> None:
+    places = node_places((12, 12, 12))
+    np.testing.assert_allclose(jacobian_determinants(places), 1)
+    np.testing.assert_allclose(jacobian_determinants(places * (1, 2, 1)), 2)
+    np.testing.assert_allclose(jacobian_determinants(places * (1, 1, -1)), -1)
+
+
+def test_a_shift_of_nodes_shifts_the_array() -> None:
+    array = np.arange(9**3, dtype=np.int16).reshape(9, 9, 9)
+    moved = sample_nearest(array, node_places(array.shape) + np.array((1.0, 0.0, -2.0)), array.shape, 9999)
+    np.testing.assert_array_equal(moved[:-1, :, 2:], array[1:, :, :-2])
+    assert (moved[-1] == 9999).all()
+    assert (moved[:, :, :2] == 9999).all()
+    assert NODE_STEP == 6

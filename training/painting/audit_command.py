@@ -1,0 +1,122 @@
+"""``python -m training audit``: every completed body against anatomy, and drawn vessels against expert ones."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from training.errors import TrainingError
+from training.painting.audit import Finding, audit, failed
+from training.painting.courses import COPIED_DSC, Course, courses_of_map, saved_bodies
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``audit``."""
+    parser.add_argument("bodies", metavar="BODIES", type=Path, help="a folder of completed bodies (*.npz), or one body")
+    parser.add_argument(
+        "--against",
+        metavar="MAP",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="expert maps: compare aorta and vena cava of their bodies, completed with these vessels hidden",
+    )
+    parser.add_argument("--notes", action="store_true", help="show what is out of range but does not fail, too")
+    parser.add_argument("--json", action="store_true", help="all findings and courses as JSON instead of a table")
+
+
+def audit_command(options: argparse.Namespace) -> int:
+    """Audit all bodies and print what was found; returns 1 if any body fails."""
+    findings = {path.stem: audit_file(path) for path in _body_files(options.bodies)}
+    folder = options.bodies if options.bodies.is_dir() else options.bodies.parent
+    courses: dict[str, list[Course]] = {}
+    for path in options.against:
+        courses |= courses_of_map(path, saved_bodies(folder))
+    if options.json:
+        print(json.dumps(_as_json(findings, courses), indent=1))
+    else:
+        print("\n".join([*_findings_table(findings, options.notes), *_courses_table(courses), *_summary(findings)]))
+    bad = any(failed(found) for found in findings.values())
+    return int(bad or any(course.failed for found in courses.values() for course in found))
+
+
+def _body_files(bodies: Path) -> list[Path]:
+    files = [bodies] if bodies.is_file() else sorted(bodies.glob("*.npz"))
+    files = [path for path in files if not path.name.endswith(".part.npz")]
+    if not files:
+        raise TrainingError(f"no bodies in {bodies}; run `python -m training synthesize DATA --to {bodies}` first")
+    return files
+
+
+def audit_file(path: Path) -> list[Finding]:
+    """Audit a saved body: ``tissues``, and ``known`` (the labels it teaches) if it has that array.
+
+    Raises ``TrainingError`` for a body without any tissue.
+    """
+    with np.load(path) as arrays:
+        known = frozenset(int(label) for label in arrays["known"]) if "known" in arrays else None
+        try:
+            return audit(arrays["tissues"], path.stem, known)
+        except ValueError as error:
+            raise TrainingError(f"{path}: {error}") from error
+
+
+def _as_json(findings: dict[str, list[Finding]], courses: dict[str, list[Course]]) -> dict[str, object]:
+    """JSON has no infinity and no NaN: ``null`` is an open limit, or a distance that could not be measured."""
+    return {
+        "bodies": {name: [_finite(asdict(finding)) for finding in found] for name, found in findings.items()},
+        "courses": {
+            name: [{**_finite(asdict(course)), "failed": course.failed} for course in found]
+            for name, found in courses.items()
+        },
+        "failed": [name for name, found in findings.items() if failed(found)],
+    }
+
+
+def _finite(fields: dict[str, object]) -> dict[str, object]:
+    def plain(value: object) -> object:
+        if isinstance(value, tuple):
+            return [plain(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {name: plain(value) for name, value in fields.items()}
+
+
+def _findings_table(findings: dict[str, list[Finding]], notes: bool) -> list[str]:
+    shown = [(name, one) for name, found in findings.items() for one in found if notes or one.severity == "fail"]
+    width = max((len(name) for name, _ in shown), default=0)
+    return [f"{name:{width}}  {one.severity}  {one}" for name, one in shown]
+
+
+def _courses_table(courses: dict[str, list[Course]]) -> list[str]:
+    lines = []
+    for name, found in courses.items():
+        for course in found:
+            verdict = "fail" if course.failed else "pass"
+            copied = ": the map's own vessel, complete the body with it hidden" if course.dsc >= COPIED_DSC else ""
+            lines.append(
+                f"{name}  {verdict}  {course.vessel}: DSC {course.dsc:.2f}, middles {course.median_mm:.1f} mm apart in "
+                f"the median and {course.largest_mm:.1f} at most, absent in {course.missing} of {course.slices} slices"
+                f"{copied}"
+            )
+    return lines
+
+
+def _summary(findings: dict[str, list[Finding]]) -> list[str]:
+    """One line a family of sources: how many of its bodies pass, and what fails most often."""
+    families: dict[str, list[list[Finding]]] = {}
+    for name, found in findings.items():
+        families.setdefault(name.split("_")[0], []).append(found)
+    lines = []
+    for family, bodies in families.items():
+        passed = sum(not failed(found) for found in bodies)
+        kinds = Counter(f"{one.organ}'s {one.what}" for found in bodies for one in found if one.severity == "fail")
+        most = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(3))
+        lines.append(f"{family}: {passed} of {len(bodies)} bodies pass" + (f"; most often: {most}" if most else ""))
+    return lines

@@ -1,0 +1,135 @@
+"""``python -m training recombine``: a library of bodies to paint from, with transplants and morphs between patients."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from training.errors import TrainingError
+from training.painting.audit import passes
+from training.painting.bodies import SAME_PATIENT, is_held_out, load
+from training.painting.body_library import BodyLibrary, open_library, write_library
+from training.painting.completion import REAL, Body
+from training.painting.morph import SHARE, morph
+from training.painting.recombine import transplant
+
+_log = logging.getLogger(__name__)
+
+Accept = Callable[[Body], bool]
+
+MIXED, MORPHED = "mixed", "morphed"
+_MOST_ATTEMPTS = 40
+_MORPHS_PER_TRANSPLANT = 0.25
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of ``recombine``."""
+    parser.add_argument("bodies", metavar="BODIES", type=Path, help="the folder of completed bodies")
+    parser.add_argument("--to", metavar="LIBRARY", type=Path, required=True, help="the library's folder")
+    parser.add_argument("--count", metavar="N", type=int, default=200, help="transplants; default: 200, and N/4 morphs")
+    parser.add_argument("--seed", type=int, default=1, help="of the pairs; default: 1")
+    parser.add_argument("--workers", type=int, default=2, help="processes; default: 2")
+
+
+def recombine(options: argparse.Namespace) -> int:
+    """Build what is missing of the library; returns the exit status."""
+    if options.count < 0 or options.workers < 1:
+        raise TrainingError("--count must be 0 or more and --workers 1 or more")
+    build_library(options.bodies, options.to, options.count, options.seed, options.workers, passes_audit)
+    return 0
+
+
+def passes_audit(body: Body) -> bool:
+    """Whether a recombined body may be painted from."""
+    return passes(body.tissues)
+
+
+def build_library(
+    bodies: Path, folder: Path, count: int, seed: int, workers: int = 2, accept: Accept | None = None
+) -> BodyLibrary:
+    """The training bodies of ``bodies``, ``count`` transplants and a quarter as many morphs, in ``folder``.
+
+    Held-out patients are not used; a patient is not recombined with itself, nor the real scan with anyone, as its field
+    of view cuts the organs that would be landmarks. ``accept`` may refuse a recombined body; it is pickled. What is
+    there already is kept, and the same seed gives the same bodies whatever ``workers`` is. Raises ``TrainingError`` if
+    there is no body or there are no two patients.
+    """
+    try:
+        originals = [body for body in load(bodies) if not is_held_out(body.name)]
+    except FileNotFoundError as error:
+        raise TrainingError(str(error)) from error
+    names = write_library(originals, folder)
+    del originals
+    candidates = [name for name in names if not name.startswith(REAL)]
+    if count and len({patient_of(name) for name in candidates}) < 2:
+        raise TrainingError(f"{bodies} holds one patient; recombining takes two")
+    job = functools.partial(_make, _Job(folder, tuple(candidates), seed, accept))
+    plan = [(MIXED, number) for number in range(count)]
+    plan += [(MORPHED, number) for number in range(round(count * _MORPHS_PER_TRANSPLANT))]
+    if workers == 1:
+        attempts = [job(item) for item in plan]
+    else:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            attempts = list(pool.map(job, plan))
+    for kind in (MIXED, MORPHED):
+        tried = [tries for (made, _), tries in zip(plan, attempts, strict=True) if made == kind and tries is not None]
+        done = sum(tries > 0 for tries in tried)
+        _log.info("%s: %d made in %d attempts", kind, done, sum(abs(tries) for tries in tried))
+    return open_library(folder)
+
+
+@dataclass(frozen=True)
+class _Job:
+    folder: Path
+    candidates: Sequence[str]
+    seed: int
+    accept: Accept | None
+
+
+def _make(job: _Job, item: tuple[str, int]) -> int | None:
+    """Make one body; returns the attempts it took, negative if none succeeded, ``None`` if it was there."""
+    kind, number = item
+    stem = f"{kind}_{job.seed}_{number:04d}"
+    if any(job.folder.glob(f"{stem}=*.tissues.npy")):
+        return None
+    rng = np.random.default_rng((job.seed, (MIXED, MORPHED).index(kind), number))
+    library = open_library(job.folder)
+    for attempt in range(1, _MOST_ATTEMPTS + 1):
+        body = _attempt(kind, library, *draw_pair(job.candidates, rng), rng)
+        if body is not None and (job.accept is None or job.accept(body)):
+            write_library([replace(body, name=f"{stem}={body.name}")], job.folder)
+            return attempt
+    _log.warning("%s: no pair of %d fitted", stem, _MOST_ATTEMPTS)
+    return -_MOST_ATTEMPTS
+
+
+def _attempt(kind: str, library: BodyLibrary, one: str, other: str, rng: np.random.Generator) -> Body | None:
+    first, second = (library[library.names.index(name)] for name in (one, other))
+    if kind == MIXED:
+        return transplant(first, second, with_pancreas=bool(rng.uniform() < 0.5))
+    return morph(first, second, share=float(rng.uniform(*SHARE)))
+
+
+def draw_pair(candidates: Sequence[str], rng: np.random.Generator) -> tuple[str, str]:
+    """Names of two bodies of different patients, any two such as likely as others of the first."""
+    first = candidates[int(rng.integers(len(candidates)))]
+    others = [name for name in candidates if _may_pair(first, name)]
+    return first, others[int(rng.integers(len(others)))]
+
+
+def _may_pair(one: str, other: str) -> bool:
+    patients = frozenset({patient_of(one), patient_of(other)})
+    return len(patients) == 2 and patients not in map(frozenset, SAME_PATIENT)
+
+
+def patient_of(name: str) -> str:
+    """The map a body was completed from: NAME of NAME_0 and NAME_1."""
+    return name.rsplit("_", 1)[0]
