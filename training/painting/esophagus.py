@@ -81,10 +81,10 @@ def _join_stomach(
     if not len(stomach):
         return
     start = np.array([z, *middle])
-    away = np.linalg.norm((stomach + (low, 0, 0) - start) * spacing_zyx, axis=1)
+    away = np.linalg.norm((stomach + np.array((low, 0, 0)) - start) * spacing_zyx, axis=1)
     if not 0 < away.min() < 40:
         return
-    end = stomach[away.argmin()] + (low, 0, 0)
+    end = stomach[away.argmin()] + np.array((low, 0, 0))
     for share in np.linspace(0, 1, 25):
         at = start + share * (end - start)
         _disc(tissues, round(float(at[0])), at[1:], room, spacing_zyx)
