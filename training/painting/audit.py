@@ -112,7 +112,7 @@ spleen 180 to 238, a kidney 157 to 193, pancreas 64 to 87, adrenal from 4.4. Adr
 of their published widths, see ``VESSEL_WIDTHS_MM``; the esophagus is only what lies in the abdomen's field of view.
 """
 
-VESSEL_WIDTHS_MM: dict[Tissue, Range] = {Tissue.AORTA: (7, 36), Tissue.VENA_CAVA: (2, 38)}
+VESSEL_WIDTHS_MM: dict[Tissue, Range] = {Tissue.AORTA: (7, 36), Tissue.VENA_CAVA: (2.3, 38)}
 """Diameter of a circle of a slice's area. The abdominal aorta is 17 to 27 mm wide, an aneurysm from 30 on (Erbel &
 Eggebrecht, Heart 92, 2006). A filled vena cava is 13 to 36 mm across (Prince et al., Radiology 149, 1983), an empty one
 a slit.
