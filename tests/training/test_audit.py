@@ -284,12 +284,10 @@ def test_real_anatomy_passes(source: str) -> None:
 @needs_maps
 @pytest.mark.parametrize("source", ["word/word_0016", "totalseg_s0328", "btcv/btcv_0036", "meshes/vh_female"])
 def test_a_completed_body_of_each_source_passes(source: str, tmp_path: Path) -> None:
-    maps = [
-        read_organ_map(DATA / "anatomy" / f"{name}.nii.gz")
-        for name in ("amos_0013", "totalseg_s0327", "btcv/btcv_0001")
-    ]
-    make_atlas(maps).save(tmp_path / COURSES)
-    donor = DATA / "anatomy" / "word" / "word_0016.nii.gz"
-    made = _build_one(_Job(DATA, DATA / "anatomy" / f"{source}.nii.gz", 1, donor, tmp_path))
+    anatomy = DATA / "anatomy"
+    shown = [anatomy / f"{name}.nii.gz" for name in ("amos_0013", "totalseg_s0327", "btcv/btcv_0001")]
+    make_atlas([read_organ_map(path) for path in shown]).save(tmp_path / COURSES)
+    donor = anatomy / "word" / "word_0016.nii.gz"
+    made = _build_one(_Job(DATA, anatomy / f"{source}.nii.gz", 1, donor, tmp_path))
     assert faults_of(made) == []
     assert [str(finding) for finding in audit_file(made) if finding.severity == "fail"] == []
