@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     # NumPy reads this when it is imported. The matrices of resampling are small: a second thread gains nothing on a
-    # quiet machine and waits in a busy loop on one that is not (docs/performance.md).
+    # quiet machine and waits in a busy loop on one that is not (docs/decisions/0007-make-a-cold-start-cheap.md).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     before = signal.signal(signal.SIGTERM, _stop)
     try:
