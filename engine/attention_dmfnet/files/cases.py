@@ -26,16 +26,17 @@ def output_path(case: Path, outputs: Path) -> Path:
 def list_cases(inputs: Path) -> list[Path]:
     """The scans in a folder (not in folders below it), by name, or the one scan that ``inputs`` is.
 
-    Raises ``InputError`` if there is none, or if two of them would be written to the same output.
+    Whatever has a scan's name counts, even if it turns out to be a link to nowhere. Raises ``InputError`` if there is
+    none, or if two of them would be written to the same output.
     """
     if inputs.is_dir():
         try:
-            paths = sorted(path for path in inputs.iterdir() if _is_scan(path) and path.is_file())
+            paths = sorted(path for path in inputs.iterdir() if _is_scan(path) and not path.is_dir())
         except OSError as error:
             raise InputError(f"cannot look into {inputs}: {error.strerror}") from error
         if not paths:
             raise InputError(f"no scan in {inputs}; put files named {EXTENSIONS_IN_WORDS} there")
-    elif inputs.exists():
+    elif inputs.exists() or inputs.is_symlink():
         if not _is_scan(inputs):
             raise InputError(f"{inputs} is not a scan that can be read; it should be named {EXTENSIONS_IN_WORDS}")
         paths = [inputs]
@@ -43,6 +44,19 @@ def list_cases(inputs: Path) -> list[Path]:
         raise InputError(f"no such file or folder: {inputs}")
     _refuse_shared_names(paths)
     return paths
+
+
+def printable(text: str) -> str:
+    """``text`` as it can be printed on one line: bytes that are not UTF-8, and control characters, become ``\\x..``."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    # Python keeps the byte 0xE9 of a name that is not UTF-8 as the lone surrogate U+DCE9
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(character)[1:-1]
 
 
 def stem(path: Path) -> str:
