@@ -17,7 +17,13 @@ import SimpleITK
 from attention_dmfnet.files.cases import EXTENSIONS, EXTENSIONS_IN_WORDS, stem
 from attention_dmfnet.files.file_size import most_voxels
 from attention_dmfnet.files.itk_name import itk_name
-from attention_dmfnet.files.nifti_voxels import DamagedFileError, NiftiVoxels, ends_as_written, is_nifti_2, read_nifti_voxels
+from attention_dmfnet.files.nifti_voxels import (
+    DamagedFileError,
+    NiftiVoxels,
+    ends_as_written,
+    is_nifti_2,
+    read_nifti_voxels,
+)
 from attention_dmfnet.files.whole_file import replacing
 from attention_dmfnet.geometry import Geometry, GeometryError, Triple, Volume
 
