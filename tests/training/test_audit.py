@@ -9,9 +9,9 @@ import pytest
 from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import canonicalise
 
+from evaluation.nearest import resample_nearest
 from evaluation.organs import ORGANS
 from training.__main__ import main
-from training.nearest import resample_nearest
 from training.painting.anatomy import TissueMap, read_organ_map
 from training.painting.audit import Illness, audit, failed, locate, passes
 from training.painting.audit_command import audit_file

@@ -29,7 +29,7 @@ from attention_dmfnet.model.network import Scores
 from attention_dmfnet.steps.stage import Plan, StageModel
 
 from evaluation.accuracy.dice import dice
-from training.nearest import resample_nearest
+from evaluation.nearest import resample_nearest
 
 Probabilities = npt.NDArray[np.float32]
 """(class, z, y, x), summing to 1 over the classes."""

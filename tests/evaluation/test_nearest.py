@@ -3,7 +3,7 @@
 import numpy as np
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
-from training.nearest import resample_nearest
+from evaluation.nearest import resample_nearest
 
 
 def test_labels_take_the_nearest_voxel_and_nothing_in_between() -> None:
