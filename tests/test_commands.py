@@ -66,6 +66,7 @@ RUN_BY = {
     "python -m evaluation.studies.long_scan": (
         "test_long_scan.py::test_the_old_slices_keep_their_place_and_the_end_slices_go_on"
     ),
+    "python -m evaluation.studies.phases": "test_phases.py::test_the_command_names_each_patient",
     "python -m evaluation.studies.roi_margins": "test_roi_margins.py::test_the_script_prints_a_row_for_each_margin",
     "python -m evaluation.studies.settings_sweep": (
         "test_settings_sweep.py::test_the_script_labels_with_each_variant_and_writes_table_and_picture"

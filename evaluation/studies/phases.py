@@ -34,12 +34,12 @@ def phases_of(folder: Path) -> dict[str, list[Path]]:
     """The label maps of each patient who has two or more. Raises ``EvaluationError`` if nobody has."""
     patients: dict[str, list[Path]] = {}
     for path in sorted(folder.glob(f"*{_ENDING}")):
-        patients.setdefault(path.name.removesuffix(_ENDING).rpartition("-")[0], []).append(path)
-    found = {name: paths for name, paths in patients.items() if name and len(paths) > 1}
+        patient, _, phase = path.name.removesuffix(_ENDING).rpartition("-")
+        if phase in PHASES:
+            patients.setdefault(patient, []).append(path)
+    found = {name: paths for name, paths in patients.items() if len(paths) > 1}
     if not found:
-        raise EvaluationError(
-            f"{folder} holds no patient with two phases, such as HCC-011-portal{_ENDING}; name another"
-        )
+        raise EvaluationError(f"{folder} holds no patient with two phases, such as HCC-011-portal{_ENDING}")
     return found
 
 
