@@ -1,8 +1,8 @@
 """How far the labels of one patient's contrast phases agree: a measure of labels on real scans that nobody has drawn.
 
-Scans of one patient are named PATIENT-PHASE (``HCC-011-portal``); other names are passed over. Of each pair the second is brought on to the first
-one's grid; only what lies in both fields of view is compared. Breathing between the phases costs some agreement, in
-every release alike:
+Scans of one patient are named PATIENT-PHASE (``HCC-011-portal``); other names are passed over. Of each pair the second
+is brought on to the first one's grid; only what lies in both fields of view is compared. Breathing between the phases
+costs some agreement, in every release alike:
 
     python -m evaluation.studies.phases LABELS
 """
