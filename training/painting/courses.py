@@ -16,9 +16,9 @@ from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume, canonicalise
 
 from evaluation.accuracy.dice import dice
+from evaluation.nearest import resample_nearest
 from evaluation.organs import ORGANS
 from training.errors import TrainingError
-from evaluation.nearest import resample_nearest
 from training.painting.anatomy import TissueMap, aortic_root
 from training.painting.audit import Triple, chest_slice
 from training.painting.completion import BODY_SPACING_ZYX

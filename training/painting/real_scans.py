@@ -17,8 +17,8 @@ from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, Volume,
 from attention_dmfnet.steps.resample import resample_linear
 from scipy import ndimage
 
-from training.errors import TrainingError
 from evaluation.nearest import resample_nearest
+from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, TissueMap
 from training.painting.completion import BODY_SPACING_ZYX
 from training.painting.tissue import Tissue, has_plausible_hu
