@@ -19,7 +19,7 @@ from attention_dmfnet.marks import recording, seconds_by_step, step
 from attention_dmfnet.model.loading import Networks
 from attention_dmfnet.model.manifest import Manifest
 from attention_dmfnet.model.network import LoadError, NetworkError, Scores
-from attention_dmfnet.steps.components import keep_components
+from attention_dmfnet.steps.components import dropped_note, keep_components
 from attention_dmfnet.steps.restore import restore_labels
 from attention_dmfnet.steps.roi import Roi, find_roi
 from attention_dmfnet.steps.stage import StageModel
@@ -60,12 +60,15 @@ def label(found: Scored, manifest: Manifest) -> Segmentation:
         part = restore_labels(found.scores, found.grid, roi)
     with step("components"):
         by_label = {manifest.labels[organ]: rule for organ, rule in manifest.components.items()}
-        volumes_ml = keep_components(part, by_label, found.scan.voxel_volume_mm3)
+        dropped_ml: dict[int, float] = {}
+        volumes_ml = keep_components(part, by_label, found.scan.voxel_volume_mm3, dropped_ml)
         labels = Volume(np.zeros(found.scan.shape_zyx, dtype=np.uint8), found.scan)
         # written through a view with the canonical axes: the way back to the scan's axes costs nothing
         canonicalise(labels).array[found.roi.box.slices] = part
     organs_ml = {organ: volumes_ml[number] for organ, number in manifest.labels.items()}
-    return Segmentation(labels, organs_ml, roi, (*found.notes, *found.roi.notes))
+    dropped = (dropped_note(organ, organs_ml[organ], dropped_ml.get(n, 0.0)) for organ, n in manifest.labels.items())
+    notes = (*found.notes, *found.roi.notes, *(note for note in dropped if note is not None))
+    return Segmentation(labels, organs_ml, roi, notes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
