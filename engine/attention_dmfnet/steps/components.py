@@ -51,7 +51,7 @@ def dropped_note(organ: str, kept_ml: float, dropped_ml: float) -> str | None:
     if not dropped_ml > MOST_DROPPED_IN_SILENCE * found_ml:
         return None
     share = dropped_ml / found_ml
-    return f"{organ}: {dropped_ml:.1f} of {found_ml:.1f} mL ({share:.0%}) lay apart or were too little, and were dropped"
+    return f"{organ}: {dropped_ml:.1f} of {found_ml:.1f} mL ({share:.0%}) lay apart or were too little and were dropped"
 
 
 def _keep_organ(part: npt.NDArray[np.uint8], label: int, rule: ComponentRule, min_voxels: float) -> int:
