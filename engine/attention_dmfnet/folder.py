@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Literal, Self
 
 import msgspec
 
 from attention_dmfnet.files.cases import case_name, output_path
 from attention_dmfnet.files.image_io import ImageError, read_volume
+from attention_dmfnet.files.passed_over import PassedOver
 from attention_dmfnet.geometry import GeometryError, Triple, Volume
 from attention_dmfnet.marks import Step, recording, seconds_by_step, step
 from attention_dmfnet.model.network import NetworkError, RunError
@@ -33,7 +34,7 @@ class CaseReport(msgspec.Struct, frozen=True):
     """
 
     case: str
-    status: Literal["done", "failed", "skipped"]
+    status: Literal["done", "failed", "skipped", "passed over"]
     output: str
     seconds: dict[str, float] = {}
     roi_mm: Triple | None = None
@@ -49,19 +50,27 @@ def skipped(path: Path, outputs: Path) -> CaseReport:
     return CaseReport(case_name(path), "skipped", str(output), notes=(note,))
 
 
+def passed_over(found: PassedOver) -> CaseReport:
+    """The report on what looks like a scan and is not read."""
+    return CaseReport(found.path.name, "passed over", "", notes=(f"{found.path} is not read: {found.kind}",))
+
+
 def predict(
     cases: Sequence[Path],
     outputs: Path,
     segmenter: Segmenter,
     on_step: Callable[[str, str], None] | None = None,
+    notes: Mapping[Path, str] = MappingProxyType({}),
 ) -> Iterator[CaseReport]:
     """Label every case and write it to ``outputs``; a report after each, in order.
+
+    ``notes`` are for the reports of those cases that have one.
 
     A case that fails is reported and does not stop the others. ``on_step`` hears the case's name and each step's, from
     two threads: while the networks see a scan, the labels of the one before are made and written.
     Raises ``NetworkError`` if the networks cannot be loaded: then no case can succeed.
     """
-    run = _Run(outputs, segmenter, on_step)
+    run = _Run(outputs, segmenter, on_step, notes)
     # left through an error or Ctrl-C, the labels that are being written are waited for, and whole
     with ReadAhead(cases) as ahead, ThreadPoolExecutor(max_workers=1, thread_name_prefix="labels") as labels:
         before: Future[CaseReport] | None = None
@@ -97,6 +106,7 @@ class _Run:
     outputs: Path
     segmenter: Segmenter
     on_step: Callable[[str, str], None] | None
+    notes: Mapping[Path, str]
 
     def find(self, path: Path, ahead: ReadAhead) -> _Found:
         """Take the scan at ``path``, which is the next one ``ahead``, and ask the networks.
@@ -104,14 +114,15 @@ class _Run:
         Raises ``NetworkError`` where no other case could do better.
         """
         started_s = time.perf_counter()
+        said = (self.notes[path],) if path in self.notes else ()
         with self._recording(path) as steps:
             try:
                 scan, scored = self._read_and_score(ahead)
             except Exception as error:  # whatever it is, the other cases must not suffer from it
                 if isinstance(error, NetworkError) and not isinstance(error, RunError):
                     raise
-                return _Found(path, started_s, error=_sentence(error, path))
-        return _Found(path, started_s, (*scan.steps, *steps), scan.notes, scored)
+                return _Found(path, started_s, notes=said, error=_sentence(error, path))
+        return _Found(path, started_s, (*scan.steps, *steps), (*said, *scan.notes), scored)
 
     def _read_and_score(self, ahead: ReadAhead) -> tuple[Scan, Scored]:
         with step("wait"):
@@ -133,7 +144,7 @@ class _Run:
                 except Exception as failure:
                     error = _sentence(failure, found.path)
         if error is not None:
-            return CaseReport(name, "failed", str(output), error=error)
+            return CaseReport(name, "failed", str(output), notes=found.notes, error=error)
         seconds = seconds_by_step([*found.steps, *steps])
         seconds["total"] = time.perf_counter() - found.started_s
         notes = (*found.notes, *result.notes)

@@ -1,8 +1,10 @@
 """Scans and label maps on disk. The only module that knows SimpleITK, and that it reverses the axes."""
 
 import contextlib
+import math
 import os
 import re
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,16 @@ import numpy.typing as npt
 import SimpleITK
 
 from attention_dmfnet.files.cases import EXTENSIONS, EXTENSIONS_IN_WORDS, stem
-from attention_dmfnet.files.nifti_voxels import DamagedFileError, NiftiVoxels, ends_as_written, read_nifti_voxels
+from attention_dmfnet.files.file_size import most_voxels
+from attention_dmfnet.files.itk_name import itk_name
+from attention_dmfnet.files.nifti_voxels import (
+    DamagedFileError,
+    NiftiVoxels,
+    ends_as_written,
+    is_nifti_2,
+    read_nifti_voxels,
+)
+from attention_dmfnet.files.whole_file import replacing
 from attention_dmfnet.geometry import Geometry, GeometryError, Triple, Volume
 
 # SimpleITK declares itself typed but annotates next to nothing: strict checking would refuse every call of it
@@ -61,10 +72,16 @@ def read_volume(path: Path, notes: list[str] | None = None) -> Volume:
 
     Raises ``ImageError``, with the file's name, for what is not a whole, single-channel, three-dimensional image.
     """
-    with _quiet_itk():
-        reader, geometry = _read_header(path)
+    with _openable(path) as name, _quiet_itk():
+        reader, geometry = _read_header(path, name)
         voxels = _read_voxels(path, reader)
     return _from_values(voxels, geometry, notes)
+
+
+def read_geometry(path: Path) -> Geometry:
+    """The grid of a scan, from its header alone. Raises ``ImageError`` as ``read_volume`` does."""
+    with _openable(path) as name, _quiet_itk():
+        return _read_header(path, name)[1]
 
 
 def write_labels(labels: Volume, path: Path) -> None:
@@ -97,38 +114,57 @@ def write_volume(volume: Volume, path: Path) -> None:
     image.SetOrigin(geometry.origin_lps)
     # ITK's direction matrix, row by row: its columns are the directions of x, y, z
     image.SetDirection(np.array(geometry.axes_lps[::-1], dtype=np.float64).T.ravel().tolist())
-    with _replacing(path) as partial, _quiet_itk():
-        try:
-            sitk.WriteImage(image, str(partial), useCompression=True)
-        except RuntimeError as error:
-            raise ImageError(f"cannot write {path}: is the disk full?") from error
-        # ITK does not notice when a NIfTI file takes no more bytes
-        if ".nii" in partial.name.lower() and not ends_as_written(partial, volume.array.nbytes):
-            raise ImageError(f"cannot write {path}: it is cut short; is the disk full?")
+    extension = path.name[len(stem(path)) :]
+    try:
+        # the partial file is made first, because SimpleITK's own report of a full or read-only disk names no reason
+        with replacing(path, extension) as partial, itk_name(partial, extension) as name, _quiet_itk():
+            try:
+                sitk.WriteImage(image, name, useCompression=True)
+            except RuntimeError as error:
+                raise ImageError(f"cannot write {path}: is the disk full?") from error
+            # ITK does not notice when a NIfTI file takes no more bytes
+            if ".nii" in extension.lower() and not ends_as_written(partial, volume.array.nbytes):
+                raise ImageError(f"cannot write {path}: it is cut short; is the disk full?")
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    extension = path.name[len(stem(path)) :]
-    partial = path.with_name(f".{stem(path)}.{os.getpid()}.partial{extension}")
+def _openable(path: Path) -> Iterator[str]:
+    """The name of ``path`` for ITK, which itself would say of all that cannot be opened that it does not exist."""
+    refuse_unopenable(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            name = stack.enter_context(itk_name(path, path.name[len(stem(path)) :]))
+        except OSError as error:
+            raise ImageError(f"cannot read {path}: {error.strerror}") from error
+        yield name
+
+
+def refuse_unopenable(path: Path) -> None:
+    """Raise ``ImageError`` with the reason if ``path`` is no file that can be opened."""
     try:
-        # asked first, because SimpleITK's own report of a full or read-only disk names no reason
-        partial.touch()
-        yield partial
-        partial.replace(path)
+        if not stat.S_ISREG(path.stat().st_mode):
+            # not opened: a pipe that nobody writes to would be waited for without end
+            raise ImageError(f"{path}: this is not a regular file; give the scan itself")
+        with path.open("rb"):
+            pass
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise ImageError(f"{path}: this is a link to {os.readlink(path)}, which is not there") from error
+        raise ImageError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise ImageError(f"cannot read {path}: no permission to read it; change its owner or mode") from error
     except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _read_header(path: Path) -> tuple[Any, Geometry]:
-    """ITK's reader of ``path``, with nothing but the header read, and the grid."""
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file")
+def _read_header(path: Path, name: str) -> tuple[Any, Geometry]:
+    """ITK's reader of ``path``, which it knows by ``name``, with nothing but the header read, and the grid."""
+    if ".nii" in path.name.lower() and is_nifti_2(path):
+        raise ImageError(f"cannot read {path}: this is NIfTI-2; convert it to NIfTI-1, with nibabel or 3D Slicer")
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(name)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -153,6 +189,7 @@ def _checked_geometry(name: str, header: Any, channels: int) -> Geometry:
 
 def _read_voxels(path: Path, reader: Any) -> NiftiVoxels:
     try:
+        _refuse_impossible_size(path, reader.GetSize())
         voxels = read_nifti_voxels(path) if ".nii" in path.name.lower() else None
         if voxels is None:
             image = reader.Execute()
@@ -162,9 +199,21 @@ def _read_voxels(path: Path, reader: Any) -> NiftiVoxels:
         raise ImageError(f"cannot read {path}: {error}; copy or download it again") from error
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}") from error
+    except MemoryError as error:
+        asked = " x ".join(map(str, reader.GetSize()))
+        raise ImageError(
+            f"cannot read {path}: not enough memory for {asked} voxels; crop it or give the process more memory"
+        ) from error
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     return voxels
+
+
+def _refuse_impossible_size(path: Path, size: tuple[int, ...]) -> None:
+    most = most_voxels(path)
+    if most is not None and math.prod(size) > most:
+        asked = " x ".join(map(str, size))
+        raise DamagedFileError(f"its header asks for {asked} voxels, the file is too small to hold them")
 
 
 def _geometry(reader: Any) -> Geometry:

@@ -5,7 +5,9 @@ voxels should be. Here the stream is unpacked once, its length and checksum are 
 file has them.
 """
 
+import contextlib
 import importlib
+import math
 import os
 import struct
 import zlib
@@ -16,6 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from attention_dmfnet.files.file_size import most_unpacked_bytes
+
 try:
     # Intel's ISA-L: unpacks in less than half of zlib's time
     _deflate: Any = importlib.import_module("isal.isal_zlib")
@@ -24,7 +28,9 @@ except ImportError:
 
 _HEADER_BYTES = 348
 _ITK_FIRST_BYTE = 352
+_NIFTI_2_BYTES = 540
 _CHUNK_BYTES = 1 << 20
+_TOO_SHORT = "the file ends before its last voxel"
 _GZIP_MAGIC = b"\x1f\x8b"
 _TYPES = {
     2: "u1",
@@ -77,11 +83,29 @@ def read_nifti_voxels(path: Path) -> NiftiVoxels | None:
         header = _parse(bytes(head))
         if header is None:
             return None
-        stream.fill(memoryview(bytearray(header.first_byte - _HEADER_BYTES)))
+        size_bytes = os.fstat(file.fileno()).st_size
+        held = most_unpacked_bytes(size_bytes) if packed else size_bytes
+        if header.first_byte + math.prod(header.shape_zyx) * header.dtype.itemsize > held:
+            raise DamagedFileError(_TOO_SHORT)
+        for start in range(_HEADER_BYTES, header.first_byte, _CHUNK_BYTES):
+            stream.fill(memoryview(bytearray(min(_CHUNK_BYTES, header.first_byte - start))))
         array = np.empty(header.shape_zyx, dtype=header.dtype)
         stream.fill(array.reshape(-1).view(np.uint8).data)
         stream.check_rest()
     return NiftiVoxels(array, header.slope, header.intercept)
+
+
+def is_nifti_2(path: Path) -> bool:
+    """Whether the file is NIfTI-2, packed with gzip or not. Raises ``OSError``."""
+    with path.open("rb") as file:
+        head = file.read(_NIFTI_2_BYTES)
+    if head.startswith(_GZIP_MAGIC):
+        with path.open("rb") as file, contextlib.suppress(DamagedFileError):
+            unpacked = bytearray(_NIFTI_2_BYTES)
+            _Gunzip(file).fill(memoryview(unpacked))
+            head = bytes(unpacked)
+    # nifti2.h: its own length first, then the magic string
+    return head[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") and head[4:8] in (b"n+2\0", b"ni2\0")
 
 
 def ends_as_written(path: Path, voxel_bytes: int) -> bool:
@@ -108,6 +132,8 @@ def _parse(head: bytes) -> _Header | None:
     three_dimensional = 3 <= dim[0] <= 7 and all(size >= 1 for size in dim[1:4]) and set(dim[4 : dim[0] + 1]) <= {1}
     if not three_dimensional or code not in _TYPES or not first_byte >= _HEADER_BYTES:
         return None
+    if first_byte == math.inf:
+        raise DamagedFileError("its header says that the voxels begin at byte infinity (vox_offset)")
     # nifti1.h: a slope of zero means that the values are not scaled
     scaled = bool(np.isfinite(slope) and np.isfinite(intercept) and slope != 0)
     return _Header(
@@ -128,7 +154,7 @@ class _Plain:
     def fill(self, buffer: memoryview) -> None:
         got = self._file.readinto(buffer)  # type: ignore[attr-defined]  # typeshed leaves readinto out of BinaryIO
         if got != len(buffer):
-            raise DamagedFileError("the file ends before its last voxel")
+            raise DamagedFileError(_TOO_SHORT)
 
     def check_rest(self) -> None:
         """An unpacked file has no checksum: having all the voxels is all that can be known."""
@@ -146,7 +172,7 @@ class _Gunzip:
         while filled < len(buffer):
             piece = self._unpack(min(_CHUNK_BYTES, len(buffer) - filled))
             if not piece:
-                raise DamagedFileError("the file ends before its last voxel")
+                raise DamagedFileError(_TOO_SHORT)
             buffer[filled : filled + len(piece)] = piece
             filled += len(piece)
 
