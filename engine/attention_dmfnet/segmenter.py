@@ -143,11 +143,13 @@ class Segmenter:
                 ct = as_volume(scan, notes)
             with step("wait"):
                 self.wait()
-                self._lock.acquire()
+                # this one, whichever `restart` puts in its place
+                lock = self._lock
+                lock.acquire()
             try:
                 found = self.score(ct)
             finally:
-                self._lock.release()
+                lock.release()
             result = self.label(found)
         return replace(result, notes=(*notes, *result.notes), seconds=seconds_by_step(steps))
 
@@ -177,6 +179,15 @@ class Segmenter:
     def label(self, found: Scored) -> Segmentation:
         """Labels from what ``score`` returned."""
         return label(found, self.manifest)
+
+    def restart(self) -> None:
+        """Load the networks anew, in place of those that a call does not return from: what it holds stays lost.
+
+        Raises ``LoadError`` if this object is closed.
+        """
+        again = self._open().again()
+        self._lock = threading.RLock()
+        self._networks, self._instead = again, None
 
     def close(self) -> None:
         """Let go of the networks, when the scan that they see is done. Whatever is asked afterwards is refused."""

@@ -125,11 +125,10 @@ def _segment(
     ct = read_volume(scan)
     own = canonicalise(ct).geometry.spacing_zyx
     content = manifest_json(
-        spacings_zyx=(
-            (6.0, 6.0, 6.0),
-            spacing_zyx or own,
-        ),  # smaller than any ROI here: a grid that fills up a tile is shifted by up to half a voxel
+        spacings_zyx=((6.0, 6.0, 6.0), spacing_zyx or own),
+        # smaller than any ROI here: a grid that fills up a tile is shifted by up to half a voxel
         tiles_zyx=((32, 32, 32), (16, 16, 16)),
+        margin_mm=margin_mm,
     )
     manifest = msgspec.convert(content, Manifest)
     segment(ct, StageModel(manifest.coarse, coarse), StageModel(manifest.fine, fine), manifest).save(output)

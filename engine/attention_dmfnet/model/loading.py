@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from attention_dmfnet.model.manifest import DeviceName, Manifest, Precision, Sta
 from attention_dmfnet.model.network import LoadError, Network, NetworkError, Scores, Tile
 from attention_dmfnet.model.runtimes import GPU_MEMORY_MB, Backend, Device, Runtime, runtimes_to_try
 from attention_dmfnet.model.variants import choose_variant
+from attention_dmfnet.threads import fulfil, run_aside
 
 # What CUDA itself takes of the device before anything is loaded; an allowance, it differs between GPUs and drivers.
 _CUDA_CONTEXT_MB = 512
@@ -89,7 +90,7 @@ class Networks:
     """Both stages' networks, loading; ``runtime`` and ``steps`` are complete when ``fine`` is.
 
     ``next_best`` starts to load them into the runtime that is next to try where the choice was left open, if there is
-    one; it takes the reason for that.
+    one; it takes the reason for that. ``again`` starts to load the same networks once more.
     """
 
     coarse: LoadingNetwork
@@ -97,6 +98,7 @@ class Networks:
     runtime: Future[Runtime]
     steps: list[Step]
     next_best: Callable[[str], "Networks | None"]
+    again: Callable[[], "Networks"]
 
 
 def start_loading(
@@ -153,7 +155,10 @@ def _start_loading(models: Path, manifest: Manifest, candidates: Sequence[Runtim
         others = [replace(candidate, why=why) for candidate in left]
         return _start_loading(models, manifest, others) if others else None
 
-    return Networks(*_in_order(load_coarse, load_fine), runtime, steps, next_best)
+    def again() -> Networks:
+        return _start_loading(models, manifest, candidates)
+
+    return Networks(*_in_order(load_coarse, load_fine), runtime, steps, next_best, again)
 
 
 def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[Network, Runtime]:
@@ -189,7 +194,11 @@ def _module_of_plans(manifest: Manifest) -> str | None:
 
 
 def _in_order(*loads: Callable[[], Network]) -> tuple[LoadingNetwork, LoadingNetwork]:
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="networks")
-    coarse, fine = (LoadingNetwork(pool.submit(load)) for load in loads)
-    pool.shutdown(wait=False)
-    return coarse, fine
+    futures: tuple[Future[Network], Future[Network]] = (Future(), Future())
+
+    def load_all() -> None:
+        for future, load in zip(futures, loads, strict=True):
+            fulfil(future, load)
+
+    run_aside("networks", load_all)
+    return LoadingNetwork(futures[0]), LoadingNetwork(futures[1])

@@ -102,7 +102,7 @@ def test_more_than_a_tenth_of_an_organ_is_not_dropped_without_a_word() -> None:
     assert dropped_note("liver", 90, 10) is None
     assert dropped_note("liver", 0, 0) is None
     assert dropped_note("liver", 89, 11) == (
-        "liver: 11.0 of 100.0 mL (11%) lay apart or were too little, and were dropped"
+        "liver: 11.0 of 100.0 mL (11%) lay apart or were too little and were dropped"
     )
     assert "(100%)" in str(dropped_note("gallbladder", 0, 0.4))
 
