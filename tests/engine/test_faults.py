@@ -70,7 +70,7 @@ def test_whichever_call_fails_each_output_is_whole_or_absent_and_the_rest_is_sai
 ) -> None:
     set_up, error = KINDS[kind]
     faults = 0
-    for nth in range(1, 500):
+    for nth in range(1, 1000):
         outputs = tmp_path / f"out{nth}"
         fault = Fault(nth, error)
         with monkeypatch.context() as patch:
@@ -100,6 +100,8 @@ def test_whichever_call_fails_each_output_is_whole_or_absent_and_the_rest_is_sai
             assert status == DONE
             break
         faults += 1
+        if len(maps) == len(CASES) and written == maps:
+            continue
         # the next run makes what is missing and leaves nothing else behind
         assert main(["predict", str(scans), str(outputs)]) == DONE
         assert {path.name for path in outputs.iterdir()} == {f"{name}.nii.gz" for name in CASES}, nth
