@@ -54,12 +54,18 @@ def choose_for(stage: Stage, runtime: Runtime) -> Variant:
     return choose_variant(stage, runtime.backend, runtime.device, possible, native, runtime.precision)
 
 
-def load_network(models: Path, stage: Stage, runtime: Runtime, gpu_share: float = 1.0) -> Network:
-    """Load a stage's network into ``runtime``, within ``gpu_share`` of its GPU memory. Raises ``LoadError``."""
+def load_network(
+    models: Path, stage: Stage, runtime: Runtime, gpu_share: float = 1.0, model: bytes | None = None
+) -> Network:
+    """Load a stage's network into ``runtime``, within ``gpu_share`` of its GPU memory. Raises ``LoadError``.
+
+    ``model`` is the content of the variant that ``choose_for`` names, where it was read already.
+    """
     with step("import"):
         variant = choose_for(stage, runtime)
-    with step("read"):
-        model = read_model(models, stage, variant)
+    if model is None:
+        with step("read"):
+            model = read_model(models, stage, variant)
     memory_mb = int((runtime.gpu_memory_mb - _CUDA_CONTEXT_MB) * gpu_share)
     with step("compile"):
         return _backend(runtime).load(model, variant, stage, runtime, memory_mb)
@@ -130,11 +136,13 @@ def _start_loading(models: Path, manifest: Manifest, candidates: Sequence[Runtim
     steps: list[Step] = []
     runtime: Future[Runtime] = Future()
     left = list(candidates)
+    fine_model = b""
 
     def load_coarse() -> Network:
+        nonlocal fine_model
         with recording() as marks:
             try:
-                network, chosen = _load_first(models, manifest, left)
+                network, chosen, fine_model = _load_first(models, manifest, left)
             except BaseException as error:
                 runtime.set_exception(error)
                 raise
@@ -144,10 +152,12 @@ def _start_loading(models: Path, manifest: Manifest, candidates: Sequence[Runtim
         return network
 
     def load_fine() -> Network:
+        nonlocal fine_model
         with recording() as marks:
             try:
+                model, fine_model = fine_model, b""
                 with step("load fine"):
-                    return load_network(models, manifest.fine, runtime.result(), _FINE_SHARE)
+                    return load_network(models, manifest.fine, runtime.result(), _FINE_SHARE, model)
             finally:
                 steps.extend(marks)
 
@@ -161,9 +171,11 @@ def _start_loading(models: Path, manifest: Manifest, candidates: Sequence[Runtim
     return Networks(*_in_order(load_coarse, load_fine), runtime, steps, next_best, again)
 
 
-def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[Network, Runtime]:
+def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[Network, Runtime, bytes]:
     """The coarse network in the first of the runtimes that takes both stages' variants, loads and computes this one.
 
+    With it comes the content of the fine one's file: it is read and checked meanwhile, so that no scan is looked at
+    by one network where the other one's file was changed.
     Those that were tried are taken out of ``left``.
     """
     why = ""
@@ -172,13 +184,16 @@ def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[
         runtime = replace(candidate, why=why or candidate.why)
         try:
             with step("load coarse"):
+                with step("import"):
+                    variants = [choose_for(stage, runtime) for stage in (manifest.coarse, manifest.fine)]
+                fine = run_aside("fine file", read_model, models, manifest.fine, variants[1])
                 network = load_network(models, manifest.coarse, runtime, _COARSE_SHARE)
-                chosen = [choose_for(stage, runtime).precision for stage in (manifest.coarse, manifest.fine)]
                 if runtime.device == "cuda":
                     # a GPU may load what it cannot compute; the first tile takes long anyhow, and here nobody waits
                     network.prepare(manifest.coarse.tile_zyx)
                     network(np.zeros(manifest.coarse.tile_zyx, np.float32))
-            return network, replace(runtime, computes=tuple(chosen))
+                model = fine.result()
+            return network, replace(runtime, computes=tuple(variant.precision for variant in variants)), model
         except NetworkError as error:
             if not left:
                 raise
