@@ -186,7 +186,7 @@ def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[
             with step("load coarse"):
                 with step("import"):
                     variants = [choose_for(stage, runtime) for stage in (manifest.coarse, manifest.fine)]
-                fine = run_aside("fine file", read_model, models, manifest.fine, variants[1])
+                fine = run_aside("fine file", _read_fine, models, manifest.fine, variants[1])
                 network = load_network(models, manifest.coarse, runtime, _COARSE_SHARE)
                 if runtime.device == "cuda":
                     # a GPU may load what it cannot compute; the first tile takes long anyhow, and here nobody waits
@@ -198,6 +198,11 @@ def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[
             if not left:
                 raise
             why = f"{why}; {error}" if why else str(error)
+
+
+def _read_fine(models: Path, stage: Stage, variant: Variant) -> bytes:
+    with step("read fine"):
+        return read_model(models, stage, variant)
 
 
 def _module_of_plans(manifest: Manifest) -> str | None:
