@@ -224,6 +224,10 @@ def _sentence(error: Exception, path: Path) -> str:
     if isinstance(error, CaseTimeoutError):
         return f"{path}: {error}"
     _log.error("%s failed unexpectedly", case_name(path), exc_info=error)
+    if isinstance(error, MemoryError):
+        return (
+            f"{path}: there is not enough memory for it ({str(error) or 'MemoryError'}); allow more, or crop the scan"
+        )
     return f"{type(error).__name__}: {error}"
 
 
