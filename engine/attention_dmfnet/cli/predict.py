@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -149,7 +150,12 @@ def _reports(
         segmenter.tell_runtime(lambda runtime: progress.print_line(runtime, sys.stderr))
         show = progress.show
         yield from folder.predict(
-            missing, outputs, segmenter, lambda case, what: show(f"{printable(case)}: {what}"), again
+            missing,
+            outputs,
+            segmenter,
+            lambda case, what: show(f"{printable(case)}: {what}"),
+            again,
+            options.case_timeout,
         )
 
 
@@ -189,6 +195,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    return seconds
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m attention_dmfnet", description="Thirteen abdominal organs from CT scans."
@@ -222,6 +235,13 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=2048,
         help="most memory to use on the GPU, CUDA's own included; default: 2048",
+    )
+    command.add_argument(
+        "--case-timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        help="most seconds for a scan to be read and seen by the networks, and again for its labels to be written; "
+        "then the case fails and the others go on; default: no limit",
     )
     command.add_argument("--overwrite", action="store_true", help="label again what is in OUTPUTS already")
     command.add_argument("--json", action="store_true", help="one JSON object per case on standard output")
