@@ -289,6 +289,8 @@ def test_bodies_are_completed_in_the_scans_whose_labels_are_given(tmp_path: Path
     hu = np.select(
         [tissues == tissue for tissue in (Tissue.AIR, Tissue.FAT, Tissue.SPONGIOSA)], [-1000, -100, spine_hu], 110
     ).astype(np.int16)
+    wide = hu[:, 2:-2, 2:-2]  # a scan's body is taken for slices that it fills by half
+    wide[wide == -1000] = -100
     write_volume(Volume(hu, geometry), raw / "ct" / "patient_0000.nii.gz")
     labels.mkdir()
     organs = np.where(tissues <= Tissue.LEFT_KIDNEY, tissues, 0).astype(np.uint8)
