@@ -16,18 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
-from attention_dmfnet.geometry import Volume
+from attention_dmfnet.files.image_io import read_volume, write_volume
 
 import evaluation.__main__
 import export.__main__
 import training.__main__
 from evaluation.phantom import phantom_geometry, write_phantom
 from tests.engine.tiny import block_phantom, write_models
-from tests.training.bodies import anatomy, body
-from tests.training.raw_anatomy import write_raw_anatomy
+from tests.training.bodies import body
 from training.learning.checkpoint import load_trained
-from training.painting.tissue import Tissue
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "evaluation" / "peers" / "README.md"]
@@ -278,28 +275,3 @@ def test_a_stage_is_trained_from_a_library(bodies: Path, tmp_path: Path, capsys:
     assert "holds nobody who is held out" in capsys.readouterr().err
     assert training.__main__.main([*fit, "--set", "run.validation_cases=0"]) == 0
     assert load_trained(tmp_path / "run").recipe.stage == "fine"
-
-
-def test_bodies_are_completed_in_the_scans_whose_labels_are_given(tmp_path: Path) -> None:
-    """The scan's spine has 260 HU, which are nowhere in the scan that serves all bodies otherwise."""
-    raw, labels, spine_hu = tmp_path / "raw", tmp_path / "labels", 260
-    write_raw_anatomy(raw)
-    patient = anatomy("patient", whole=True, vessels=False, scale=1.3)
-    tissues, geometry = patient.tissues, patient.volume.geometry
-    hu = np.select(
-        [tissues == tissue for tissue in (Tissue.AIR, Tissue.FAT, Tissue.SPONGIOSA)], [-1000, -100, spine_hu], 110
-    ).astype(np.int16)
-    write_volume(Volume(hu, geometry), raw / "ct" / "patient_0000.nii.gz")
-    labels.mkdir()
-    organs = np.where(tissues <= Tissue.LEFT_KIDNEY, tissues, 0).astype(np.uint8)
-    write_labels(Volume(organs, geometry), labels / "patient.nii.gz")
-    command = ["synthesize", str(raw), "--workers", "1", "--to"]
-    assert training.__main__.main([*command, str(tmp_path / "plain")]) == 0
-    assert training.__main__.main([*command, str(tmp_path / "bodies"), "--scan-labels", str(labels)]) == 0
-    has_spine = {}
-    for folder in ("plain", "bodies"):
-        for path in sorted((tmp_path / folder).glob("amos_*.npz")):
-            with np.load(path) as arrays:
-                has_spine[folder, path.stem[-1]] = bool((arrays["hu"] == spine_hu).any())
-    # the second body of a map is a reference phantom's and has no HU
-    assert has_spine == {("plain", "0"): False, ("plain", "1"): False, ("bodies", "0"): True, ("bodies", "1"): False}

@@ -24,7 +24,7 @@ ICRP_NAMES = {
 
 
 def write_raw_anatomy(folder: Path) -> None:
-    """``anatomy/`` with one organ map, a scan with its structures and two whole bodies, and ``ct/`` with the scan."""
+    """``anatomy/`` with two organ maps, a scan with its structures and two whole bodies, and ``ct/`` with the scan."""
     maps, scans = folder / "anatomy", folder / "ct"
     for each in (maps, scans):
         each.mkdir(parents=True)
@@ -40,6 +40,7 @@ def write_raw_anatomy(folder: Path) -> None:
     for which in ("am", "af"):
         write_labels(Volume(lungs, grid), maps / f"icrp110_{which}.nii.gz")
     (maps / "icrp110.json").write_text(json.dumps({str(int(key)): name for key, name in ICRP_NAMES.items()}))
-    target = anatomy("amos_0013", whole=False, vessels=False, scale=0.9)
-    organs = np.where(target.tissues < 14, target.tissues, 0).astype(np.uint8)
-    write_labels(Volume(organs, target.volume.geometry), maps / "amos_0013.nii.gz")
+    for name, scale in (("amos_0013", 0.9), ("totalseg_s0327", 0.95)):  # each has the other's aorta to be drawn along
+        target = anatomy(name, whole=False, vessels=True, scale=scale)
+        organs = np.where(target.tissues < 14, target.tissues, 0).astype(np.uint8)
+        write_labels(Volume(organs, target.volume.geometry), maps / f"{name}.nii.gz")

@@ -119,11 +119,13 @@ def _name(path: Path) -> str:
     return path.name.split(".")[0]
 
 
-def _donor(source: Path, variant: int, sources: Sequence[Path]) -> Path:
+def _donor(source: Path, variant: int, sources: Sequence[Path]) -> Path | None:
     """A WORD map, which has all the gut, of the same side of the split, to lend what ``source`` lacks."""
     side = is_held_out(_name(source))
     whole = [path for path in sources if _name(path).startswith("word") and is_held_out(_name(path)) is side]
     others = [path for path in whole if path != source]
+    if not others:
+        return None
     return others[(sum(map(ord, _name(source))) * 7 + 5 * variant) % len(others)]
 
 

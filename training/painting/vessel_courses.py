@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.errors import TrainingError
 from training.painting.anatomy import Anatomy
 from training.painting.tissue import Tissue
 
@@ -121,6 +122,8 @@ class CourseAtlas:
         if not len(curves) and vessel == Tissue.VENA_CAVA:  # nobody shows one: it runs beside the aorta
             mean, forms = self._mean_and_forms(Tissue.AORTA)
             return mean + np.array(_BESIDE_AORTA_MM), forms
+        if not len(curves):
+            raise TrainingError("no other organ map shows an aorta, along which it could be drawn; add one to anatomy/")
         # patients are first brought to the same place, so that one who is seen in part does not move the mean
         shifts = np.nanmedian(curves[:, _COMPARED], 1, keepdims=True)
         forms = curves - shifts
@@ -183,6 +186,8 @@ def make_atlas(anatomies: Sequence[Anatomy]) -> CourseAtlas:
         for vessel, course in courses.items():
             curves[vessel].append(_at_levels(frame, course, None if course is None else course.middle_mm, True))
             halves[vessel].append(_at_levels(frame, course, None if course is None else course.half_mm, False))
+    if not names:
+        raise TrainingError("no organ map shows an aorta, along which others could be drawn; add one to anatomy/")
     return CourseAtlas(
         tuple(names),
         tuple(frames),
