@@ -15,10 +15,11 @@ from typing import Literal, Self
 import msgspec
 
 from attention_dmfnet.files.cases import case_name, output_path
-from attention_dmfnet.files.image_io import ImageError, read_volume
+from attention_dmfnet.files.image_io import ImageError, read_scan
 from attention_dmfnet.geometry import GeometryError, Triple, Volume
 from attention_dmfnet.marks import Step, recording, seconds_by_step, step
 from attention_dmfnet.model.network import NetworkError, RunError
+from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import Scored, Segmenter
 
 _log = logging.getLogger(__name__)
@@ -38,14 +39,15 @@ class CaseReport(msgspec.Struct, frozen=True):
     seconds: dict[str, float] = {}
     roi_mm: Triple | None = None
     volumes_ml: dict[str, float] = {}
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     error: str | None = None
+    schema_version: int = 2
 
 
 def skipped(path: Path, outputs: Path) -> CaseReport:
     """The report on a case whose output is there already."""
     output = output_path(path, outputs)
-    note = f"{output} exists; --overwrite makes it again"
+    note = Note("exists", f"{output} exists; --overwrite makes it again")
     return CaseReport(case_name(path), "skipped", str(output), notes=(note,))
 
 
@@ -54,16 +56,18 @@ def predict(
     outputs: Path,
     segmenter: Segmenter,
     on_step: Callable[[str, str], None] | None = None,
+    strict: bool = False,
 ) -> Iterator[CaseReport]:
     """Label every case and write it to ``outputs``; a report after each, in order.
 
-    A case that fails is reported and does not stop the others. ``on_step`` hears the case's name and each step's, from
+    A case that fails is reported and does not stop the others. With ``strict``, a scan whose header or values are
+    doubtful fails. ``on_step`` hears the case's name and each step's, from
     two threads: while the networks see a scan, the labels of the one before are made and written.
     Raises ``NetworkError`` if the networks cannot be loaded: then no case can succeed.
     """
     run = _Run(outputs, segmenter, on_step)
     # left through an error or Ctrl-C, the labels that are being written are waited for, and whole
-    with ReadAhead(cases) as ahead, ThreadPoolExecutor(max_workers=1, thread_name_prefix="labels") as labels:
+    with ReadAhead(cases, strict) as ahead, ThreadPoolExecutor(max_workers=1, thread_name_prefix="labels") as labels:
         before: Future[CaseReport] | None = None
         for path in cases:
             end: BaseException | None = None
@@ -87,7 +91,7 @@ class _Found:
     path: Path
     started_s: float
     steps: tuple[Step, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     scored: Scored | None = None
     error: str | None = None
 
@@ -156,14 +160,16 @@ class Scan:
     """A scan in memory, what is to be said about it, and how long reading took."""
 
     volume: Volume
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     steps: tuple[Step, ...]
 
 
 class ReadAhead:
     """Reads scans one ahead of ``take``: at most the one that was taken last and the next are in memory."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], strict: bool = False) -> None:
+        """``strict`` refuses scans that are doubtful, as ``read_scan`` does."""
+        self._strict = strict
         self._paths = iter(paths)
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
         self._coming: Future[Scan] | None = None
@@ -185,7 +191,7 @@ class ReadAhead:
     def _read_next(self) -> None:
         path = next(self._paths, None)
         if path is not None:
-            self._coming = self._reader.submit(_read, path)
+            self._coming = self._reader.submit(_read, path, self._strict)
 
     def __enter__(self) -> Self:
         return self
@@ -196,8 +202,8 @@ class ReadAhead:
         self._reader.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(path: Path) -> Scan:
-    notes: list[str] = []
+def _read(path: Path, strict: bool) -> Scan:
+    notes: list[Note] = []
     with recording() as steps, step("read"):
-        volume = read_volume(path, notes)
+        volume = read_scan(path, notes, strict)
     return Scan(volume, tuple(notes), tuple(steps))

@@ -74,7 +74,7 @@ def _predict(options: argparse.Namespace) -> int:
         missing = [case for case in cases if options.overwrite or not output_path(case, options.outputs).exists()]
         segmenter = _load(options) if missing else None
         progress = Progress(len(cases), sys.stderr)
-        failed = _report_all(_reports(cases, missing, options.outputs, segmenter, progress), progress, options)
+        failed = _report_all(_reports(cases, missing, options, segmenter, progress), progress, options)
     except (InputError, ManifestError, NetworkError) as error:
         return _refuse(str(error))
     if failed:
@@ -98,7 +98,11 @@ def _refuse(sentence: str) -> int:
 
 
 def _reports(
-    cases: Sequence[Path], missing: Sequence[Path], outputs: Path, segmenter: "Segmenter | None", progress: Progress
+    cases: Sequence[Path],
+    missing: Sequence[Path],
+    options: argparse.Namespace,
+    segmenter: "Segmenter | None",
+    progress: Progress,
 ) -> "Iterator[CaseReport]":
     """A report on every case that is there already, then on each of the ``missing`` ones as it is done."""
     with step("import"):
@@ -106,10 +110,16 @@ def _reports(
 
     for case in cases:
         if case not in missing:
-            yield skipped(case, outputs)
+            yield skipped(case, options.outputs)
     if segmenter is not None:
         segmenter.tell_runtime(lambda runtime: progress.print_line(runtime, sys.stderr))
-        yield from predict(missing, outputs, segmenter, lambda case, what: progress.show(f"{case}: {what}"))
+        yield from predict(
+            missing,
+            options.outputs,
+            segmenter,
+            lambda case, what: progress.show(f"{case}: {what}"),
+            options.strict,
+        )
 
 
 def _report_all(reports: "Iterator[CaseReport]", progress: Progress, options: argparse.Namespace) -> list[str]:
@@ -182,5 +192,8 @@ def _parser() -> argparse.ArgumentParser:
         help="most memory to use on the GPU, CUDA's own included; default: 2048",
     )
     command.add_argument("--overwrite", action="store_true", help="label again what is in OUTPUTS already")
+    command.add_argument(
+        "--strict", action="store_true", help="refuse scans whose header or values are doubtful instead of noting it"
+    )
     command.add_argument("--json", action="store_true", help="one JSON object per case on standard output")
     return parser

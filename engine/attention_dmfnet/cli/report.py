@@ -3,6 +3,7 @@
 import msgspec
 
 from attention_dmfnet.folder import CaseReport
+from attention_dmfnet.notes import Note
 
 
 def as_line(report: CaseReport) -> str:
@@ -28,7 +29,13 @@ def as_json(report: CaseReport) -> str:
         roi_mm=None if report.roi_mm is None else tuple(round(mm, 1) for mm in report.roi_mm),
         volumes_ml={organ: round(volume, 3) for organ, volume in report.volumes_ml.items()},
     )
-    return msgspec.json.encode(rounded).decode()
+    return msgspec.json.encode(rounded, enc_hook=_as_object).decode()
+
+
+def _as_object(note: object) -> dict[str, str]:
+    if not isinstance(note, Note):
+        raise NotImplementedError(f"{type(note).__name__} has no JSON")
+    return {"code": note.code, "text": str(note)}
 
 
 def _ml(volume_ml: float) -> str:

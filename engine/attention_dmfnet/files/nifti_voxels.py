@@ -1,4 +1,4 @@
-"""The voxels of a NIfTI-1 file: every one of them, or an error.
+"""The voxels of a NIfTI file: every one of them, or an error.
 
 ITK reads a truncated or damaged ``.nii.gz`` without complaint and leaves whatever was in memory where the missing
 voxels should be. Here the stream is unpacked once, its length and checksum are verified, and the numbers come as the
@@ -6,8 +6,8 @@ file has them.
 """
 
 import importlib
+import math
 import os
-import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,29 +16,20 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from attention_dmfnet.files.nifti_header import LONGEST_HEADER_BYTES, NiftiHeader, parse_header
+from attention_dmfnet.notes import Note
+
 try:
     # Intel's ISA-L: unpacks in less than half of zlib's time
     _deflate: Any = importlib.import_module("isal.isal_zlib")
 except ImportError:
     _deflate = zlib
 
-_HEADER_BYTES = 348
 _ITK_FIRST_BYTE = 352
 _CHUNK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
-_TYPES = {
-    2: "u1",
-    4: "i2",
-    8: "i4",
-    16: "f4",
-    64: "f8",
-    256: "i1",
-    512: "u2",
-    768: "u4",
-    1024: "i8",
-    1280: "u8",
-}
-"""NIfTI's ``datatype`` codes with one number per voxel (nifti1.h), as NumPy names them."""
+# deflate makes at most 1032 bytes of one
+_MOST_UNPACKED = 1032
 
 
 class DamagedFileError(Exception):
@@ -54,34 +45,64 @@ class NiftiVoxels:
     intercept: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    shape_zyx: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    first_byte: int
-    slope: float
-    intercept: float
+def read_nifti_header(path: Path) -> NiftiHeader | None:
+    """The header of a single-file NIfTI image, packed with gzip or not, or None for anything else.
 
-
-def read_nifti_voxels(path: Path) -> NiftiVoxels | None:
-    """Read the voxels of a three-dimensional, single-file NIfTI-1 image, packed with gzip or not.
-
-    Returns None for anything else (another format or version, more dimensions, colours). Raises ``DamagedFileError``.
+    Raises ``DamagedFileError`` for a gzip stream that does not unpack.
     """
     with path.open("rb") as file:
-        packed = file.read(2) == _GZIP_MAGIC
-        file.seek(0)
-        stream: _Plain | _Gunzip = _Gunzip(file) if packed else _Plain(file)
-        head = bytearray(_HEADER_BYTES)
-        stream.fill(memoryview(head))
-        header = _parse(bytes(head))
-        if header is None:
-            return None
-        stream.fill(memoryview(bytearray(header.first_byte - _HEADER_BYTES)))
+        head = bytearray(LONGEST_HEADER_BYTES)
+        return parse_header(bytes(head[: _open(file).read_up_to(memoryview(head))]))
+
+
+def read_nifti_voxels(path: Path, header: NiftiHeader, notes: list[Note]) -> NiftiVoxels | None:
+    """Read the voxels of a three-dimensional image with this ``header``.
+
+    Returns None for anything else (more dimensions, colours). Raises ``DamagedFileError``, also for a header that asks
+    for more voxels than the file can hold: no more memory is taken than the file is worth.
+    """
+    if header.shape_zyx is None or header.dtype is None:
+        return None
+    first_byte = _first_byte(header, notes)
+    voxel_bytes = math.prod(header.shape_zyx) * header.dtype.itemsize
+    with path.open("rb") as file:
+        stream = _open(file)
+        size = os.fstat(file.fileno()).st_size
+        if first_byte + voxel_bytes > size * (_MOST_UNPACKED if isinstance(stream, _Gunzip) else 1):
+            by = " x ".join(map(str, header.shape_zyx[::-1]))
+            raise DamagedFileError(
+                f"the file ends before its last voxel: the header asks for {by} voxels, which do not fit into it"
+            )
+        _skip(stream, first_byte)
         array = np.empty(header.shape_zyx, dtype=header.dtype)
         stream.fill(array.reshape(-1).view(np.uint8).data)
         stream.check_rest()
     return NiftiVoxels(array, header.slope, header.intercept)
+
+
+def _first_byte(header: NiftiHeader, notes: list[Note]) -> int:
+    """Where the voxels begin. Raises ``DamagedFileError`` for what is no place."""
+    offset = header.voxel_offset
+    if not math.isfinite(offset) or offset < 0:
+        raise DamagedFileError(f"its header says that the voxels begin at byte {offset:g} (vox_offset)")
+    if offset < header.first_byte:
+        text = f"the header says that the voxels begin at byte {offset:g}, within itself; byte {header.first_byte} was taken"
+        notes.append(Note("header-voxel-offset", text))
+        return header.first_byte
+    return int(offset)
+
+
+def _skip(stream: "_Plain | _Gunzip", count: int) -> None:
+    waste = memoryview(bytearray(min(count, _CHUNK_BYTES)))
+    while count > 0:
+        stream.fill(waste[:count])
+        count -= len(waste[:count])
+
+
+def _open(file: BinaryIO) -> "_Plain | _Gunzip":
+    packed = file.read(2) == _GZIP_MAGIC
+    file.seek(0)
+    return _Gunzip(file) if packed else _Plain(file)
 
 
 def ends_as_written(path: Path, voxel_bytes: int) -> bool:
@@ -98,36 +119,19 @@ def ends_as_written(path: Path, voxel_bytes: int) -> bool:
     return length == (_ITK_FIRST_BYTE + voxel_bytes) % (1 << 32 if packed else 1 << 63)
 
 
-def _parse(head: bytes) -> _Header | None:
-    order = next((order for order in "<>" if struct.unpack_from(f"{order}i", head)[0] == _HEADER_BYTES), None)
-    if order is None or head[344:348] != b"n+1\0":
-        return None
-    dim = struct.unpack_from(f"{order}8h", head, 40)
-    code = struct.unpack_from(f"{order}h", head, 70)[0]
-    first_byte, slope, intercept = struct.unpack_from(f"{order}3f", head, 108)
-    three_dimensional = 3 <= dim[0] <= 7 and all(size >= 1 for size in dim[1:4]) and set(dim[4 : dim[0] + 1]) <= {1}
-    if not three_dimensional or code not in _TYPES or not first_byte >= _HEADER_BYTES:
-        return None
-    # nifti1.h: a slope of zero means that the values are not scaled
-    scaled = bool(np.isfinite(slope) and np.isfinite(intercept) and slope != 0)
-    return _Header(
-        (dim[3], dim[2], dim[1]),
-        np.dtype(order + _TYPES[code]),
-        int(first_byte),
-        slope if scaled else 1.0,
-        intercept if scaled else 0.0,
-    )
-
-
 class _Plain:
     """Bytes as they are in the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
+    def read_up_to(self, buffer: memoryview) -> int:
+        """Fill ``buffer`` as far as there are bytes; returns how many there were."""
+        got: int = self._file.readinto(buffer)  # type: ignore[attr-defined]  # typeshed leaves readinto out of BinaryIO
+        return got
+
     def fill(self, buffer: memoryview) -> None:
-        got = self._file.readinto(buffer)  # type: ignore[attr-defined]  # typeshed leaves readinto out of BinaryIO
-        if got != len(buffer):
+        if self.read_up_to(buffer) != len(buffer):
             raise DamagedFileError("the file ends before its last voxel")
 
     def check_rest(self) -> None:
@@ -141,14 +145,20 @@ class _Gunzip:
         self._file = file
         self._unpacker = _deflate.decompressobj(zlib.MAX_WBITS | 16)
 
-    def fill(self, buffer: memoryview) -> None:
+    def read_up_to(self, buffer: memoryview) -> int:
+        """Fill ``buffer`` as far as there are bytes; returns how many there were."""
         filled = 0
         while filled < len(buffer):
             piece = self._unpack(min(_CHUNK_BYTES, len(buffer) - filled))
             if not piece:
-                raise DamagedFileError("the file ends before its last voxel")
+                break
             buffer[filled : filled + len(piece)] = piece
             filled += len(piece)
+        return filled
+
+    def fill(self, buffer: memoryview) -> None:
+        if self.read_up_to(buffer) != len(buffer):
+            raise DamagedFileError("the file ends before its last voxel")
 
     def check_rest(self) -> None:
         """Unpack what follows the voxels, because the checksum is at the very end."""
