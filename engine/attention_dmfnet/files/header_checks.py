@@ -20,8 +20,8 @@ from attention_dmfnet.notes import Note
 
 LONGEST_MM = 2500.0
 WIDEST_MM = 1200.0
-NARROWEST_MM = 50.0
-"""No scan of a body is longer; the second largest of its sides is neither wider nor narrower.
+SHORTEST_MM = 50.0
+"""No scan of a body has a longest side beyond the first or below the last, or its second longest beyond ``WIDEST_MM``.
 
 Scanners reach 2.0 to 2.2 m along the table and 0.85 m across. The bounds keep the work of a case within what a body
 can need, whatever number a header holds.
@@ -76,8 +76,7 @@ def settle(header: NiftiHeader) -> Settled | None:
 def check_size(geometry: Geometry) -> list[Note]:
     """What is unusual about the size of a scan. Raises ``HeaderError`` for what no scan of a body has."""
     z, y, x = geometry.extent_mm_zyx
-    _, middle, longest = sorted((z, y, x))
-    if longest > LONGEST_MM or middle > WIDEST_MM or middle < NARROWEST_MM:
+    if not _possible([x, y, z], 1.0):
         raise HeaderError(
             f"the scan would be {_length(x)} x {_length(y)} x {_length(z)} in size, with voxels of "
             f"{_by(geometry.spacing_zyx[::-1])} mm, which no scan of a body is; correct the spacing or its unit in "
@@ -88,11 +87,6 @@ def check_size(geometry: Geometry) -> list[Note]:
         text = f"voxels of {_by(geometry.spacing_zyx[::-1])} mm are unusual; is the spacing in the header right?"
         return [Note("spacing-unusual", text)]
     return []
-
-
-def covers_no_abdomen(geometry: Geometry) -> bool:
-    """Whether a canonical grid is too small for one."""
-    return any(mm < least for mm, least in zip(geometry.extent_mm_zyx, LEAST_EXTENT_MM_ZYX, strict=True))
 
 
 def _believed(header: NiftiHeader) -> tuple[Affine, list[Note], bool]:
@@ -158,14 +152,15 @@ def _unit(header: NiftiHeader, affine: Affine, shape: Index) -> tuple[float, lis
     if _possible(extent, stated):
         return stated, [Note("units-converted", f"the header's unit is {name}; they were converted to mm")]
     if _possible(extent, 1.0):
-        text = f"the header's unit is {name}, with which the scan would be {_length(max(extent) * stated)} long; mm were taken"
+        longest = _length(max(extent) * stated)
+        text = f"the header's unit is {name}, in which the longest side would be {longest}; mm were taken"
         return 1.0, [Note("units-doubtful", text)]
     return stated, [Note("units-converted", f"the header's unit is {name}; they were converted to mm")]
 
 
 def _possible(extent: list[float], scale: float) -> bool:
     _, middle, longest = sorted(length * scale for length in extent)
-    return NARROWEST_MM <= middle <= WIDEST_MM and longest <= LONGEST_MM
+    return middle <= WIDEST_MM and SHORTEST_MM <= longest <= LONGEST_MM
 
 
 def _plain(header: NiftiHeader) -> Affine:

@@ -86,7 +86,7 @@ def _first_byte(header: NiftiHeader, notes: list[Note]) -> int:
     if not math.isfinite(offset) or offset < 0:
         raise DamagedFileError(f"its header says that the voxels begin at byte {offset:g} (vox_offset)")
     if offset < header.first_byte:
-        text = f"the header says that the voxels begin at byte {offset:g}, within itself; byte {header.first_byte} was taken"
+        text = f"the header lets the voxels begin at byte {offset:g}, within itself; byte {header.first_byte} was taken"
         notes.append(Note("header-voxel-offset", text))
         return header.first_byte
     return int(offset)

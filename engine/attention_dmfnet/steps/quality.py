@@ -89,7 +89,8 @@ def _cut(edges: Mapping[str, list[str]]) -> list[Note]:
     for side in (side for pair in SIDES for side in pair):
         cut = [organ for organ, sides in edges.items() if side in sides and organ not in _RUNS_THROUGH]
         if cut:
-            text = f"{listed(cut)} {'reach' if len(cut) > 1 else 'reaches'} the scan's {side} edge: the volume is a part's"
+            reach = "reaches" if len(cut) == 1 else "reach"
+            text = f"{listed(cut)} {reach} the scan's {side} edge: what was measured is a part"
             notes.append(Note("organ-cut", text))
     return notes
 
