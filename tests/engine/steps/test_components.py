@@ -1,7 +1,8 @@
 import numpy as np
 import numpy.typing as npt
-from attention_dmfnet.model.manifest import KeepAll, KeepHighest, KeepLargest, KeepParts
-from attention_dmfnet.steps.components import keep_components
+import pytest
+from attention_dmfnet.model.manifest import ComponentRule, KeepAll, KeepHighest, KeepLargest, KeepParts
+from attention_dmfnet.steps.components import Kept, keep_components
 
 
 def _parts(*sizes: int, label: int = 1) -> npt.NDArray[np.uint8]:
@@ -123,3 +124,29 @@ def test_a_view_into_a_larger_map_is_changed_in_place() -> None:
     view[:] = part
     keep_components(view, {1: KeepLargest()}, voxel_volume_mm3=1)
     assert whole.sum() == 8
+
+
+@pytest.mark.parametrize("rule", [KeepLargest(), KeepParts(0.5), KeepHighest(0.5), KeepAll()])
+def test_what_is_counted_is_what_is_left(rule: ComponentRule) -> None:
+    labels = np.zeros((12, 14, 16), np.uint8)
+    labels[2:4, 3:6, 4:8] = 3
+    labels[9:11, 9:12, 10:14] = 3
+    labels[6, 7, 9] = 3
+    counted: dict[int, Kept] = {}
+    keep_components(labels, {3: rule, 5: KeepAll()}, 1000, counted)
+    left = np.argwhere(labels == 3)
+    assert list(counted) == [3]
+    assert counted[3].voxels == len(left)
+    assert counted[3].centre_zyx == pytest.approx(left.mean(axis=0))
+    assert counted[3].box.start_zyx == tuple(left.min(axis=0))
+    assert counted[3].box.stop_zyx == tuple(left.max(axis=0) + 1)
+    # the two blocks, one of which a rule may have dropped; a rule that keeps all does not look
+    assert counted[3].large_parts == (1 if isinstance(rule, KeepAll) else 2)
+
+
+def test_what_falls_below_its_least_volume_is_not_counted() -> None:
+    labels = np.zeros((4, 4, 4), np.uint8)
+    labels[1, 1, 1] = 1
+    counted: dict[int, Kept] = {}
+    keep_components(labels, {1: KeepAll(2.0)}, 1000, counted)
+    assert counted == {}
