@@ -68,7 +68,7 @@ _VERSION_2 = _Layout(
 
 @dataclass(frozen=True, slots=True)
 class NiftiHeader:
-    """What a single-file NIfTI says. ``sizes`` are those of the axes x, y, z, time and so on; ``pixdim`` has qfac first.
+    """What a single-file NIfTI says. ``sizes`` are along x, y, z, time and so on; ``pixdim`` has qfac first.
 
     ``dtype`` is None for types with more than one number per voxel. ``voxel_offset`` is where the voxels begin,
     ``forms`` where they are in the patient, ``unit_mm`` how long the header's unit is.

@@ -27,6 +27,7 @@ except ImportError:
 
 _ITK_FIRST_BYTE = 352
 _CHUNK_BYTES = 1 << 20
+_HEADER_CHUNK_BYTES = 1 << 12
 _GZIP_MAGIC = b"\x1f\x8b"
 # deflate makes at most 1032 bytes of one
 _MOST_UNPACKED = 1032
@@ -52,7 +53,7 @@ def read_nifti_header(path: Path) -> NiftiHeader | None:
     """
     with path.open("rb") as file:
         head = bytearray(LONGEST_HEADER_BYTES)
-        return parse_header(bytes(head[: _open(file).read_up_to(memoryview(head))]))
+        return parse_header(bytes(head[: _open(file, _HEADER_CHUNK_BYTES).read_up_to(memoryview(head))]))
 
 
 def read_nifti_voxels(path: Path, header: NiftiHeader, notes: list[Note]) -> NiftiVoxels | None:
@@ -99,10 +100,10 @@ def _skip(stream: "_Plain | _Gunzip", count: int) -> None:
         count -= len(waste[:count])
 
 
-def _open(file: BinaryIO) -> "_Plain | _Gunzip":
+def _open(file: BinaryIO, chunk_bytes: int = _CHUNK_BYTES) -> "_Plain | _Gunzip":
     packed = file.read(2) == _GZIP_MAGIC
     file.seek(0)
-    return _Gunzip(file) if packed else _Plain(file)
+    return _Gunzip(file, chunk_bytes) if packed else _Plain(file)
 
 
 def ends_as_written(path: Path, voxel_bytes: int) -> bool:
@@ -141,15 +142,16 @@ class _Plain:
 class _Gunzip:
     """Bytes unpacked from gzip, into buffers that exist already: Python's gzip module takes twice the time."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, chunk_bytes: int) -> None:
         self._file = file
+        self._chunk_bytes = chunk_bytes
         self._unpacker = _deflate.decompressobj(zlib.MAX_WBITS | 16)
 
     def read_up_to(self, buffer: memoryview) -> int:
         """Fill ``buffer`` as far as there are bytes; returns how many there were."""
         filled = 0
         while filled < len(buffer):
-            piece = self._unpack(min(_CHUNK_BYTES, len(buffer) - filled))
+            piece = self._unpack(min(self._chunk_bytes, len(buffer) - filled))
             if not piece:
                 break
             buffer[filled : filled + len(piece)] = piece
@@ -162,7 +164,7 @@ class _Gunzip:
 
     def check_rest(self) -> None:
         """Unpack what follows the voxels, because the checksum is at the very end."""
-        while self._unpack(_CHUNK_BYTES):
+        while self._unpack(self._chunk_bytes):
             pass
         if not self._unpacker.eof:
             raise DamagedFileError("the file ends before its checksum")
@@ -173,11 +175,11 @@ class _Gunzip:
             packed = self._unpacker.unconsumed_tail or self._unpacker.unused_data
             if self._unpacker.eof:
                 # zeros after the last member are padding; anything else is a further member of the same stream
-                packed = packed.lstrip(b"\0") or self._file.read(_CHUNK_BYTES).lstrip(b"\0")
+                packed = packed.lstrip(b"\0") or self._file.read(self._chunk_bytes).lstrip(b"\0")
                 if not packed:
                     return b""
                 self._unpacker = _deflate.decompressobj(zlib.MAX_WBITS | 16)
-            packed = packed or self._file.read(_CHUNK_BYTES)
+            packed = packed or self._file.read(self._chunk_bytes)
             try:
                 piece: bytes = self._unpacker.decompress(packed, at_most)
             except _deflate.error as error:

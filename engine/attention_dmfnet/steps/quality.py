@@ -123,9 +123,9 @@ def _misplaced(organs: Mapping[str, Kept], roi: Box, scan: Geometry) -> list[Not
     notes = [Note(_AXIS_CODES[axis], f"{what}: is the header right?") for axis, what in out_of_order(centres)]
     kidneys = [centres[kidney][2] for kidney in ("right kidney", "left kidney") if kidney in centres]
     liver = centres.get("liver")
-    if liver and kidneys and min(kidneys) - liver[2] > _KIDNEYS_ABOVE_LIVER_MM:
-        if "upside-down" not in {note.code for note in notes}:
-            notes.append(Note("upside-down", "the kidneys lie above the liver: is the header right?"))
+    above = liver is not None and bool(kidneys) and min(kidneys) - liver[2] > _KIDNEYS_ABOVE_LIVER_MM
+    if above and "upside-down" not in {note.code for note in notes}:
+        notes.append(Note("upside-down", "the kidneys lie above the liver: is the header right?"))
     return notes
 
 
@@ -133,9 +133,10 @@ def out_of_order(centres_lps: Mapping[str, Triple]) -> list[tuple[int, str]]:
     """Organs on the wrong side of each other, as a header with a flipped axis puts them; one per LPS axis."""
     found: dict[int, str] = {}
     for first, second, axis, what in ORDER:
-        if axis not in found and {first, second} <= centres_lps.keys():
-            if centres_lps[first][axis] - centres_lps[second][axis] > CLEARLY_MM:
-                found[axis] = what
+        if axis in found or not {first, second} <= centres_lps.keys():
+            continue
+        if centres_lps[first][axis] - centres_lps[second][axis] > CLEARLY_MM:
+            found[axis] = what
     return list(found.items())
 
 

@@ -99,5 +99,5 @@ def _shifted(index: Index, by: float) -> Triple:
 
 
 def listed(words: list[str]) -> str:
-    """"a, b and c"."""
+    """ "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

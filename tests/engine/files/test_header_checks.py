@@ -183,7 +183,7 @@ def test_a_tilted_gantry_is_refused(tmp_path: Path, tilt_degrees: float, qform: 
     tilt = 8 * np.tan(np.radians(tilt_degrees))
     sheared = [PLAIN[0], [0, -5, tilt, 75], PLAIN[2]]
     norm = float(np.hypot(8, tilt)) if qform is None else 8.0
-    with pytest.raises(ImageError, match="not at right angles.*resample the scan"):
+    with pytest.raises(ImageError, match=r"not at right angles.*resample the scan"):
         read_volume(nifti(tmp_path / "a.nii", sheared, qform, (1, 5, 5, norm)))
 
 
@@ -234,9 +234,7 @@ def test_one_axis_of_unusual_spacing_is_noted(tmp_path: Path) -> None:
         ("units", "cm", 0.1, True),
     ],
 )
-def test_an_nrrd_is_converted_from_its_unit(
-    tmp_path: Path, field: str, unit: str, factor: float, noted: bool
-) -> None:
+def test_an_nrrd_is_converted_from_its_unit(tmp_path: Path, field: str, unit: str, factor: float, noted: bool) -> None:
     x, y, z = (mm * factor for mm in SPACING)
     words = " ".join([f'"{unit}"'] * 3)
     place = f"space: left-posterior-superior\nspace origin: ({-100 * factor},{-75 * factor},{-80 * factor})\n"

@@ -111,7 +111,7 @@ def test_voxels_that_begin_nowhere_are_refused(tmp_path: Path, offset: float, pa
     content = bytearray(_nifti(NOISE, 4))
     struct.pack_into("<f", content, 108, offset)
     (tmp_path / "a").write_bytes(gzip.compress(content) if packed else content)
-    with pytest.raises(DamagedFileError, match="vox_offset|do not fit"):
+    with pytest.raises(DamagedFileError, match=r"vox_offset|do not fit"):
         _voxels(tmp_path / "a")
 
 

@@ -126,7 +126,7 @@ def test_an_organ_at_the_scans_edge_is_a_part(axis: int, low: bool, side: str) -
 
 @pytest.mark.parametrize("organ", ["aorta", "inferior vena cava", "esophagus"])
 def test_what_runs_through_every_scan_is_not_called_cut(organ: str) -> None:
-    z, y, x = (int(index) for index in CENTRES[organ])
+    _, y, x = (int(index) for index in CENTRES[organ])
     body = {**BODY, organ: _kept(CENTRES[organ], box=Box((0, y - 5, x - 5), (80, y + 5, x + 5)))}
     scan = Geometry((80, 80, 80), SCAN.spacing_zyx, SCAN.origin_lps, SCAN.axes_lps)
     assert _codes(body, None, Box((0, 0, 0), (80, 80, 80)), scan) == []
