@@ -125,7 +125,7 @@ def test_labels_lie_on_the_scan_for_every_reader(
     scan = read_volume(path)
     labels = (scan.array > 0).astype(np.uint8)
     write_labels(Volume(labels, scan.geometry), tmp_path / f"l{extension}")
-    theirs, ours = (nibabel.load(name) for name in (path, tmp_path / f"l{extension}"))
+    theirs, ours = (nibabel.Nifti1Image.from_filename(name) for name in (path, tmp_path / f"l{extension}"))
     np.testing.assert_array_equal(np.asarray(ours.dataobj).T, labels)
     assert ours.header["qform_code"] == theirs.header["qform_code"]
     assert ours.header["sform_code"] == theirs.header["sform_code"]

@@ -49,7 +49,7 @@ def test_a_ct_is_returned_as_it_is_without_a_note(hu: Array) -> None:
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 @pytest.mark.parametrize("clipped", [True, False])
 def test_an_offset_of_1024_is_corrected_and_said(hu: Array, dtype: type, clipped: bool) -> None:
-    stored = (np.maximum(hu + 1024, 0) if clipped else hu + 1024).astype(dtype)
+    stored: Array = (np.maximum(hu + 1024, 0) if clipped else hu + 1024).astype(dtype)
     array, notes = check_values(stored)
     np.testing.assert_array_equal(array, np.maximum(hu, -1024))
     assert array.dtype == dtype
