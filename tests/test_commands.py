@@ -16,15 +16,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attention_dmfnet.files.image_io import read_volume, write_volume
+from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
+from attention_dmfnet.geometry import Volume
 
 import evaluation.__main__
 import export.__main__
 import training.__main__
 from evaluation.phantom import phantom_geometry, write_phantom
 from tests.engine.tiny import block_phantom, write_models
-from tests.training.bodies import body
+from tests.training.bodies import anatomy, body
+from tests.training.raw_anatomy import write_raw_anatomy
 from training.learning.checkpoint import load_trained
+from training.painting.tissue import Tissue
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "evaluation" / "peers" / "README.md"]
@@ -63,6 +66,7 @@ RUN_BY = {
     "python -m evaluation.studies.long_scan": (
         "test_long_scan.py::test_the_old_slices_keep_their_place_and_the_end_slices_go_on"
     ),
+    "python -m evaluation.studies.phases": "test_phases.py::test_the_command_names_each_patient",
     "python -m evaluation.studies.roi_margins": "test_roi_margins.py::test_the_script_prints_a_row_for_each_margin",
     "python -m evaluation.studies.settings_sweep": (
         "test_settings_sweep.py::test_the_script_labels_with_each_variant_and_writes_table_and_picture"
@@ -71,6 +75,7 @@ RUN_BY = {
     "python -m export parity": "test_make.py::test_export_makes_models_of_two_runs_and_compares_them_with_torch",
     "python -m export tensorrt": "test_tensorrt_plan.py::test_the_command_publishes_plans_beside_the_models",
     "python -m training ablation": "test_main.py::test_an_ablation_is_run_from_the_command_line",
+    "python -m training audit": "test_audit.py::test_the_command_names_what_fails_and_counts_by_source",
     "python -m training card": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
     "python -m training curve": "test_curve.py::test_the_published_story_can_be_drawn",
     "python -m training fit": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
@@ -79,6 +84,9 @@ RUN_BY = {
     ),
     "python -m training pseudo-label": (
         "test_chain.py::test_the_teacher_labels_unlabelled_scans_and_the_student_learns_from_them"
+    ),
+    "python -m training recombine": (
+        "test_body_library.py::test_a_library_holds_transplants_and_morphs_of_training_patients_only"
     ),
     "python -m training step-time": "test_main.py::test_the_parts_of_a_step_are_timed",
     "python -m training synthesize": "test_main.py::test_bodies_are_completed_drawn_and_painted",
@@ -232,7 +240,7 @@ def test_a_phantom_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 TINY = ["network.stem=8", "network.width=16", "network.groups=4", "grid.tile_zyx=[32, 32, 32]", "run.minutes=0"]
 TINY += ["run.epochs=1", "run.steps_per_epoch=1", "run.validation_cases=1", "run.batch=2", "sampling.workers=0"]
-TINY += ["schedule.recalibrate_samples=2"]
+TINY += ["schedule.freeze_samples=2"]
 
 
 def tiny() -> list[str]:
@@ -258,3 +266,40 @@ def test_two_processes_train_a_stage(bodies: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert load_trained(tmp_path / "run").recipe.stage == "fine"
+
+
+def test_a_stage_is_trained_from_a_library(bodies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    library = tmp_path / "library"
+    assert training.__main__.main(["recombine", str(bodies), "--to", str(library), "--count", "0"]) == 0
+    assert [path.name for path in library.iterdir()] == ["word_0014_0.tissues.npy"]  # the other one is held out
+    fit = ["fit", "--recipe", "painted-fine", "--bodies", str(library), "--to", str(tmp_path / "run")]
+    fit += ["--accelerator", "cpu", "--threads", "1", *tiny()]
+    assert training.__main__.main(fit) == 1
+    assert "holds nobody who is held out" in capsys.readouterr().err
+    assert training.__main__.main([*fit, "--set", "run.validation_cases=0"]) == 0
+    assert load_trained(tmp_path / "run").recipe.stage == "fine"
+
+
+def test_bodies_are_completed_in_the_scans_whose_labels_are_given(tmp_path: Path) -> None:
+    """The scan's spine has 260 HU, which are nowhere in the scan that serves all bodies otherwise."""
+    raw, labels, spine_hu = tmp_path / "raw", tmp_path / "labels", 260
+    write_raw_anatomy(raw)
+    patient = anatomy("patient", whole=True, vessels=False, scale=1.3)
+    tissues, geometry = patient.tissues, patient.volume.geometry
+    hu = np.select(
+        [tissues == tissue for tissue in (Tissue.AIR, Tissue.FAT, Tissue.SPONGIOSA)], [-1000, -100, spine_hu], 110
+    ).astype(np.int16)
+    write_volume(Volume(hu, geometry), raw / "ct" / "patient_0000.nii.gz")
+    labels.mkdir()
+    organs = np.where(tissues <= Tissue.LEFT_KIDNEY, tissues, 0).astype(np.uint8)
+    write_labels(Volume(organs, geometry), labels / "patient.nii.gz")
+    command = ["synthesize", str(raw), "--workers", "1", "--to"]
+    assert training.__main__.main([*command, str(tmp_path / "plain")]) == 0
+    assert training.__main__.main([*command, str(tmp_path / "bodies"), "--scan-labels", str(labels)]) == 0
+    has_spine = {}
+    for folder in ("plain", "bodies"):
+        for path in sorted((tmp_path / folder).glob("amos_*.npz")):
+            with np.load(path) as arrays:
+                has_spine[folder, path.stem[-1]] = bool((arrays["hu"] == spine_hu).any())
+    # the second body of a map is a reference phantom's and has no HU
+    assert has_spine == {("plain", "0"): False, ("plain", "1"): False, ("bodies", "0"): True, ("bodies", "1"): False}

@@ -31,8 +31,9 @@ AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 ROI_MARGIN_MM: Triple = (55.0, 20.0, 20.0)
 """z, y, x around the organs: training shows the fine stage as much, and the manifest makes the engine do so.
 
-In the plane what FLARE22's two-stage systems used; more along z, where long organs end with nothing to see: chosen on
-40 painted scans of training anatomy (docs/performance.md).
+Export writes it into the manifest. In the plane what FLARE22's two-stage systems used; more along z, where long organs
+end with nothing to see: chosen on 40 painted scans of training anatomy
+(docs/decisions/0008-choose-margin-and-settings.md).
 """
 
 

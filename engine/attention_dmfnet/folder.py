@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from types import MappingProxyType, TracebackType
+from typing import Literal, ParamSpec, Self, TypeVar
 
 import msgspec
 
 from attention_dmfnet.files.cases import case_name, output_path
 from attention_dmfnet.files.image_io import ImageError, read_scan
+from attention_dmfnet.files.passed_over import PassedOver
 from attention_dmfnet.geometry import GeometryError, Triple, Volume
 from attention_dmfnet.marks import Step, recording, seconds_by_step, step
 from attention_dmfnet.model.network import NetworkError, RunError
 from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import Scored, Segmenter
+from attention_dmfnet.threads import run_aside
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 _log = logging.getLogger(__name__)
+
+
+class CaseTimeoutError(Exception):
+    """A case that took longer than it may."""
 
 
 class CaseReport(msgspec.Struct, frozen=True):
@@ -34,7 +43,7 @@ class CaseReport(msgspec.Struct, frozen=True):
     """
 
     case: str
-    status: Literal["done", "failed", "skipped"]
+    status: Literal["done", "failed", "skipped", "passed over"]
     output: str
     seconds: dict[str, float] = {}
     roi_mm: Triple | None = None
@@ -51,37 +60,88 @@ def skipped(path: Path, outputs: Path) -> CaseReport:
     return CaseReport(case_name(path), "skipped", str(output), notes=(note,))
 
 
+def passed_over(found: PassedOver) -> CaseReport:
+    """The report on what looks like a scan and is not read."""
+    note = Note("not-read", f"{found.path} is not read: {found.kind}")
+    return CaseReport(found.path.name, "passed over", "", notes=(note,))
+
+
+def made_again(fault: str) -> Note:
+    """What is to be said on a case whose output was there, but with this ``fault``."""
+    return Note("made-again", f"made again, because there was no whole label map: {fault}")
+
+
 def predict(
     cases: Sequence[Path],
     outputs: Path,
     segmenter: Segmenter,
     on_step: Callable[[str, str], None] | None = None,
+    notes: Mapping[Path, Note] = MappingProxyType({}),
+    case_timeout_s: float | None = None,
     strict: bool = False,
 ) -> Iterator[CaseReport]:
     """Label every case and write it to ``outputs``; a report after each, in order.
 
+    ``notes`` are for the reports of those cases that have one. With ``case_timeout_s`` a case fails if it is not read
+    and seen by the networks, or afterwards not labelled and written, within so many seconds. What it was doing cannot
+    be interrupted and is left behind on its thread; the networks, if they do not return, are loaded again.
+
     A case that fails is reported and does not stop the others. With ``strict``, a scan whose header or values are
-    doubtful fails. ``on_step`` hears the case's name and each step's, from
-    two threads: while the networks see a scan, the labels of the one before are made and written.
+    doubtful fails. ``on_step`` hears the case's name and each step's, from two threads: while the networks see a scan,
+    the labels of the one before are made and written.
     Raises ``NetworkError`` if the networks cannot be loaded: then no case can succeed.
     """
-    run = _Run(outputs, segmenter, on_step)
-    # left through an error or Ctrl-C, the labels that are being written are waited for, and whole
-    with ReadAhead(cases, strict) as ahead, ThreadPoolExecutor(max_workers=1, thread_name_prefix="labels") as labels:
-        before: Future[CaseReport] | None = None
-        for path in cases:
-            end: BaseException | None = None
-            try:
-                found = run.find(path, ahead)
-            except BaseException as error:  # Ctrl-C as well: first the case that is done gets its report
-                end = error
+    run = _Run(outputs, segmenter, on_step, notes, case_timeout_s)
+    before: _Ending | None = None
+    try:
+        with ReadAhead(cases, strict) as ahead:
+            for path in cases:
+                end: BaseException | None = None
+                try:
+                    found = run.find(path, ahead)
+                except BaseException as error:  # Ctrl-C as well: first the case that is done gets its report
+                    end = error
+                if before is not None:
+                    yield before.report(case_timeout_s)
+                if end is not None:
+                    raise end
+                before = _Ending(found.path, outputs, time.perf_counter(), run_aside("labels", run.finish, found))
             if before is not None:
-                yield before.result()
-            if end is not None:
-                raise end
-            before = labels.submit(run.finish, found)
+                yield before.report(case_timeout_s)
+    finally:
+        # left through an error or Ctrl-C, the labels that are being written are waited for, and whole
         if before is not None:
-            yield before.result()
+            wait([before.result], timeout=case_timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A case whose labels are being made and written since ``started_s``."""
+
+    path: Path
+    outputs: Path
+    started_s: float
+    result: Future[CaseReport]
+
+    def report(self, timeout_s: float | None) -> CaseReport:
+        """Its report, when it is done or has taken longer than ``timeout_s``."""
+        try:
+            return _result(self.result, "labels and writing", self.started_s, timeout_s)
+        except CaseTimeoutError as error:
+            output = output_path(self.path, self.outputs)
+            return CaseReport(case_name(self.path), "failed", str(output), error=f"{self.path}: {error}")
+
+
+def _result(future: Future[_Result], what: str, started_s: float, timeout_s: float | None) -> _Result:
+    """Raises ``CaseTimeoutError`` if it is not there ``timeout_s`` after ``started_s``, and what the future holds."""
+    left_s = None if timeout_s is None else max(0.0, started_s + timeout_s - time.perf_counter())
+    try:
+        return future.result(left_s)
+    except TimeoutError:
+        # a disk may report a time-out of its own
+        if future.done():
+            raise
+    raise CaseTimeoutError(f"{what} took longer than the {timeout_s:g} s of --case-timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +161,8 @@ class _Run:
     outputs: Path
     segmenter: Segmenter
     on_step: Callable[[str, str], None] | None
+    notes: Mapping[Path, Note]
+    timeout_s: float | None = None
 
     def find(self, path: Path, ahead: ReadAhead) -> _Found:
         """Take the scan at ``path``, which is the next one ``ahead``, and ask the networks.
@@ -108,21 +170,39 @@ class _Run:
         Raises ``NetworkError`` where no other case could do better.
         """
         started_s = time.perf_counter()
+        said = (self.notes[path],) if path in self.notes else ()
         with self._recording(path) as steps:
             try:
-                scan, scored = self._read_and_score(ahead)
+                scan, scored = self._read_and_score(ahead, started_s)
             except Exception as error:  # whatever it is, the other cases must not suffer from it
                 if isinstance(error, NetworkError) and not isinstance(error, RunError):
                     raise
-                return _Found(path, started_s, error=_sentence(error, path))
-        return _Found(path, started_s, (*scan.steps, *steps), scan.notes, scored)
+                return _Found(path, started_s, notes=said, error=_sentence(error, path))
+        return _Found(path, started_s, (*scan.steps, *steps), (*said, *scan.notes), scored)
 
-    def _read_and_score(self, ahead: ReadAhead) -> tuple[Scan, Scored]:
+    def _read_and_score(self, ahead: ReadAhead, started_s: float) -> tuple[Scan, Scored]:
         with step("wait"):
             # first of the two: where no network loads, no case is worth a report
-            self.segmenter.wait()
-            scan = ahead.take()
-        return scan, self.segmenter.score(scan.volume)
+            self._ask_networks("loading the networks", started_s, self.segmenter.wait)
+            scan = ahead.take(started_s, self.timeout_s)
+        return scan, self._ask_networks("the networks", started_s, self.segmenter.score, scan.volume)
+
+    def _ask_networks(
+        self,
+        what: str,
+        started_s: float,
+        function: Callable[_Given, _Result],
+        *given: _Given.args,
+        **named: _Given.kwargs,
+    ) -> _Result:
+        """What ``function`` of the segmenter returns; here, unless it may have to be left behind."""
+        if self.timeout_s is None:
+            return function(*given, **named)
+        try:
+            return _result(run_aside("networks", function, *given, **named), what, started_s, self.timeout_s)
+        except CaseTimeoutError:
+            self.segmenter.restart()
+            raise
 
     def finish(self, found: _Found) -> CaseReport:
         """Make and write the labels."""
@@ -137,7 +217,7 @@ class _Run:
                 except Exception as failure:
                     error = _sentence(failure, found.path)
         if error is not None:
-            return CaseReport(name, "failed", str(output), error=error)
+            return CaseReport(name, "failed", str(output), notes=found.notes, error=error)
         seconds = seconds_by_step([*found.steps, *steps])
         seconds["total"] = time.perf_counter() - found.started_s
         notes = (*found.notes, *result.notes)
@@ -151,7 +231,13 @@ class _Run:
 def _sentence(error: Exception, path: Path) -> str:
     if isinstance(error, ImageError | GeometryError | RunError):
         return str(error)
+    if isinstance(error, CaseTimeoutError):
+        return f"{path}: {error}"
     _log.error("%s failed unexpectedly", case_name(path), exc_info=error)
+    if isinstance(error, MemoryError):
+        return (
+            f"{path}: there is not enough memory for it ({str(error) or 'MemoryError'}); allow more, or crop the scan"
+        )
     return f"{type(error).__name__}: {error}"
 
 
@@ -171,27 +257,27 @@ class ReadAhead:
         """``strict`` refuses scans that are doubtful, as ``read_scan`` does."""
         self._strict = strict
         self._paths = iter(paths)
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="reader")
         self._coming: Future[Scan] | None = None
         self._read_next()
 
-    def take(self) -> Scan:
+    def take(self, started_s: float = 0.0, timeout_s: float | None = None) -> Scan:
         """The next scan, when it is read; only then reading the one after it begins.
 
-        The scan taken before must not be held any longer. Raises ``ImageError`` if this one cannot be read.
+        The scan taken before must not be held any longer. Raises ``ImageError`` if this one cannot be read, and
+        ``CaseTimeoutError`` if it is not there ``timeout_s`` after ``started_s``: reading it is left behind.
         """
         coming, self._coming = self._coming, None
         if coming is None:
             raise IndexError("every scan was taken")
         try:
-            return coming.result()
+            return _result(coming, "reading", started_s, timeout_s)
         finally:
             self._read_next()
 
     def _read_next(self) -> None:
         path = next(self._paths, None)
         if path is not None:
-            self._coming = self._reader.submit(_read, path, self._strict)
+            self._coming = run_aside("reader", _read, path, self._strict)
 
     def __enter__(self) -> Self:
         return self
@@ -199,7 +285,7 @@ class ReadAhead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._reader.shutdown(wait=False, cancel_futures=True)
+        self._paths = iter(())
 
 
 def _read(path: Path, strict: bool) -> Scan:

@@ -20,7 +20,7 @@ from attention_dmfnet.model.loading import Networks
 from attention_dmfnet.model.manifest import Manifest
 from attention_dmfnet.model.network import LoadError, NetworkError, Scores
 from attention_dmfnet.notes import Note
-from attention_dmfnet.steps.components import Kept, keep_components
+from attention_dmfnet.steps.components import Kept, dropped_note, keep_components
 from attention_dmfnet.steps.quality import judge
 from attention_dmfnet.steps.restore import restore_labels
 from attention_dmfnet.steps.roi import Roi, find_roi
@@ -63,14 +63,17 @@ def label(found: Scored, manifest: Manifest) -> Segmentation:
     with step("components"):
         by_label = {manifest.labels[organ]: rule for organ, rule in manifest.components.items()}
         kept: dict[int, Kept] = {}
-        volumes_ml = keep_components(part, by_label, found.scan.voxel_volume_mm3, kept)
+        dropped_ml: dict[int, float] = {}
+        volumes_ml = keep_components(part, by_label, found.scan.voxel_volume_mm3, kept, dropped_ml)
         labels = Volume(np.zeros(found.scan.shape_zyx, dtype=np.uint8), found.scan)
         # written through a view with the canonical axes: the way back to the scan's axes costs nothing
         canonicalise(labels).array[found.roi.box.slices] = part
     organs_ml = {organ: volumes_ml[number] for organ, number in manifest.labels.items()}
+    dropped = (dropped_note(organ, organs_ml[organ], dropped_ml.get(n, 0.0)) for organ, n in manifest.labels.items())
     organs = {organ: kept[number] for organ, number in manifest.labels.items() if number in kept}
     doubts = judge(organs, volumes_ml=organs_ml, roi=found.roi.box, scan=found.scan.canonical())
-    return Segmentation(labels, organs_ml, roi, (*found.notes, *found.roi.notes, *doubts))
+    notes = (*found.notes, *found.roi.notes, *(note for note in dropped if note is not None), *doubts)
+    return Segmentation(labels, organs_ml, roi, notes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,11 +148,13 @@ class Segmenter:
                 ct = as_scan(scan, notes)
             with step("wait"):
                 self.wait()
-                self._lock.acquire()
+                # this one, whichever `restart` puts in its place
+                lock = self._lock
+                lock.acquire()
             try:
                 found = self.score(ct)
             finally:
-                self._lock.release()
+                lock.release()
             result = self.label(found)
         return replace(result, notes=(*notes, *result.notes), seconds=seconds_by_step(steps))
 
@@ -180,6 +185,15 @@ class Segmenter:
     def label(self, found: Scored) -> Segmentation:
         """Labels from what ``score`` returned."""
         return label(found, self.manifest)
+
+    def restart(self) -> None:
+        """Load the networks anew, in place of those that a call does not return from: what it holds stays lost.
+
+        Raises ``LoadError`` if this object is closed.
+        """
+        again = self._open().again()
+        self._lock = threading.RLock()
+        self._networks, self._instead = again, None
 
     def close(self) -> None:
         """Let go of the networks, when the scan that they see is done. Whatever is asked afterwards is refused."""

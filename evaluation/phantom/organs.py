@@ -1,4 +1,4 @@
-"""The thirteen organs, from the back to the front, each laid over what was painted before it."""
+"""The phantom's thirteen organs, from the back to the front, each laid over what was painted before it."""
 
 from evaluation.phantom.adrenals import paint_adrenals
 from evaluation.phantom.gallbladder import paint_gallbladder

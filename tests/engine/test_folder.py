@@ -67,7 +67,7 @@ def test_an_unexpected_failure_is_one_cases_too(
     _fail_once(monkeypatch, MemoryError("17 GB"))
     reports = _predict(cases, tmp_path / "out", models)
     assert [report.status for report in reports] == ["failed", "done"]
-    assert reports[0].error == "MemoryError: 17 GB"
+    assert reports[0].error == (f"{cases[0]}: there is not enough memory for it (17 GB); allow more, or crop the scan")
     assert "Traceback" in caplog.text
 
 

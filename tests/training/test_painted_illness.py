@@ -151,7 +151,7 @@ def test_moving_folds_nothing_over_and_brings_the_place_to_where_it_should_lie(s
     turn = Rotation.from_rotvec(np.deg2rad(70) * np.array([1.0, 2.0, -1.0]) / np.sqrt(6))
     move(nodes, centre, np.array(shift), turn)
     mm = nodes * BODY_SPACING_ZYX
-    jacobian = np.stack([np.stack(np.gradient(mm[..., axis], 4.0), -1) for axis in range(3)], -2)
+    jacobian = np.stack([np.stack(list(np.gradient(mm[..., axis], 4.0)), -1) for axis in range(3)], -2)
     assert np.linalg.det(jacobian).min() > 0
     # the voxel that lies at the shift shows the centre
     at = np.rint((np.array(shift) + 160) / 4).astype(int)

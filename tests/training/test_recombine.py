@@ -9,7 +9,7 @@ from tests.training.patients import BOXES, SHAPE, Box, box, patient, shifted
 from training.painting.completion import Body
 from training.painting.frames import NODE_STEP, jacobian_determinants, landmarks_of, node_places, sample_nearest
 from training.painting.recombine import LEAST_KEPT, transplant
-from training.painting.tissue import Tissue, label_of_tissue
+from training.painting.tissue import NO_HU, Tissue, label_of_tissue
 
 SOLID = (1, 2, 3, 5, 13, 18, 30, 31)
 ELSEWHERE = box(18, 26, 40, 52, 56, 64)
@@ -93,7 +93,7 @@ def test_the_real_hu_are_gone_where_organs_came_or_went_and_stay_elsewhere() -> 
     assert made is not None
     changed = made.tissues != receiver.tissues
     assert changed.any()
-    assert (made.hu[changed] == 0).all()
+    assert (made.hu[changed] == NO_HU).all()
     assert (made.hu[np.isin(made.tissues, SOLID)] == 50).all()
     assert (receiver.hu == 50).all()
 

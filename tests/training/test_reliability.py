@@ -5,7 +5,7 @@ from attention_dmfnet.model.network import Scores, Tile
 from attention_dmfnet.steps.stage import Plan
 
 from tests.engine.tiny import FakeNetwork, stage
-from training.pseudo.reliability import RecordingStage, agreements, mean_probabilities, resample_nearest, softmax
+from training.pseudo.reliability import RecordingStage, agreements, mean_probabilities, softmax
 
 
 def test_probabilities_are_those_of_the_scores() -> None:
@@ -63,20 +63,3 @@ def test_a_recording_stage_scores_as_any_stage_and_keeps_the_last_view() -> None
     grid, probabilities = recording.recorded[0]
     assert grid == geometry
     np.testing.assert_allclose(probabilities[3], 0.5, rtol=1e-5)
-
-
-def test_labels_take_the_nearest_voxel_and_nothing_in_between() -> None:
-    labels = Volume(
-        np.array([[[1, 9]]], np.uint8), Geometry((1, 1, 2), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
-    )
-    fine = resample_nearest(labels, labels.geometry.with_spacing((1.0, 1.0, 0.5)))
-    assert fine.array.tolist() == [[[1, 1, 9, 9]]]
-    assert fine.array.dtype == np.uint8
-
-
-def test_beyond_the_labels_there_is_background() -> None:
-    labels = Volume(
-        np.full((2, 2, 2), 5, np.uint8), Geometry((2, 2, 2), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
-    )
-    larger = Geometry((4, 2, 2), (1.0, 1.0, 1.0), (0.0, 0.0, -1.0), CANONICAL_AXES_LPS)
-    assert resample_nearest(labels, larger).array[:, 0, 0].tolist() == [0, 5, 5, 0]

@@ -267,5 +267,6 @@ def test_what_is_unknown_in_a_painted_scan_is_no_foreground_of_the_coarse_stage(
             labels = np.broadcast_to(row, (average, average, 4)).copy()
             return np.zeros(labels.shape, np.float32), labels
 
-    source = PaintedSource(Unsure(), average, coarse=True)  # type: ignore[arg-type]
+    recipe = load_recipe("painted-coarse", changes=[f"sampling.painted_average={average}"])
+    source = PaintedSource(Unsure(), recipe)  # type: ignore[arg-type]
     assert source.sample(np.random.default_rng(0)).labels.tolist() == expected

@@ -1,5 +1,6 @@
 """The course of a hidden vessel is told from where the organs lie and how it runs in other patients."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,12 @@ def test_the_atlas_comes_back_from_its_file(tmp_path: Path) -> None:
 
 def test_a_map_without_vessels_teaches_nothing() -> None:
     assert make_atlas([patient("a"), patient("b", vessels=False)]).names == ("a",)
+
+
+def test_a_vena_cava_that_no_map_shows_runs_right_of_the_aorta() -> None:
+    maps = [patient("a"), patient("b", 4)]
+    bare = [replace(m, volume=Volume(m.tissues * (m.tissues != Tissue.VENA_CAVA), m.volume.geometry)) for m in maps]
+    atlas, frame = make_atlas(bare), frame_of(patient("c"))
+    assert frame is not None
+    apart = atlas.expected(frame, Tissue.VENA_CAVA) - atlas.expected(frame, Tissue.AORTA)
+    np.testing.assert_allclose(apart, np.tile([-4.0, -32.0], (len(LEVELS), 1)))

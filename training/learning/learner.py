@@ -95,7 +95,8 @@ class Learner:
         if self.processes > 1 and recipe.run.shared_norms:
             network = norms.synchronise(network, on_cpu)
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        # in float32 the groups themselves are as fast or faster (docs/performance.md); 1x1x1 has none and stays dense
+        # in float32 the groups themselves are as fast or faster (docs/decisions/0005-how-a-cpu-trains.md); 1x1x1 has
+        # none and stays dense
         in_bfloat16 = recipe.run.precision == "bfloat16"
         use_cpu_kernels(network, on=on_cpu, dense_up_to=64 if in_bfloat16 else 0)
         self.averaged = Averaged(network, recipe.run.ema)

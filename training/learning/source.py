@@ -90,15 +90,19 @@ def open_bodies(folder: Path, recipe: Recipe, held_out: bool = False) -> Painted
     """The bodies in ``folder`` as the recipe's stage wants them painted.
 
     ``folder`` was made by ``python -m training synthesize``, or is a library made by ``recombine``. ``held_out`` bodies
-    are never painted for training. Raises ``SourceError`` if there are none.
+    are never painted for training, and a library has none. Raises ``SourceError`` if there are none.
     """
     from training.painting.bodies import load
     from training.painting.body_library import is_library, open_library
     from training.painting.painter import Painter
 
     canvas = canvas_of(recipe)
+    if held_out and is_library(folder):
+        raise SourceError(
+            f"the library {folder} holds nobody who is held out; validate afterwards, and set run.validation_cases to 0"
+        )
     try:
-        bodies = open_library(folder) if is_library(folder) and not held_out else load(folder, held_out)
+        bodies = open_library(folder) if is_library(folder) else load(folder, held_out)
     except FileNotFoundError as error:
         raise SourceError(str(error)) from error
     return PaintedSource(Painter(bodies, canvas), recipe)

@@ -94,7 +94,7 @@ VOLUMES_ML: dict[Tissue, Range] = {
 }
 """The engine's ranges, with their sources there; ``VESSEL_WIDTHS_MM`` has those of the tubes."""
 
-VESSEL_WIDTHS_MM: dict[Tissue, Range] = {Tissue.AORTA: (7, 36), Tissue.VENA_CAVA: (2, 38)}
+VESSEL_WIDTHS_MM: dict[Tissue, Range] = {Tissue.AORTA: (7, 36), Tissue.VENA_CAVA: (2.3, 38)}
 """Diameter of a circle of a slice's area. The abdominal aorta is 17 to 27 mm wide, an aneurysm from 30 on (Erbel &
 Eggebrecht, Heart 92, 2006). A filled vena cava is 13 to 36 mm across (Prince et al., Radiology 149, 1983), an empty one
 a slit.

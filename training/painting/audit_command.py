@@ -6,14 +6,14 @@ import argparse
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from training.errors import TrainingError
-from training.painting.audit import Finding, audit, failed
-from training.painting.courses import COPIED_DSC, Course, courses_of_map, saved_bodies
+from training.painting.audit import Finding, failed
+from training.painting.bodies import COURSES, audit_body, body_paths, complete_hidden, read_atlas, read_body
+from training.painting.courses import COPIED_DSC, Course, PlacedBody, courses_of_map
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def audit_command(options: argparse.Namespace) -> int:
     folder = options.bodies if options.bodies.is_dir() else options.bodies.parent
     courses: dict[str, list[Course]] = {}
     for path in options.against:
-        courses |= courses_of_map(path, saved_bodies(folder))
+        courses |= courses_of_map(path, hidden_bodies(folder))
     if options.json:
         print(json.dumps(_as_json(findings, courses), indent=1))
     else:
@@ -47,24 +47,34 @@ def audit_command(options: argparse.Namespace) -> int:
 
 
 def _body_files(bodies: Path) -> list[Path]:
-    files = [bodies] if bodies.is_file() else sorted(bodies.glob("*.npz"))
-    files = [path for path in files if not path.name.endswith(".part.npz")]
+    files = [bodies] if bodies.is_file() else body_paths(bodies)
     if not files:
         raise TrainingError(f"no bodies in {bodies}; run `python -m training synthesize DATA --to {bodies}` first")
     return files
 
 
 def audit_file(path: Path) -> list[Finding]:
-    """Audit a saved body: ``tissues``, and ``known`` (the labels it teaches) if it has that array.
+    """Audit a saved body as it is painted from: with its vessels drawn, if they are not there yet.
 
     Raises ``TrainingError`` for a body without any tissue.
     """
-    with np.load(path) as arrays:
-        known = frozenset(int(label) for label in arrays["known"]) if "known" in arrays else None
-        try:
-            return audit(arrays["tissues"], path.stem, known)
-        except ValueError as error:
-            raise TrainingError(f"{path}: {error}") from error
+    atlas = read_atlas(path.parent) if (path.parent / COURSES).exists() else None
+    try:
+        return audit_body(read_body(path), atlas)
+    except ValueError as error:
+        raise TrainingError(f"{path}: {error}") from error
+
+
+def hidden_bodies(folder: Path) -> Callable[[Path], list[PlacedBody]]:
+    """For ``courses_of_map``: a map's body completed with its own vessels hidden, by the courses beside ``folder``'s
+    bodies without that map's own.
+    """
+
+    def complete(path: Path) -> list[PlacedBody]:
+        body = complete_hidden(path, read_atlas(folder))
+        return [PlacedBody(body.name, body.tissues, body.origin_lps)]
+
+    return complete
 
 
 def _as_json(findings: dict[str, list[Finding]], courses: dict[str, list[Course]]) -> dict[str, object]:

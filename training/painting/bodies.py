@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from attention_dmfnet.geometry import Volume
 from scipy import ndimage
 
 from evaluation.organs import ORGANS
+from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, TissueMap, read_icrp, read_organ_map, read_ts_example
 from training.painting.audit import Finding, audit
 from training.painting.completion import BODY_SPACING_ZYX, REAL, Body, complete
@@ -158,6 +160,23 @@ def _without_failed_loans(body: Body, drawn_by_author: frozenset[int], atlas: Co
     return replace(body, tissues=tissues, known=body.known - set(wrong))
 
 
+def complete_hidden(path: Path, atlas: CourseAtlas) -> Body:
+    """The body of an organ map below DATA/anatomy whose own aorta and vena cava are hidden and drawn by the others'.
+
+    To see how far drawn vessels are from real ones. Raises ``TrainingError`` for a map elsewhere.
+    """
+    data = next((parent.parent for parent in path.resolve().parents if parent.name == "anatomy"), None)
+    if data is None:
+        raise TrainingError(f"{path} does not lie below a folder anatomy/; name a map of the data folder")
+    shown = read_organ_map(path)
+    vessels = {int(Tissue.AORTA), int(Tissue.VENA_CAVA)}
+    hidden = np.where(np.isin(shown.tissues, sorted(vessels)), np.uint8(0), shown.tissues)
+    target = Anatomy(shown.name, Volume(hidden, shown.volume.geometry), shown.known - vessels)
+    others = atlas.without([shown.name])
+    whole = read_icrp(data / "anatomy", "am")
+    return finished(complete(target, read_ts_example(data), whole, others, prefer_abdomen=False), others, 0)
+
+
 def audit_body(body: Body, atlas: CourseAtlas | None) -> list[Finding]:
     """What the audit finds in a body once its vessels are drawn."""
     whole = finished(body, atlas, 0)
@@ -177,7 +196,11 @@ def _save(body: Body, path: Path, faults: Sequence[str]) -> None:
 
 
 def read_atlas(folder: Path) -> CourseAtlas:
-    """The courses of real vessels that ``build`` has left beside the bodies."""
+    """The courses of real vessels that ``build`` has left beside the bodies. Raises ``TrainingError`` without them."""
+    if not (folder / COURSES).exists():
+        raise TrainingError(
+            f"no vessel courses in {folder}; run `python -m training synthesize DATA --to {folder}` first"
+        )
     return CourseAtlas.read(folder / COURSES)
 
 
@@ -197,7 +220,8 @@ def load(folder: Path, held_out: bool = False, seed: int = 0) -> list[Body]:
 
 def body_paths(folder: Path) -> list[Path]:
     """The completed bodies in ``folder``, held-out ones included."""
-    return [path for path in sorted(folder.glob("*_[0-9].npz")) if not path.name.endswith(".part.npz")]
+    others = (".part.npz", COURSES)
+    return [path for path in sorted(folder.glob("*.npz")) if not path.name.endswith(others)]
 
 
 def faults_of(path: Path) -> list[str]:
@@ -209,13 +233,14 @@ def faults_of(path: Path) -> list[str]:
 def read_body(path: Path) -> Body:
     """One body as ``build`` left it, without its vessels; or one that is whole."""
     with np.load(path) as arrays:
+        known = frozenset(int(label) for label in arrays["known"]) if "known" in arrays else frozenset(range(1, 14))
+        body = Body(path.stem, arrays["tissues"], arrays["hu"], known=known)
         if "frame" not in arrays:
-            return Body(path.stem, arrays["tissues"], arrays["hu"])
+            return body
         z, y, x, height = (float(v) for v in arrays["frame"])
         site = VesselSite(np.array([z, y, x]), height, arrays["aorta"], arrays["vena_cava"])
-        origin = tuple(float(v) for v in arrays["origin_lps"])
-        known = frozenset(int(label) for label in arrays["known"])
-        return Body(path.stem, arrays["tissues"], arrays["hu"], site, (origin[0], origin[1], origin[2]), known)
+        left, back, up = (float(mm) for mm in arrays["origin_lps"])
+        return replace(body, vessels=site, origin_lps=(left, back, up))
 
 
 def without_doubtful(body: Body) -> Body:
@@ -251,8 +276,10 @@ def _without_chest_vessels(tissues: TissueMap) -> TissueMap:
     FLARE22 scores both only inside the reference's own range, and a region of interest that followed them to the neck
     would be twice as large.
     """
-    top = int(np.flatnonzero((tissues == Tissue.LIVER).any((1, 2)))[-1] + _CHEST_MM / BODY_SPACING_ZYX[0])
-    chest = tissues[top:]
+    liver = np.flatnonzero((tissues == Tissue.LIVER).any((1, 2)))
+    if not len(liver):
+        return tissues
+    chest = tissues[int(liver[-1] + _CHEST_MM / BODY_SPACING_ZYX[0]) :]
     chest[chest == Tissue.AORTA] = Tissue.VESSEL
     chest[chest == Tissue.ESOPHAGUS] = Tissue.SOFT
     return tissues

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume, canonicalise
-from attention_dmfnet.steps.resample import resample_nearest
 
 from evaluation.accuracy.dice import dice
+from evaluation.nearest import resample_nearest
 from evaluation.organs import ORGANS
 from training.errors import TrainingError
 from training.painting.anatomy import TissueMap, aortic_root
@@ -142,27 +142,3 @@ def courses_of_map(path: Path, complete_hidden: Callable[[Path], list[PlacedBody
         body.name: compare_courses(body.tissues, resample_nearest(expert, body.geometry).array, BODY_SPACING_ZYX)
         for body in complete_hidden(path)
     }
-
-
-def saved_bodies(folder: Path) -> Callable[[Path], list[PlacedBody]]:
-    """For ``courses_of_map``: the bodies of a map that lie in ``folder`` as ``MAP_VARIANT.npz``.
-
-    Raises ``TrainingError`` if there is none, or one without the array ``origin_lps``.
-    """
-
-    def find(path: Path) -> list[PlacedBody]:
-        name = map_name(path)
-        found = [file for file in sorted(folder.glob(f"{name}_*.npz")) if file.stem.rpartition("_")[0] == name]
-        if not found:
-            raise TrainingError(f"no body of {name} in {folder}; complete that map with its vessels hidden first")
-        return [_read_placed(file) for file in found]
-
-    return find
-
-
-def _read_placed(path: Path) -> PlacedBody:
-    with np.load(path) as arrays:
-        if "origin_lps" not in arrays:
-            raise TrainingError(f"{path} does not say where it lies (no origin_lps); complete it again")
-        x, y, z = (float(mm) for mm in arrays["origin_lps"])
-        return PlacedBody(path.stem, arrays["tissues"], (x, y, z))

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, Volume, canonicalise
-from attention_dmfnet.steps.resample import resample_linear, resample_nearest
+from attention_dmfnet.steps.resample import resample_linear
 from scipy import ndimage
 
+from evaluation.nearest import resample_nearest
 from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, TissueMap
 from training.painting.completion import BODY_SPACING_ZYX

@@ -30,6 +30,9 @@ _RIDGE = 5.0
 _COMPARED = (LEVELS > 0) & (LEVELS < 0.85)
 """Where nearly every map shows its vessels: the shift of a course is its median there."""
 
+_BESIDE_AORTA_MM = (-4.0, -32.0)
+"""Where a vena cava runs that no map shows: a little in front of the aorta and to its right (y, x)."""
+
 _FEWEST_SLICES = 8
 
 
@@ -115,6 +118,9 @@ class CourseAtlas:
 
     def _mean_and_forms(self, vessel: Tissue) -> tuple[Floats, Floats]:
         curves = self.curves[vessel][~np.isnan(self.curves[vessel]).all((1, 2))]
+        if not len(curves) and vessel == Tissue.VENA_CAVA:  # nobody shows one: it runs beside the aorta
+            mean, forms = self._mean_and_forms(Tissue.AORTA)
+            return mean + np.array(_BESIDE_AORTA_MM), forms
         # patients are first brought to the same place, so that one who is seen in part does not move the mean
         shifts = np.nanmedian(curves[:, _COMPARED], 1, keepdims=True)
         forms = curves - shifts

@@ -26,10 +26,10 @@ import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.geometry import Geometry, Volume, canonicalise
 from attention_dmfnet.model.network import Scores
-from attention_dmfnet.steps.resample import along_axes
 from attention_dmfnet.steps.stage import Plan, StageModel
 
 from evaluation.accuracy.dice import dice
+from evaluation.nearest import resample_nearest
 
 Probabilities = npt.NDArray[np.float32]
 """(class, z, y, x), summing to 1 over the classes."""
@@ -70,23 +70,6 @@ def mean_probabilities(labels: Volume, grid: Geometry, probabilities: Probabilit
         if inside.any():
             means[label] = float(probabilities[label][inside].mean())
     return means
-
-
-def resample_nearest(labels: Volume, geometry: Geometry) -> Volume:
-    """The labels of the nearest voxels of ``labels`` on ``geometry``, in the labels' own type.
-
-    Voxels whose centre lies outside of ``labels`` get 0. Raises ``GeometryError`` if the axes of the grids differ.
-    """
-    offsets, ratios = along_axes(labels.geometry, geometry)
-    nearest, outside = [], []
-    for target, source, offset, ratio in zip(geometry.shape_zyx, labels.array.shape, offsets, ratios, strict=True):
-        index = np.floor(offset + ratio * np.arange(target) + 0.5).astype(np.intp)
-        outside.append((index < 0) | (index >= source))
-        nearest.append(np.clip(index, 0, source - 1))
-    array = labels.array[np.ix_(*nearest)]
-    for axis, beyond in enumerate(outside):
-        np.moveaxis(array, axis, 0)[beyond] = 0
-    return Volume(array, geometry)
 
 
 def agreements(labels: npt.NDArray[np.uint8], others: Sequence[npt.NDArray[np.uint8]]) -> dict[int, float | None]:

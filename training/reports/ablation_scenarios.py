@@ -27,7 +27,7 @@ from training.learning.source import (
     open_datasets,
 )
 from training.learning.validation import ValidationCase, painted_cases, predict, whole_cases
-from training.painting.bodies import REAL, load
+from training.painting.bodies import load
 from training.painting.completion import Body
 from training.painting.painter import Painter
 from training.recipe import Recipe
@@ -204,7 +204,7 @@ def _split(folder: Path, labelled: int) -> tuple[list[Body], list[Body], list[Bo
     except FileNotFoundError as error:
         raise SourceError(str(error)) from error
     # a real scan would be the labelled ones' third phase
-    training = [body for body in training if not body.name.startswith(REAL)]
+    training = [body for body in training if not body.is_real]
     names = sorted({_anatomy(body) for body in training})
     if not 0 < labelled < len(names):
         raise SourceError(f"--labelled {labelled} must leave some of the {len(names)} anatomies in {folder} unlabelled")

@@ -4,11 +4,11 @@ Exit status: 0 if every case is done (or was already), 1 if any failed, 2 if not
 """
 
 import argparse
-import io
 import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 
 import attention_dmfnet
 from attention_dmfnet.cli.progress import Progress, say
-from attention_dmfnet.files.cases import EXTENSIONS, InputError, list_cases, output_path
+from attention_dmfnet.files.cases import EXTENSIONS, InputError, list_cases, output_path, printable
+from attention_dmfnet.files.passed_over import PassedOver, as_sentence, find_passed_over
+from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.marks import TRACE_VARIABLE, TraceError, step, tracing
 
 if TYPE_CHECKING:
     from attention_dmfnet.folder import CaseReport
+    from attention_dmfnet.notes import Note
     from attention_dmfnet.segmenter import Segmenter
 
 DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
@@ -28,20 +31,35 @@ DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 def run() -> None:
     """Be the command ``attention-dmfnet``; does not return."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # a name that the terminal's encoding lacks is no reason to stop either
-            stream.reconfigure(errors="backslashreplace")
+    _keep_output_to_ourselves()
     status = main()
     # Every file is complete. To take networks, threads and libraries down in order takes a fifth of a second.
     os._exit(status)
+
+
+def _keep_output_to_ourselves() -> None:
+    """Standard output is for our lines alone: what libraries print there goes to standard error.
+
+    CUDA's loader does so, before the first line of JSON. Where a standard stream is closed, the first file that is
+    opened would take its place and be written into.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+    lines = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = open(lines, "w", encoding=getattr(sys.stdout, "encoding", None), newline="\n")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     # NumPy reads this when it is imported. The matrices of resampling are small: a second thread gains nothing on a
-    # quiet machine and waits in a busy loop on one that is not (docs/performance.md).
+    # quiet machine and waits in a busy loop on one that is not (docs/decisions/0007-make-a-cold-start-cheap.md).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     before = signal.signal(signal.SIGTERM, _stop)
     try:
@@ -69,17 +87,26 @@ def _predict(options: argparse.Namespace) -> int:
         from attention_dmfnet.model.network import NetworkError
 
     try:
-        cases = list_cases(options.inputs)
+        passed_over = find_passed_over(options.inputs, options.outputs)
+        cases = _list_cases(options.inputs, passed_over)
         _prepare_outputs(options.outputs, cases)
-        missing = [case for case in cases if options.overwrite or not output_path(case, options.outputs).exists()]
-        segmenter = _load(options) if missing else None
         progress = Progress(len(cases), sys.stderr)
-        failed = _report_all(_reports(cases, missing, options, segmenter, progress), progress, options)
+        if passed_over:
+            progress.print_line(as_sentence(passed_over), sys.stderr)
+        failed = _report_all(_reports(cases, passed_over, progress, options), progress, options)
     except (InputError, ManifestError, NetworkError) as error:
         return _refuse(str(error))
     if failed:
-        say(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed)}", sys.stderr)
+        say(f"{len(failed)} of {len(cases)} cases failed: {', '.join(map(printable, failed))}", sys.stderr)
     return SOME_FAILED if failed else DONE
+
+
+def _list_cases(inputs: Path, passed_over: Sequence[PassedOver]) -> list[Path]:
+    try:
+        return list_cases(inputs)
+    except InputError as error:
+        # where nothing can be read, what is there instead is half of the answer
+        raise InputError(f"{error} ({as_sentence(passed_over)})" if passed_over else str(error)) from error
 
 
 def _load(options: argparse.Namespace) -> "Segmenter":
@@ -93,31 +120,43 @@ def _load(options: argparse.Namespace) -> "Segmenter":
 
 
 def _refuse(sentence: str) -> int:
-    say(f"python -m attention_dmfnet: {sentence}", sys.stderr)
+    say(f"python -m attention_dmfnet: {printable(sentence)}", sys.stderr)
     return UNUSABLE
 
 
 def _reports(
-    cases: Sequence[Path],
-    missing: Sequence[Path],
-    options: argparse.Namespace,
-    segmenter: "Segmenter | None",
-    progress: Progress,
+    cases: Sequence[Path], passed_over: Sequence[PassedOver], progress: Progress, options: argparse.Namespace
 ) -> "Iterator[CaseReport]":
-    """A report on every case that is there already, then on each of the ``missing`` ones as it is done."""
+    """A report on everything that is not labelled, then on each of the other cases as it is done."""
+    outputs: Path = options.outputs
+    there = [case for case in cases if not options.overwrite and os.path.lexists(output_path(case, outputs))]
+    # the networks load while what is there is looked at
+    segmenter = _load(options) if len(there) < len(cases) else None
     with step("import"):
-        from attention_dmfnet.folder import predict, skipped
-
-    for case in cases:
-        if case not in missing:
-            yield skipped(case, options.outputs)
-    if segmenter is not None:
+        from attention_dmfnet import folder
+        from attention_dmfnet.files.label_maps import fault_of_label_map
+    if options.json:
+        yield from map(folder.passed_over, passed_over)
+    again: dict[Path, Note] = {}
+    for case in there:
+        fault = fault_of_label_map(output_path(case, outputs), case)
+        if fault is None:
+            yield folder.skipped(case, outputs)
+        else:
+            again[case] = folder.made_again(fault)
+    kept = set(there) - again.keys()
+    missing = [case for case in cases if case not in kept]
+    if missing:
+        segmenter = segmenter or _load(options)
         segmenter.tell_runtime(lambda runtime: progress.print_line(runtime, sys.stderr))
-        yield from predict(
+        show = progress.show
+        yield from folder.predict(
             missing,
-            options.outputs,
+            outputs,
             segmenter,
-            lambda case, what: progress.show(f"{case}: {what}"),
+            lambda case, what: show(f"{printable(case)}: {what}"),
+            again,
+            options.case_timeout,
             options.strict,
         )
 
@@ -150,11 +189,19 @@ def _prepare_outputs(outputs: Path, cases: Sequence[Path]) -> None:
             pass
     except OSError as error:
         raise InputError(f"cannot write to {outputs}: {error.strerror}; choose another folder for outputs") from error
+    remove_leftovers(outputs)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """SIGTERM, as ``docker stop`` sends it, ends like Ctrl-C: unfinished files are removed on the way out."""
     raise KeyboardInterrupt
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds above 0")
+    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -190,6 +237,13 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=2048,
         help="most memory to use on the GPU, CUDA's own included; default: 2048",
+    )
+    command.add_argument(
+        "--case-timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        help="most seconds for a scan to be read and seen by the networks, and again for its labels to be written; "
+        "then the case fails and the others go on; default: no limit",
     )
     command.add_argument("--overwrite", action="store_true", help="label again what is in OUTPUTS already")
     command.add_argument(

@@ -64,5 +64,9 @@ class Progress:
 
 def say(text: str, to: TextIO, end: str = "\n") -> None:
     """Print ``text`` at once, if that can be: the work is not to fail because nobody reads about it."""
-    with contextlib.suppress(OSError):
-        print(text, end=end, file=to, flush=True)
+    encoding = getattr(to, "encoding", None) or "utf-8"
+    # a name that the terminal's encoding lacks is no reason to stop either
+    shown = text.encode(encoding, "backslashreplace").decode(encoding)
+    # ValueError: the stream was closed meanwhile
+    with contextlib.suppress(OSError, ValueError):
+        print(shown, end=end, file=to, flush=True)

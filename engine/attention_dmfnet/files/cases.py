@@ -1,11 +1,14 @@
 """The scans that are asked for, and what each of them is called. Nothing here needs SimpleITK or NumPy."""
 
+import re
 from pathlib import Path
 
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 """File names that count as scans; upper and lower case are the same."""
 
 EXTENSIONS_IN_WORDS = ", ".join(f"*{extension}" for extension in EXTENSIONS[:-1]) + f" or *{EXTENSIONS[-1]}"
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class InputError(Exception):
@@ -26,23 +29,38 @@ def output_path(case: Path, outputs: Path) -> Path:
 def list_cases(inputs: Path) -> list[Path]:
     """The scans in a folder (not in folders below it), by name, or the one scan that ``inputs`` is.
 
-    Raises ``InputError`` if there is none, or if two of them would be written to the same output.
+    Whatever has a scan's name counts, even if it turns out to be a link to nowhere. Raises ``InputError`` if there is
+    none, or if two of them would be written to the same output.
     """
     if inputs.is_dir():
         try:
-            paths = sorted(path for path in inputs.iterdir() if _is_scan(path) and path.is_file())
+            paths = sorted(path for path in inputs.iterdir() if is_scan_name(path) and not path.is_dir())
         except OSError as error:
             raise InputError(f"cannot look into {inputs}: {error.strerror}") from error
         if not paths:
             raise InputError(f"no scan in {inputs}; put files named {EXTENSIONS_IN_WORDS} there")
-    elif inputs.exists():
-        if not _is_scan(inputs):
+    elif inputs.exists() or inputs.is_symlink():
+        if not is_scan_name(inputs):
             raise InputError(f"{inputs} is not a scan that can be read; it should be named {EXTENSIONS_IN_WORDS}")
         paths = [inputs]
     else:
         raise InputError(f"no such file or folder: {inputs}")
     _refuse_shared_names(paths)
     return paths
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, as any terminal and JSON can have it.
+
+    Bytes of a name that are not UTF-8 and control characters become ``\\x..``.
+    """
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    # Python keeps the byte 0xE9 of a name that is not UTF-8 as the lone surrogate U+DCE9
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(match[0])[1:-1]
 
 
 def stem(path: Path) -> str:
@@ -54,7 +72,8 @@ def stem(path: Path) -> str:
     return name
 
 
-def _is_scan(path: Path) -> bool:
+def is_scan_name(path: Path) -> bool:
+    """Whether the file's name is a scan's; names that begin with a dot are not."""
     return path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
 
 

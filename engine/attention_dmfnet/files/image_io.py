@@ -2,8 +2,10 @@
 
 import contextlib
 import gzip
+import math
 import os
 import re
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,9 @@ import numpy.typing as npt
 import SimpleITK
 
 from attention_dmfnet.files.cases import EXTENSIONS, EXTENSIONS_IN_WORDS, stem
+from attention_dmfnet.files.file_size import most_voxels
 from attention_dmfnet.files.header_checks import HeaderError, Settled, check_size, settle
+from attention_dmfnet.files.itk_name import itk_name
 from attention_dmfnet.files.nifti_header import NiftiHeader, label_header
 from attention_dmfnet.files.nifti_voxels import (
     DamagedFileError,
@@ -25,7 +29,8 @@ from attention_dmfnet.files.nifti_voxels import (
 )
 from attention_dmfnet.files.nrrd_units import nrrd_unit_mm
 from attention_dmfnet.files.value_checks import check_values
-from attention_dmfnet.geometry import Geometry, GeometryError, Triple, Volume
+from attention_dmfnet.files.whole_file import replacing
+from attention_dmfnet.geometry import Geometry, GeometryError, NiftiForms, Triple, Volume
 from attention_dmfnet.notes import Note, doubts
 
 # SimpleITK declares itself typed but annotates next to nothing: strict checking would refuse every call of it
@@ -103,19 +108,19 @@ def read_volume(path: Path, notes: list[Note] | None = None, sized: bool = False
     Raises ``ImageError``, with the file's name, for what is not a whole, single-channel, three-dimensional image.
     """
     said: list[Note] = [] if notes is None else notes
-    header = _nifti_header(path)
-    settled = None if header is None else _settle(path, header)
-    with _quiet_itk():
-        if settled is not None and settled.geometry is not None:
-            reader, geometry = None, settled.geometry
-        else:
-            reader, geometry = _read_header(path)
-            geometry = _in_mm(path, geometry, said)
-        said += settled.notes if settled is not None else ()
+    with _openable(path) as name, _quiet_itk():
+        header = _nifti_header(path)
+        reader, geometry = _read_grid(path, name, header, said)
         if sized:
             _checked_size(str(path), geometry)
-        voxels = _read_voxels(path, header, reader, said)
+        voxels = _read_voxels(path, header, reader, geometry, said)
     return _from_values(voxels, geometry, notes)
+
+
+def read_geometry(path: Path) -> Geometry:
+    """The grid of a scan, from its header alone. Raises ``ImageError`` as ``read_volume`` does."""
+    with _openable(path) as name, _quiet_itk():
+        return _read_grid(path, name, _nifti_header(path), [])[1]
 
 
 def write_labels(labels: Volume, path: Path) -> None:
@@ -147,51 +152,89 @@ def write_volume(volume: Volume, path: Path) -> None:
         raise ImageError(f"cannot write {path}: its name tells no known kind of file; name it {EXTENSIONS_IN_WORDS}")
     geometry = volume.geometry
     if geometry.nifti_forms is not None and volume.array.dtype == np.uint8 and ".nii" in path.name.lower():
-        with _replacing(path) as partial:
-            head = label_header(geometry.nifti_forms, geometry.shape_zyx)
-            packed = path.name.lower().endswith(".gz")
-            with gzip.GzipFile(partial, "wb", 6, mtime=0) if packed else partial.open("wb") as file:
-                file.write(head)
-                for plane in volume.array:
-                    file.write(np.ascontiguousarray(plane).data)
+        _write_with_forms(volume.array, geometry, geometry.nifti_forms, path)
         return
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array))
     image.SetSpacing(geometry.spacing_zyx[::-1])
     image.SetOrigin(geometry.origin_lps)
     # ITK's direction matrix, row by row: its columns are the directions of x, y, z
     image.SetDirection(np.array(geometry.axes_lps[::-1], dtype=np.float64).T.ravel().tolist())
-    with _replacing(path) as partial, _quiet_itk():
-        try:
-            sitk.WriteImage(image, str(partial), useCompression=True)
-        except RuntimeError as error:
-            raise ImageError(f"cannot write {path}: is the disk full?") from error
-        # ITK does not notice when a NIfTI file takes no more bytes
-        if ".nii" in partial.name.lower() and not ends_as_written(partial, volume.array.nbytes):
-            raise ImageError(f"cannot write {path}: it is cut short; is the disk full?")
+    extension = path.name[len(stem(path)) :]
+    try:
+        # the partial file is made first, because SimpleITK's own report of a full or read-only disk names no reason
+        with replacing(path, extension) as partial, itk_name(partial, extension) as name, _quiet_itk():
+            try:
+                sitk.WriteImage(image, name, useCompression=True)
+            except RuntimeError as error:
+                raise ImageError(f"cannot write {path}: is the disk full?") from error
+            # ITK does not notice when a NIfTI file takes no more bytes
+            if ".nii" in extension.lower() and not ends_as_written(partial, volume.array.nbytes):
+                raise ImageError(f"cannot write {path}: it is cut short; is the disk full?")
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _write_with_forms(labels: npt.NDArray[np.uint8], geometry: Geometry, forms: NiftiForms, path: Path) -> None:
+    """A NIfTI file that says of its place what ``forms`` say. Raises ``ImageError``."""
+    packed = path.name.lower().endswith(".gz")
+    try:
+        with (
+            replacing(path, path.name[len(stem(path)) :]) as partial,
+            gzip.GzipFile(partial, "wb", 6, mtime=0) if packed else partial.open("wb") as file,
+        ):
+            file.write(label_header(forms, geometry.shape_zyx))
+            for plane in labels:
+                file.write(np.ascontiguousarray(plane).data)
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    extension = path.name[len(stem(path)) :]
-    partial = path.with_name(f".{stem(path)}.{os.getpid()}.partial{extension}")
+def _openable(path: Path) -> Iterator[str]:
+    """The name of ``path`` for ITK, which itself would say of all that cannot be opened that it does not exist."""
+    refuse_unopenable(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            name = stack.enter_context(itk_name(path, path.name[len(stem(path)) :]))
+        except OSError as error:
+            raise ImageError(f"cannot read {path}: {error.strerror}") from error
+        yield name
+
+
+def refuse_unopenable(path: Path) -> None:
+    """Raise ``ImageError`` with the reason if ``path`` is no file that can be opened."""
     try:
-        # asked first, because SimpleITK's own report of a full or read-only disk names no reason
-        partial.touch()
-        yield partial
-        partial.replace(path)
+        if not stat.S_ISREG(path.stat().st_mode):
+            # not opened: a pipe that nobody writes to would be waited for without end
+            raise ImageError(f"{path}: this is not a regular file; give the scan itself")
+        with path.open("rb"):
+            pass
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise ImageError(f"{path}: this is a link to {os.readlink(path)}, which is not there") from error
+        raise ImageError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise ImageError(f"cannot read {path}: no permission to read it; change its owner or mode") from error
     except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _read_header(path: Path) -> tuple[Any, Geometry]:
-    """ITK's reader of ``path``, with nothing but the header read, and the grid."""
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file")
+def _read_grid(path: Path, name: str, header: NiftiHeader | None, notes: list[Note]) -> tuple[Any, Geometry]:
+    """The grid that is believed, and ITK's reader, or None where ITK is not asked. Reads the header alone."""
+    settled = None if header is None else _settle(path, header)
+    if settled is not None and settled.geometry is not None:
+        reader, geometry = None, settled.geometry
+    else:
+        reader, geometry = _read_header(path, name)
+        geometry = _in_mm(path, geometry, notes)
+    notes += settled.notes if settled is not None else ()
+    return reader, geometry
+
+
+def _read_header(path: Path, name: str) -> tuple[Any, Geometry]:
+    """ITK's reader of ``path``, which it knows by ``name``, with nothing but the header read, and the grid."""
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(name)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -216,7 +259,7 @@ def _checked_geometry(name: str, header: Any, channels: int) -> Geometry:
 
 def _nifti_header(path: Path) -> NiftiHeader | None:
     """The header of a file with a NIfTI name, or None if it is no single-file NIfTI."""
-    if ".nii" not in path.name.lower() or not path.is_file():
+    if ".nii" not in path.name.lower():
         return None
     try:
         return read_nifti_header(path)
@@ -252,10 +295,13 @@ def _in_mm(path: Path, geometry: Geometry, notes: list[Note]) -> Geometry:
     )
 
 
-def _read_voxels(path: Path, header: NiftiHeader | None, reader: Any, notes: list[Note]) -> NiftiVoxels:
+def _read_voxels(
+    path: Path, header: NiftiHeader | None, reader: Any, geometry: Geometry, notes: list[Note]
+) -> NiftiVoxels:
     try:
         voxels = None if header is None else read_nifti_voxels(path, header, notes)
         if voxels is None:
+            _refuse_impossible_size(path, geometry)
             image = reader.Execute()
             array = sitk.GetArrayFromImage(image)
             voxels = NiftiVoxels(array.reshape(array.shape[-3:]), 1.0, 0.0)
@@ -263,9 +309,21 @@ def _read_voxels(path: Path, header: NiftiHeader | None, reader: Any, notes: lis
         raise _damaged(path, error) from error
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}") from error
+    except MemoryError as error:
+        asked = " x ".join(map(str, geometry.shape_zyx[::-1]))
+        raise ImageError(
+            f"cannot read {path}: not enough memory for {asked} voxels; crop it or give the process more memory"
+        ) from error
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     return voxels
+
+
+def _refuse_impossible_size(path: Path, geometry: Geometry) -> None:
+    most = most_voxels(path)
+    if most is not None and math.prod(geometry.shape_zyx) > most:
+        asked = " x ".join(map(str, geometry.shape_zyx[::-1]))
+        raise DamagedFileError(f"its header asks for {asked} voxels, the file is too small to hold them")
 
 
 def _damaged(path: Path, error: DamagedFileError) -> ImageError:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from attention_dmfnet.files.file_size import most_unpacked_bytes
 from attention_dmfnet.files.nifti_header import LONGEST_HEADER_BYTES, NiftiHeader, parse_header
 from attention_dmfnet.notes import Note
 
@@ -28,9 +29,8 @@ except ImportError:
 _ITK_FIRST_BYTE = 352
 _CHUNK_BYTES = 1 << 20
 _HEADER_CHUNK_BYTES = 1 << 12
+_TOO_SHORT = "the file ends before its last voxel"
 _GZIP_MAGIC = b"\x1f\x8b"
-# deflate makes at most 1032 bytes of one
-_MOST_UNPACKED = 1032
 
 
 class DamagedFileError(Exception):
@@ -68,12 +68,11 @@ def read_nifti_voxels(path: Path, header: NiftiHeader, notes: list[Note]) -> Nif
     voxel_bytes = math.prod(header.shape_zyx) * header.dtype.itemsize
     with path.open("rb") as file:
         stream = _open(file)
-        size = os.fstat(file.fileno()).st_size
-        if first_byte + voxel_bytes > size * (_MOST_UNPACKED if isinstance(stream, _Gunzip) else 1):
+        size_bytes = os.fstat(file.fileno()).st_size
+        held = most_unpacked_bytes(size_bytes) if isinstance(stream, _Gunzip) else size_bytes
+        if first_byte + voxel_bytes > held:
             by = " x ".join(map(str, header.shape_zyx[::-1]))
-            raise DamagedFileError(
-                f"the file ends before its last voxel: the header asks for {by} voxels, which do not fit into it"
-            )
+            raise DamagedFileError(f"{_TOO_SHORT}: the header asks for {by} voxels, which do not fit into it")
         _skip(stream, first_byte)
         array = np.empty(header.shape_zyx, dtype=header.dtype)
         stream.fill(array.reshape(-1).view(np.uint8).data)
@@ -133,7 +132,7 @@ class _Plain:
 
     def fill(self, buffer: memoryview) -> None:
         if self.read_up_to(buffer) != len(buffer):
-            raise DamagedFileError("the file ends before its last voxel")
+            raise DamagedFileError(_TOO_SHORT)
 
     def check_rest(self) -> None:
         """An unpacked file has no checksum: having all the voxels is all that can be known."""
@@ -160,7 +159,7 @@ class _Gunzip:
 
     def fill(self, buffer: memoryview) -> None:
         if self.read_up_to(buffer) != len(buffer):
-            raise DamagedFileError("the file ends before its last voxel")
+            raise DamagedFileError(_TOO_SHORT)
 
     def check_rest(self) -> None:
         """Unpack what follows the voxels, because the checksum is at the very end."""

@@ -97,7 +97,10 @@ class OpenVinoNetwork:
             apply_moc_transformations(self._model, cf=True)
 
     def prepare(self, tile_zyx: Index) -> None:
-        """Compile for tiles of ``tile_zyx``. An open shape takes more time and memory (docs/performance.md)."""
+        """Compile for tiles of ``tile_zyx``.
+
+        An open shape takes more time and memory (docs/decisions/0007-make-a-cold-start-cheap.md).
+        """
         if tile_zyx == self._tile_zyx:
             return
         try:

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from attention_dmfnet.model.manifest import DeviceName, Manifest, Precision, Sta
 from attention_dmfnet.model.network import LoadError, Network, NetworkError, Scores, Tile
 from attention_dmfnet.model.runtimes import GPU_MEMORY_MB, Backend, Device, Runtime, runtimes_to_try
 from attention_dmfnet.model.variants import choose_variant
+from attention_dmfnet.threads import fulfil, run_aside
 
 # What CUDA itself takes of the device before anything is loaded; an allowance, it differs between GPUs and drivers.
 _CUDA_CONTEXT_MB = 512
@@ -53,12 +54,18 @@ def choose_for(stage: Stage, runtime: Runtime) -> Variant:
     return choose_variant(stage, runtime.backend, runtime.device, possible, native, runtime.precision)
 
 
-def load_network(models: Path, stage: Stage, runtime: Runtime, gpu_share: float = 1.0) -> Network:
-    """Load a stage's network into ``runtime``, within ``gpu_share`` of its GPU memory. Raises ``LoadError``."""
+def load_network(
+    models: Path, stage: Stage, runtime: Runtime, gpu_share: float = 1.0, model: bytes | None = None
+) -> Network:
+    """Load a stage's network into ``runtime``, within ``gpu_share`` of its GPU memory. Raises ``LoadError``.
+
+    ``model`` is the content of the variant that ``choose_for`` names, where it was read already.
+    """
     with step("import"):
         variant = choose_for(stage, runtime)
-    with step("read"):
-        model = read_model(models, stage, variant)
+    if model is None:
+        with step("read"):
+            model = read_model(models, stage, variant)
     memory_mb = int((runtime.gpu_memory_mb - _CUDA_CONTEXT_MB) * gpu_share)
     with step("compile"):
         return _backend(runtime).load(model, variant, stage, runtime, memory_mb)
@@ -89,7 +96,7 @@ class Networks:
     """Both stages' networks, loading; ``runtime`` and ``steps`` are complete when ``fine`` is.
 
     ``next_best`` starts to load them into the runtime that is next to try where the choice was left open, if there is
-    one; it takes the reason for that.
+    one; it takes the reason for that. ``again`` starts to load the same networks once more.
     """
 
     coarse: LoadingNetwork
@@ -97,6 +104,7 @@ class Networks:
     runtime: Future[Runtime]
     steps: list[Step]
     next_best: Callable[[str], "Networks | None"]
+    again: Callable[[], "Networks"]
 
 
 def start_loading(
@@ -128,11 +136,13 @@ def _start_loading(models: Path, manifest: Manifest, candidates: Sequence[Runtim
     steps: list[Step] = []
     runtime: Future[Runtime] = Future()
     left = list(candidates)
+    fine_model = b""
 
     def load_coarse() -> Network:
+        nonlocal fine_model
         with recording() as marks:
             try:
-                network, chosen = _load_first(models, manifest, left)
+                network, chosen, fine_model = _load_first(models, manifest, left)
             except BaseException as error:
                 runtime.set_exception(error)
                 raise
@@ -142,10 +152,12 @@ def _start_loading(models: Path, manifest: Manifest, candidates: Sequence[Runtim
         return network
 
     def load_fine() -> Network:
+        nonlocal fine_model
         with recording() as marks:
             try:
+                model, fine_model = fine_model, b""
                 with step("load fine"):
-                    return load_network(models, manifest.fine, runtime.result(), _FINE_SHARE)
+                    return load_network(models, manifest.fine, runtime.result(), _FINE_SHARE, model)
             finally:
                 steps.extend(marks)
 
@@ -153,12 +165,17 @@ def _start_loading(models: Path, manifest: Manifest, candidates: Sequence[Runtim
         others = [replace(candidate, why=why) for candidate in left]
         return _start_loading(models, manifest, others) if others else None
 
-    return Networks(*_in_order(load_coarse, load_fine), runtime, steps, next_best)
+    def again() -> Networks:
+        return _start_loading(models, manifest, candidates)
+
+    return Networks(*_in_order(load_coarse, load_fine), runtime, steps, next_best, again)
 
 
-def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[Network, Runtime]:
+def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[Network, Runtime, bytes]:
     """The coarse network in the first of the runtimes that takes both stages' variants, loads and computes this one.
 
+    With it comes the content of the fine one's file: it is read and checked meanwhile, so that no scan is looked at
+    by one network where the other one's file was changed.
     Those that were tried are taken out of ``left``.
     """
     why = ""
@@ -167,17 +184,25 @@ def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[
         runtime = replace(candidate, why=why or candidate.why)
         try:
             with step("load coarse"):
+                with step("import"):
+                    variants = [choose_for(stage, runtime) for stage in (manifest.coarse, manifest.fine)]
+                fine = run_aside("fine file", _read_fine, models, manifest.fine, variants[1])
                 network = load_network(models, manifest.coarse, runtime, _COARSE_SHARE)
-                chosen = [choose_for(stage, runtime).precision for stage in (manifest.coarse, manifest.fine)]
                 if runtime.device == "cuda":
                     # a GPU may load what it cannot compute; the first tile takes long anyhow, and here nobody waits
                     network.prepare(manifest.coarse.tile_zyx)
                     network(np.zeros(manifest.coarse.tile_zyx, np.float32))
-            return network, replace(runtime, computes=tuple(chosen))
+                model = fine.result()
+            return network, replace(runtime, computes=tuple(variant.precision for variant in variants)), model
         except NetworkError as error:
             if not left:
                 raise
             why = f"{why}; {error}" if why else str(error)
+
+
+def _read_fine(models: Path, stage: Stage, variant: Variant) -> bytes:
+    with step("read fine"):
+        return read_model(models, stage, variant)
 
 
 def _module_of_plans(manifest: Manifest) -> str | None:
@@ -189,7 +214,11 @@ def _module_of_plans(manifest: Manifest) -> str | None:
 
 
 def _in_order(*loads: Callable[[], Network]) -> tuple[LoadingNetwork, LoadingNetwork]:
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="networks")
-    coarse, fine = (LoadingNetwork(pool.submit(load)) for load in loads)
-    pool.shutdown(wait=False)
-    return coarse, fine
+    futures: tuple[Future[Network], Future[Network]] = (Future(), Future())
+
+    def load_all() -> None:
+        for future, load in zip(futures, loads, strict=True):
+            fulfil(future, load)
+
+    run_aside("networks", load_all)
+    return LoadingNetwork(futures[0]), LoadingNetwork(futures[1])

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from attention_dmfnet.geometry import Box, Triple
 from attention_dmfnet.model.manifest import ComponentRule, KeepAll, KeepHighest, KeepLargest, KeepParts
+from attention_dmfnet.notes import Note
 
 _PartRule = KeepLargest | KeepHighest | KeepParts
 
@@ -19,6 +20,8 @@ _MM3_PER_ML = 1000.0
 # Voxels that touch at a corner belong together: a thin oblique adrenal would fall apart otherwise.
 _CONNECTIVITY: Final = 26
 
+MOST_DROPPED_IN_SILENCE: Final = 0.1
+"""Of an organ; where a rule drops more, a note says so."""
 
 # what is less is a speck, or a piece that a slice too few has cut off
 _LARGE_PART: Final = 0.1
@@ -43,11 +46,13 @@ def keep_components(
     rules: Mapping[int, ComponentRule],
     voxel_volume_mm3: float,
     counted: dict[int, Kept] | None = None,
+    dropped_ml: dict[int, float] | None = None,
 ) -> dict[int, float]:
     """Set to 0, in place, every part of an organ that its rule drops; ``labels`` (z, y, x), z towards the head.
 
     ``rules`` maps labels to rules. Returns the volume in mL that each of these labels has afterwards; ``counted`` is
-    filled with what else was counted of those that are left.
+    filled with what else was counted of those that are left, ``dropped_ml`` with the volume that was taken away, where
+    there was any.
     """
     statistics = cc3d.statistics(labels)
     volumes_ml = dict.fromkeys(rules, 0.0)
@@ -61,7 +66,20 @@ def keep_components(
         volumes_ml[label] = kept.voxels * voxel_volume_mm3 / _MM3_PER_ML
         if counted is not None and kept.voxels:
             counted[label] = kept
+        dropped = whole.voxels - kept.voxels
+        if dropped and dropped_ml is not None:
+            dropped_ml[label] = dropped * voxel_volume_mm3 / _MM3_PER_ML
     return volumes_ml
+
+
+def dropped_note(organ: str, kept_ml: float, dropped_ml: float) -> Note | None:
+    """What is to be said about an organ of which ``dropped_ml`` was taken away: nothing up to a tenth of it."""
+    found_ml = kept_ml + dropped_ml
+    if not dropped_ml > MOST_DROPPED_IN_SILENCE * found_ml:
+        return None
+    share = dropped_ml / found_ml
+    text = f"{organ}: {dropped_ml:.1f} of {found_ml:.1f} mL ({share:.0%}) lay apart or were too little and were dropped"
+    return Note("organ-dropped", text)
 
 
 def _keep_organ(part: npt.NDArray[np.uint8], label: int, rule: ComponentRule, min_voxels: float, whole: Kept) -> Kept:
@@ -81,7 +99,7 @@ def _drop_parts(part: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], rule: 
     statistics = cc3d.statistics(components)
     counts = statistics["voxel_counts"].astype(np.int64)
     counts[0] = 0
-    keep = _parts_to_keep(counts, statistics["centroids"][:, 0], rule)
+    keep = _parts_to_keep(counts, statistics["centroids"][:, 0], _ranges_of_z(statistics), rule)
     part[mask & ~keep[components]] = 0
     return _kept(counts, statistics, keep, whole)
 
@@ -108,17 +126,27 @@ def _triple(values: Any) -> Triple:
     return (z, y, x)
 
 
+def _ranges_of_z(statistics: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+    """(component, 2) the first z of each component and the first one beyond it."""
+    return np.array([(box[0].start, box[0].stop) for box in statistics["bounding_boxes"]], dtype=np.int64)
+
+
 def _parts_to_keep(
-    counts: npt.NDArray[np.int64], height: npt.NDArray[np.float64], rule: _PartRule
+    counts: npt.NDArray[np.int64],
+    height: npt.NDArray[np.float64],
+    ranges_of_z: npt.NDArray[np.int64],
+    rule: _PartRule,
 ) -> npt.NDArray[np.bool_]:
     """Which components ``rule`` keeps, by voxels and ``height`` (z) of the centres; 0, the background, is none."""
-    keep = np.zeros(len(counts), dtype=np.bool_)
-    # of equals the first: these rules keep one component, not several
     if isinstance(rule, KeepLargest):
+        keep = np.zeros(len(counts), dtype=np.bool_)
+        # of equals the first: this rule keeps one component, not several
         keep[counts.argmax()] = True
         return keep
     large: npt.NDArray[np.bool_] = (counts > 0) & (counts >= rule.min_fraction * counts.max())
     if isinstance(rule, KeepParts):
         return large
-    keep[np.where(large, height, -np.inf).argmax()] = True
-    return keep
+    # side by side with the highest one: the other lobe of a liver that a cleft or a vessel cuts in two
+    start, stop = ranges_of_z[np.where(large, height, -np.inf).argmax()]
+    beside: npt.NDArray[np.bool_] = (ranges_of_z[:, 0] < stop) & (ranges_of_z[:, 1] > start)
+    return large & beside

@@ -1,4 +1,4 @@
-"""The region of interest: where in the scan the fine stage has to look."""
+"""The region of interest: where in the scan the fine stage has to look. Its margin is the manifest's."""
 
 from dataclasses import dataclass
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from attention_dmfnet.cli.predict import DONE, SOME_FAILED, UNUSABLE, main
-from attention_dmfnet.files.image_io import read_volume, write_volume
+from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.manifest import Precision
 from attention_dmfnet.model.runtimes import Backend, Device
@@ -106,9 +106,11 @@ def test_what_is_there_already_is_kept_and_said_unless_overwritten(
     inputs: Path, tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "a.nii.gz").write_bytes(b"by hand")
+    by_hand = np.zeros((20, 24, 28), np.uint8)
+    write_labels(Volume(by_hand, block_phantom()[0].geometry), tmp_path / "out" / "a.nii.gz")
+    before = (tmp_path / "out" / "a.nii.gz").read_bytes()
     assert _predict(inputs, tmp_path / "out", models) == DONE
-    assert (tmp_path / "out" / "a.nii.gz").read_bytes() == b"by hand"
+    assert (tmp_path / "out" / "a.nii.gz").read_bytes() == before
     assert "a  skipped" in capfd.readouterr().out
     assert _predict(inputs, tmp_path / "out", models, "--overwrite") == DONE
     assert read_volume(tmp_path / "out" / "a.nii.gz").array.any()

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from attention_dmfnet.model.manifest import ComponentRule, KeepAll, KeepHighest, KeepLargest, KeepParts
-from attention_dmfnet.steps.components import Kept, keep_components
+from attention_dmfnet.steps.components import Kept, dropped_note, keep_components
 
 
 def _parts(*sizes: int, label: int = 1) -> npt.NDArray[np.uint8]:
@@ -51,6 +51,60 @@ def test_a_part_that_has_just_the_fraction_counts_as_large_enough() -> None:
     labels = _stacked(20, 12, 5)
     keep_components(labels, {1: KeepHighest(0.25)}, voxel_volume_mm3=1)
     assert _kept(labels) == [0, 0, 5]
+
+
+def _two_lobes(gap: int) -> npt.NDArray[np.uint8]:
+    """A right lobe of 74 voxels and a higher left one of 26, ``gap`` voxels of something else between them."""
+    labels = np.zeros((40, 1, 6), dtype=np.uint8)
+    labels[0:37, 0, 0:2] = 1
+    labels[36 - 11 : 38, 0, 2 + gap : 4 + gap] = 1
+    return labels
+
+
+def test_two_lobes_of_a_liver_side_by_side_both_stay_and_the_left_one_is_the_higher() -> None:
+    labels = _two_lobes(gap=1)
+    before, dropped_ml = labels.copy(), dict[int, float]()
+    assert keep_components(labels, {1: KeepHighest(0.25)}, 1000, dropped_ml=dropped_ml) == {1: 74 + 26}
+    np.testing.assert_array_equal(labels, before)
+    assert dropped_ml == {}
+
+
+def test_beside_the_highest_part_a_small_one_goes_and_so_does_a_large_one_wholly_below() -> None:
+    labels = np.zeros((30, 1, 9), dtype=np.uint8)
+    labels[20:30, 0, 0:4] = 1  # 40 voxels, the highest
+    labels[20:29, 0, 5] = 1  # 9 of them beside it: less than a quarter
+    labels[0:19, 0, 0:4] = 1  # 76 voxels that end one voxel below it
+    assert keep_components(labels, {1: KeepHighest(0.2)}, voxel_volume_mm3=1000) == {1: 40}
+    assert not labels[:20].any()
+    assert not labels[:, 0, 5].any()
+
+
+def test_a_part_that_shares_one_level_with_the_highest_is_beside_it() -> None:
+    labels = np.zeros((30, 1, 9), dtype=np.uint8)
+    labels[20:30, 0, 0:2] = 1
+    labels[10:21, 0, 4:6] = 1  # its top level is the other's lowest
+    assert keep_components(labels, {1: KeepHighest(0.2)}, voxel_volume_mm3=1000) == {1: 20 + 22}
+    labels[20, 0, 4:6] = 0  # one level less, and it is below
+    assert keep_components(labels, {1: KeepHighest(0.2)}, voxel_volume_mm3=1000) == {1: 20}
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept", "dropped"),
+    [(KeepAll(), 16, 0), (KeepLargest(), 10, 6), (KeepParts(0.5), 15, 1), (KeepLargest(11.0), 0, 16)],
+)
+def test_what_a_rule_takes_away_is_told_in_ml(rule: ComponentRule, kept: int, dropped: int) -> None:
+    dropped_ml: dict[int, float] = {}
+    assert keep_components(_parts(10, 5, 1), {1: rule}, 1000, dropped_ml=dropped_ml) == {1: kept}
+    assert dropped_ml == ({1: dropped} if dropped else {})
+
+
+def test_more_than_a_tenth_of_an_organ_is_not_dropped_without_a_word() -> None:
+    assert dropped_note("liver", 90, 10) is None
+    assert dropped_note("liver", 0, 0) is None
+    note = dropped_note("liver", 89, 11)
+    assert note == "liver: 11.0 of 100.0 mL (11%) lay apart or were too little and were dropped"
+    assert note.code == "organ-dropped"
+    assert "(100%)" in str(dropped_note("gallbladder", 0, 0.4))
 
 
 def test_the_highest_part_is_dropped_too_if_little_is_left_of_the_organ() -> None:

@@ -1,8 +1,9 @@
 """Dice + cross-entropy from half-resolution scores, on the CPU: interpolation, softmax, loss and gradient in one sweep.
 
 Done by torch at full resolution, the last interpolation, the softmax and both losses with their gradients are a
-quarter of a training step on a CPU (docs/performance.md). Here no full-resolution tensor of scores ever exists:
-rows are interpolated, turned into probabilities and folded back on to the half-resolution grid one after another.
+quarter of a training step on a CPU (docs/decisions/0005-how-a-cpu-trains.md). Here no full-resolution tensor of scores
+ever exists: rows are interpolated, turned into probabilities and folded back on to the half-resolution grid one after
+another.
 ``losses.dice_and_cross_entropy`` on the interpolated scores is the reference that the tests compare with.
 """
 

@@ -2,8 +2,8 @@
 
 Every convolution of the network has a BatchNorm and a ReLU before it. Done by torch each reads and writes the whole
 tensor, and so does each gradient: together more than 40 % of a training step on a CPU that multiplies matrices in
-bfloat16 (docs/performance.md). Here a row of channels goes through all of it in registers, and only the input is kept
-for the gradient. The two modules one after the other are the reference that the tests compare with.
+bfloat16 (docs/decisions/0005-how-a-cpu-trains.md). Here a row of channels goes through all of it in registers, and only
+the input is kept for the gradient. The two modules one after the other are the reference that the tests compare with.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Every ``dilation``-th voxel of a dilated convolution's output comes from every ``dilation``-th voxel of its input alone,
 so one convolution of dilation d is d^3 small ones without: the same products, the same sums. CPUs have a fast gradient
-for those only: the weights' gradient of a dilated convolution takes four times as long (docs/performance.md).
+for those only: the weights' gradient of a dilated convolution takes four times as long
+(docs/decisions/0005-how-a-cpu-trains.md).
 """
 
 from __future__ import annotations

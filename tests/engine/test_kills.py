@@ -1,0 +1,80 @@
+"""A run that is ended at any moment leaves whole label maps, and the next run leaves nothing else.
+
+The suite ends 20 runs; ``KILLS=200 pytest tests/engine/test_kills.py`` ends more of them.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from attention_dmfnet.cli.predict import DONE, INTERRUPTED
+from attention_dmfnet.files.image_io import read_volume, write_volume
+
+from tests.engine.tiny import block_phantom
+
+KILLS = int(os.environ.get("KILLS", "20"))
+CASES = 6
+
+
+def _command(folder: Path, models: Path) -> list[str]:
+    arguments = ["predict", str(folder / "in"), str(folder / "out"), "--models", str(models), "--device", "cpu"]
+    return [sys.executable, "-m", "attention_dmfnet", *arguments]
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, npt.NDArray[np.uint8]]:
+    """A folder with one scan under several names, and its labels."""
+    folder = tmp_path_factory.mktemp("killed")
+    (folder / "in").mkdir()
+    ct, truth = block_phantom((60, 120, 140))
+    write_volume(ct, folder / "in" / "0.nii.gz")
+    for number in range(1, CASES):
+        os.link(folder / "in" / "0.nii.gz", folder / "in" / f"{number}.nii.gz")
+    return folder, truth.array
+
+
+def _assert_whole(outputs: Path, truth: npt.NDArray[np.uint8]) -> int:
+    """Every file with a label map's name is one; returns how many there are."""
+    whole = [path for path in outputs.glob("*.nii.gz") if not path.name.startswith(".")] if outputs.exists() else []
+    for path in whole:
+        np.testing.assert_array_equal(read_volume(path).array, truth)
+    return len(whole)
+
+
+def test_runs_that_are_ended_at_any_moment_leave_whole_files_alone_and_the_next_one_finishes(
+    scans: tuple[Path, npt.NDArray[np.uint8]], models: Path
+) -> None:
+    folder, truth = scans
+    command = _command(folder, models)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    started_s = time.monotonic()
+    subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
+    whole_s = time.monotonic() - started_s
+    assert _assert_whole(folder / "out", truth) == CASES
+    moments = random.Random(16)
+    ended = 0
+    for number in range(KILLS):
+        for path in (folder / "out").glob("[0-9]*.nii.gz"):
+            path.unlink()
+        how = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[number % 3]
+        with subprocess.Popen(command, **quiet) as run:  # type: ignore[call-overload]
+            # the first part is the interpreter's own: an interrupt there is Python's to answer
+            time.sleep(whole_s * moments.uniform(0.3, 1.0))
+            run.send_signal(how)
+            said = run.communicate(timeout=60)[1]
+        if run.returncode != DONE:
+            ended += 1
+            expected = {-how} if how == signal.SIGKILL else {INTERRUPTED, -how}
+            assert run.returncode in expected, (how, said)
+        _assert_whole(folder / "out", truth)
+    assert ended > KILLS // 4, "the runs were over before they were ended"
+    subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
+    assert _assert_whole(folder / "out", truth) == CASES
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [f"{n}.nii.gz" for n in range(CASES)]
