@@ -65,7 +65,7 @@ def settle(header: NiftiHeader) -> Settled | None:
     scale, of_unit = _unit(header, affine, shape)
     notes += of_unit
     # NIfTI-2 is unknown to ITK's reader
-    if not ours and not notes and header.header_bytes == 348:
+    if not ours and not notes and header.version == 1:
         return Settled(None, ())
     if "header-axes-sheared" in {note.code for note in notes}:
         return Settled(None, tuple(notes))

@@ -224,6 +224,12 @@ def _read_grid(path: Path, name: str, header: NiftiHeader | None, notes: list[No
     settled = None if header is None else _settle(path, header)
     if settled is not None and settled.geometry is not None:
         reader, geometry = None, settled.geometry
+    elif header is not None and header.version == 2:
+        # unknown to ITK
+        raise ImageError(
+            f"cannot read {path}: of NIfTI-2 only three-dimensional scans with one number per voxel "
+            "and axes at right angles are read; convert it to NIfTI-1"
+        )
     else:
         reader, geometry = _read_header(path, name)
         geometry = _in_mm(path, geometry, notes)

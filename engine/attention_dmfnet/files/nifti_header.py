@@ -84,6 +84,11 @@ class NiftiHeader:
     forms: NiftiForms
 
     @property
+    def version(self) -> int:
+        """1 or 2."""
+        return 1 if self.header_bytes == _VERSION_1.header_bytes else 2
+
+    @property
     def first_byte(self) -> int:
         """Where a file of this version has its first voxel at the earliest."""
         return self.header_bytes + 4

@@ -308,3 +308,20 @@ def test_strict_refuses_a_scan_that_is_labelled_with_a_note_otherwise(
     assert not (tmp_path / "out" / "a.nii.gz").exists()
     assert main(arguments) == 0
     assert json.loads(capsys.readouterr().out)["notes"][0]["code"] == "values-no-hu"
+
+
+def test_what_is_not_read_and_what_is_made_again_is_told_with_a_code(
+    scan: Path, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scan / "series.dcm").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.nii.gz").write_bytes(b"half a label map")
+    assert _predict(scan, tmp_path / "out", models, "--json") == DONE
+    passed_over, made_again = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (passed_over["status"], passed_over["notes"]) == (
+        "passed over",
+        [{"code": "not-read", "text": f"{scan / 'series.dcm'} is not read: DICOM"}],
+    )
+    assert made_again["status"] == "done"
+    assert made_again["notes"][0]["code"] == "made-again"
+    assert {passed_over["schema_version"], made_again["schema_version"]} == {2}

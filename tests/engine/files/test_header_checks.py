@@ -1,7 +1,7 @@
 """Headers that contradict themselves: what is refused, what is decided, and where two readers see the labels."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 import SimpleITK
 from attention_dmfnet.files.image_io import ImageError, read_scan, read_volume, write_labels
+from attention_dmfnet.files.label_maps import fault_of_label_map
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 from attention_dmfnet.notes import Note
 
@@ -205,6 +206,32 @@ def test_nifti_2_is_read_as_nifti_1_is(tmp_path: Path, order: str) -> None:
     first, second = read_volume(nifti(tmp_path / "a.nii")), read_volume(nifti_2(tmp_path / "b.nii", order))
     np.testing.assert_array_equal(first.array, second.array)
     assert first.geometry.matches(second.geometry)
+
+
+def test_nifti_2_of_another_kind_is_refused_as_such(tmp_path: Path) -> None:
+    path = nifti_2(tmp_path / "a.nii")
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<h", content, 12, 128)  # RGB
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"of NIfTI-2 only three-dimensional scans .* convert it to NIfTI-1"):
+        read_volume(path)
+
+
+SHIFTED = (0, 0, 1, 130, 75, -80)
+
+
+@pytest.mark.parametrize("forms", [{}, {"qform": SHIFTED}, {"sform": None, "qform": None}, {"units": 1}, {"units": 3}])
+@pytest.mark.parametrize("write", [nifti, nifti_2])
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz"])
+def test_a_label_map_that_repeats_its_scans_header_is_whole(
+    tmp_path: Path, write: Callable[..., Path], forms: dict[str, Any], extension: str
+) -> None:
+    scan, output = write(tmp_path / "a.nii", **forms), tmp_path / f"labels{extension}"
+    volume = read_volume(scan)
+    write_labels(Volume(np.ones(volume.array.shape, np.uint8), volume.geometry), output)
+    assert fault_of_label_map(output, scan) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii", output.name]
+    assert fault_of_label_map(output, nifti(tmp_path / "b.nii", np.add(PLAIN, [[0, 0, 0, 9]] * 3).tolist(), None))
 
 
 @pytest.mark.parametrize("factor", [0.001, 0.1, 10.0, 1000.0, 1e30])
