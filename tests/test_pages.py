@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from attention_dmfnet.files.image_io import write_volume
 from attention_dmfnet.folder import CaseReport
+from attention_dmfnet.steps.quality import _AXIS_CODES
 
 from tests.engine.tiny import block_phantom
 from training.network.attention_dmfnet import AttentionDMFNet
@@ -75,12 +76,19 @@ def test_the_page_names_every_note() -> None:
     text = (ROOT / "docs" / "input-output.md").read_text(encoding="utf-8")
     section = text.partition("### Notes")[2].partition("### JSON")[0]
     engine = "".join(path.read_text() for path in (ROOT / "engine").rglob("*.py"))
-    notes = re.findall(r"^\| `(.+?)` \|", section, re.MULTILINE)
-    assert len(notes) == 5
-    for note in notes:
+    rows = re.findall(r"^\| `(.+?)` \| `([\w-]+)`", section, re.MULTILINE)
+    for note, _ in rows:
         # the words between what differs from scan to scan
-        for part in re.split(r"\b[A-Z]+\b", note):
+        for part in re.split(r"\b(?!HU\b)[A-Z]+\b", note):
             assert part.strip() in engine, note
+
+
+def test_the_page_names_every_code_of_a_note_and_no_other() -> None:
+    text = (ROOT / "docs" / "input-output.md").read_text(encoding="utf-8")
+    section = text.partition("### Notes")[2].partition("### JSON")[0]
+    engine = "".join(path.read_text() for path in (ROOT / "engine").rglob("*.py"))
+    codes = {*re.findall(r"\bNote\(\s*\"([\w-]+)\"", engine), *_AXIS_CODES}
+    assert sorted(re.findall(r"^\| `.+?` \| `([\w-]+)`", section, re.MULTILINE)) == sorted(codes)
 
 
 def test_the_method_states_the_size_of_the_fine_network() -> None:

@@ -15,11 +15,12 @@ from typing import Literal, ParamSpec, Self, TypeVar
 import msgspec
 
 from attention_dmfnet.files.cases import case_name, output_path
-from attention_dmfnet.files.image_io import ImageError, read_volume
+from attention_dmfnet.files.image_io import ImageError, read_scan
 from attention_dmfnet.files.passed_over import PassedOver
 from attention_dmfnet.geometry import GeometryError, Triple, Volume
 from attention_dmfnet.marks import Step, recording, seconds_by_step, step
 from attention_dmfnet.model.network import NetworkError, RunError
+from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import Scored, Segmenter
 from attention_dmfnet.threads import run_aside
 
@@ -47,20 +48,27 @@ class CaseReport(msgspec.Struct, frozen=True):
     seconds: dict[str, float] = {}
     roi_mm: Triple | None = None
     volumes_ml: dict[str, float] = {}
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     error: str | None = None
+    schema_version: int = 2
 
 
 def skipped(path: Path, outputs: Path) -> CaseReport:
     """The report on a case whose output is there already."""
     output = output_path(path, outputs)
-    note = f"{output} exists; --overwrite makes it again"
+    note = Note("exists", f"{output} exists; --overwrite makes it again")
     return CaseReport(case_name(path), "skipped", str(output), notes=(note,))
 
 
 def passed_over(found: PassedOver) -> CaseReport:
     """The report on what looks like a scan and is not read."""
-    return CaseReport(found.path.name, "passed over", "", notes=(f"{found.path} is not read: {found.kind}",))
+    note = Note("not-read", f"{found.path} is not read: {found.kind}")
+    return CaseReport(found.path.name, "passed over", "", notes=(note,))
+
+
+def made_again(fault: str) -> Note:
+    """What is to be said on a case whose output was there, but with this ``fault``."""
+    return Note("made-again", f"made again, because there was no whole label map: {fault}")
 
 
 def predict(
@@ -68,8 +76,9 @@ def predict(
     outputs: Path,
     segmenter: Segmenter,
     on_step: Callable[[str, str], None] | None = None,
-    notes: Mapping[Path, str] = MappingProxyType({}),
+    notes: Mapping[Path, Note] = MappingProxyType({}),
     case_timeout_s: float | None = None,
+    strict: bool = False,
 ) -> Iterator[CaseReport]:
     """Label every case and write it to ``outputs``; a report after each, in order.
 
@@ -77,14 +86,15 @@ def predict(
     and seen by the networks, or afterwards not labelled and written, within so many seconds. What it was doing cannot
     be interrupted and is left behind on its thread; the networks, if they do not return, are loaded again.
 
-    A case that fails is reported and does not stop the others. ``on_step`` hears the case's name and each step's, from
-    two threads: while the networks see a scan, the labels of the one before are made and written.
+    A case that fails is reported and does not stop the others. With ``strict``, a scan whose header or values are
+    doubtful fails. ``on_step`` hears the case's name and each step's, from two threads: while the networks see a scan,
+    the labels of the one before are made and written.
     Raises ``NetworkError`` if the networks cannot be loaded: then no case can succeed.
     """
     run = _Run(outputs, segmenter, on_step, notes, case_timeout_s)
     before: _Ending | None = None
     try:
-        with ReadAhead(cases) as ahead:
+        with ReadAhead(cases, strict) as ahead:
             for path in cases:
                 end: BaseException | None = None
                 try:
@@ -141,7 +151,7 @@ class _Found:
     path: Path
     started_s: float
     steps: tuple[Step, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     scored: Scored | None = None
     error: str | None = None
 
@@ -151,7 +161,7 @@ class _Run:
     outputs: Path
     segmenter: Segmenter
     on_step: Callable[[str, str], None] | None
-    notes: Mapping[Path, str]
+    notes: Mapping[Path, Note]
     timeout_s: float | None = None
 
     def find(self, path: Path, ahead: ReadAhead) -> _Found:
@@ -236,14 +246,16 @@ class Scan:
     """A scan in memory, what is to be said about it, and how long reading took."""
 
     volume: Volume
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     steps: tuple[Step, ...]
 
 
 class ReadAhead:
     """Reads scans one ahead of ``take``: at most the one that was taken last and the next are in memory."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], strict: bool = False) -> None:
+        """``strict`` refuses scans that are doubtful, as ``read_scan`` does."""
+        self._strict = strict
         self._paths = iter(paths)
         self._coming: Future[Scan] | None = None
         self._read_next()
@@ -265,7 +277,7 @@ class ReadAhead:
     def _read_next(self) -> None:
         path = next(self._paths, None)
         if path is not None:
-            self._coming = run_aside("reader", _read, path)
+            self._coming = run_aside("reader", _read, path, self._strict)
 
     def __enter__(self) -> Self:
         return self
@@ -276,8 +288,8 @@ class ReadAhead:
         self._paths = iter(())
 
 
-def _read(path: Path) -> Scan:
-    notes: list[str] = []
+def _read(path: Path, strict: bool) -> Scan:
+    notes: list[Note] = []
     with recording() as steps, step("read"):
-        volume = read_volume(path, notes)
+        volume = read_scan(path, notes, strict)
     return Scan(volume, tuple(notes), tuple(steps))

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,12 +48,30 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class NiftiForms:
+    """What a NIfTI header says about the place of its voxels, word for word, in RAS and its own unit.
+
+    ``pixdim`` begins with qfac, ``quaternion`` is b, c, d; ``offset`` goes with it, and ``rows`` are the sform's.
+    """
+
+    qform_code: int
+    sform_code: int
+    pixdim: tuple[float, ...]
+    quaternion: tuple[float, ...]
+    offset: tuple[float, ...]
+    rows: tuple[float, ...]
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
 class Geometry:
     """A regular grid of voxels in the patient.
 
     ``shape_zyx`` counts voxels and ``spacing_zyx`` is in mm, both in array order. ``origin_lps`` is the centre of
     voxel [0, 0, 0] in ITK's LPS millimetres (x, y, z order). Row i of ``axes_lps`` is the unit LPS direction in which
     array axis i (z, y, x) increases; it is column 2 - i of ITK's direction matrix.
+
+    ``nifti_forms`` are there where the scan's header contradicts itself: what is written on this grid repeats them.
 
     Raises ``GeometryError`` for an empty grid, a spacing that is not a positive number, or axes that are not
     orthonormal.
@@ -63,6 +81,7 @@ class Geometry:
     spacing_zyx: Triple
     origin_lps: Triple
     axes_lps: Axes
+    nifti_forms: NiftiForms | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.shape_zyx) != 3 or any(size < 1 for size in self.shape_zyx):

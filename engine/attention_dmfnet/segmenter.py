@@ -13,13 +13,15 @@ from typing import Self
 
 import numpy as np
 
-from attention_dmfnet.files.image_io import ItkImage, as_volume, write_labels
+from attention_dmfnet.files.image_io import ItkImage, as_scan, write_labels
 from attention_dmfnet.geometry import Geometry, Triple, Volume, canonicalise
 from attention_dmfnet.marks import recording, seconds_by_step, step
 from attention_dmfnet.model.loading import Networks
 from attention_dmfnet.model.manifest import Manifest
 from attention_dmfnet.model.network import LoadError, NetworkError, Scores
-from attention_dmfnet.steps.components import dropped_note, keep_components
+from attention_dmfnet.notes import Note
+from attention_dmfnet.steps.components import Kept, dropped_note, keep_components
+from attention_dmfnet.steps.quality import judge
 from attention_dmfnet.steps.restore import restore_labels
 from attention_dmfnet.steps.roi import Roi, find_roi
 from attention_dmfnet.steps.stage import StageModel
@@ -60,14 +62,17 @@ def label(found: Scored, manifest: Manifest) -> Segmentation:
         part = restore_labels(found.scores, found.grid, roi)
     with step("components"):
         by_label = {manifest.labels[organ]: rule for organ, rule in manifest.components.items()}
+        kept: dict[int, Kept] = {}
         dropped_ml: dict[int, float] = {}
-        volumes_ml = keep_components(part, by_label, found.scan.voxel_volume_mm3, dropped_ml)
+        volumes_ml = keep_components(part, by_label, found.scan.voxel_volume_mm3, kept, dropped_ml)
         labels = Volume(np.zeros(found.scan.shape_zyx, dtype=np.uint8), found.scan)
         # written through a view with the canonical axes: the way back to the scan's axes costs nothing
         canonicalise(labels).array[found.roi.box.slices] = part
     organs_ml = {organ: volumes_ml[number] for organ, number in manifest.labels.items()}
     dropped = (dropped_note(organ, organs_ml[organ], dropped_ml.get(n, 0.0)) for organ, n in manifest.labels.items())
-    notes = (*found.notes, *found.roi.notes, *(note for note in dropped if note is not None))
+    organs = {organ: kept[number] for organ, number in manifest.labels.items() if number in kept}
+    doubts = judge(organs, volumes_ml=organs_ml, roi=found.roi.box, scan=found.scan.canonical())
+    notes = (*found.notes, *found.roi.notes, *(note for note in dropped if note is not None), *doubts)
     return Segmentation(labels, organs_ml, roi, notes)
 
 
@@ -79,7 +84,7 @@ class Scored:
     grid: Geometry
     scan: Geometry
     roi: Roi
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,14 +92,14 @@ class Segmentation:
     """The organs of one scan.
 
     ``labels`` (uint8) lie on the scan's own grid. ``volumes_ml`` has every organ, 0 for those that were not found.
-    ``roi`` is the part of the scan, turned to canonical axes, that was searched. ``notes`` say what is doubtful, and
-    ``seconds`` how long each step took.
+    ``roi`` is the part of the scan, turned to canonical axes, that was searched. ``notes`` say what is doubtful, each a
+    sentence with a ``code``, and ``seconds`` how long each step took.
     """
 
     labels: Volume
     volumes_ml: dict[str, float]
     roi: Geometry
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -136,11 +141,11 @@ class Segmenter:
         Raises ``ImageError`` for what is no CT, ``RunError`` if the runtime fails on it, ``LoadError`` if none can be
         used or this object is closed.
         """
-        notes: list[str] = []
+        notes: list[Note] = []
         self._open()
         with recording() as steps:
             with step("read"):
-                ct = as_volume(scan, notes)
+                ct = as_scan(scan, notes)
             with step("wait"):
                 self.wait()
                 # this one, whichever `restart` puts in its place
@@ -174,7 +179,8 @@ class Segmenter:
             except NetworkError as error:
                 # as bad as the first: where that was this scan's alone, the next one is tried again
                 raise kind(f"{why}; {error}") from error
-            return replace(found, notes=(f"labelled by {replace(self._instead.runtime.result(), why=why)}",))
+            instead = replace(self._instead.runtime.result(), why=why)
+            return replace(found, notes=(Note("runtime-replaced", f"labelled by {instead}"),))
 
     def label(self, found: Scored) -> Segmentation:
         """Labels from what ``score`` returned."""

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from attention_dmfnet import folder, segmenter
 from attention_dmfnet.cli.predict import SOME_FAILED, main
-from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
+from attention_dmfnet.files.image_io import read_scan, read_volume, write_labels, write_volume
 from attention_dmfnet.folder import predict
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.network import Scores, Tile
+from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import Segmenter
 from attention_dmfnet.threads import run_aside
 
@@ -51,12 +52,12 @@ def _assert_the_others_are_whole(outputs: Path) -> None:
 def test_a_reader_that_hangs_fails_its_case_and_the_others_are_labelled(
     scans: list[Path], tmp_path: Path, never: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(path: Path, notes: list[str]) -> Volume:
+    def read(path: Path, notes: list[Note], strict: bool) -> Volume:
         if path.name.startswith("hangs"):
             never.wait()
-        return read_volume(path, notes)
+        return read_scan(path, notes, strict)
 
-    monkeypatch.setattr(folder, "read_volume", read)
+    monkeypatch.setattr(folder, "read_scan", read)
     (tmp_path / "out").mkdir()
     reports = list(predict(scans, tmp_path / "out", fake_segmenter(), case_timeout_s=TIMEOUT_S))
     assert [report.status for report in reports] == ["done", "failed", "done"]
@@ -114,12 +115,12 @@ def test_the_last_case_may_hang_and_the_command_ends_with_the_right_status(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def read(path: Path, notes: list[str]) -> Volume:
+    def read(path: Path, notes: list[Note], strict: bool) -> Volume:
         if path.name.startswith("z"):
             never.wait()
-        return read_volume(path, notes)
+        return read_scan(path, notes, strict)
 
-    monkeypatch.setattr(folder, "read_volume", read)
+    monkeypatch.setattr(folder, "read_scan", read)
     monkeypatch.setattr(dmf, "load", lambda **settings: fake_segmenter())
     assert main(["predict", str(tmp_path), str(tmp_path / "out"), "--case-timeout", "5"]) == SOME_FAILED
     assert "1 of 3 cases failed: z" in capfd.readouterr().err

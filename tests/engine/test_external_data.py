@@ -10,9 +10,10 @@ import onnx
 import pytest
 import safetensors.numpy
 from attention_dmfnet.model.external_data import read_model, with_weights
-from attention_dmfnet.model.loading import Runtime, load_network
+from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import Stage, WeightsFile
 from attention_dmfnet.model.network import NetworkError
+from attention_dmfnet.model.runtimes import Runtime
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.engine.tiny import stage

@@ -12,6 +12,7 @@ from attention_dmfnet.files.image_io import ImageError, read_volume, write_label
 from attention_dmfnet.folder import CaseReport, ReadAhead, predict
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.network import LoadError, NetworkError, RunError
+from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import Scored, Segmentation, Segmenter
 
 from tests.engine.tiny import block_phantom
@@ -107,7 +108,7 @@ def test_notes_from_reading_and_from_the_method_reach_the_report(tmp_path: Path,
     hu[4:] = -1000
     write_volume(Volume(hu, ct.geometry), tmp_path / "a.nii.gz")
     report = _predict([tmp_path / "a.nii.gz"], tmp_path / "out", models)[0]
-    assert len(report.notes) == 2
+    assert [note.code for note in report.notes] == ["empty-voxels", "no-roi", "not-an-abdomen"]
     assert "read as air" in report.notes[0]
     assert "found no organs" in report.notes[1]
 
@@ -192,9 +193,9 @@ class FakeDisk:
         self.reading = threading.Semaphore(0)
         self._alive: weakref.WeakSet[Volume] = weakref.WeakSet()
         self._template = block_phantom()[0]
-        monkeypatch.setattr(folder, "read_volume", self._read)
+        monkeypatch.setattr(folder, "read_scan", self._read)
 
-    def _read(self, path: Path, notes: list[str]) -> Volume:
+    def _read(self, path: Path, notes: list[Note], strict: bool) -> Volume:
         if "bad" in path.name:
             raise ImageError(f"cannot read {path}")
         volume = _Tracked(self._template.array.copy(), self._template.geometry)
@@ -242,12 +243,12 @@ def test_no_scan_is_read_before_the_one_ahead_of_it_was_taken(monkeypatch: pytes
     begun: list[str] = []
     gate: Future[None] = Future()
 
-    def read(path: Path, notes: list[str]) -> Volume:
+    def read(path: Path, notes: list[Note], strict: bool) -> Volume:
         begun.append(path.name)
         gate.result(timeout=10)
         return block_phantom()[0]
 
-    monkeypatch.setattr(folder, "read_volume", read)
+    monkeypatch.setattr(folder, "read_scan", read)
     with ReadAhead([Path("1"), Path("2"), Path("3")]) as ahead:
         gate.set_result(None)
         ahead.take()

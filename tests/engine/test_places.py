@@ -30,6 +30,7 @@ from evaluation.organs import ORGANS
 from tests.engine.tiny import AIR_HU, FakeNetwork, manifest_json, organ_hu
 
 sitk: Any = SimpleITK
+nib: Any = nibabel
 Matrix = npt.NDArray[np.float64]
 
 RADIUS_MM = 16.0
@@ -98,10 +99,10 @@ def _paint(affine_lps: Matrix, shape: tuple[int, ...], organs: dict[int, Triple]
 def _write(values: npt.NDArray[Any], affine_lps: Matrix, path: Path) -> None:
     ras = np.eye(4)
     ras[:3] = LPS_FROM_RAS @ affine_lps[:3]
-    image = nibabel.Nifti1Image(values, ras)
+    image = nib.Nifti1Image(values, ras)
     image.set_qform(ras, code=1)
     image.set_sform(ras, code=1)
-    nibabel.save(image, path)
+    nib.save(image, path)
 
 
 def _nearest(centres: list[float]) -> FakeNetwork:
@@ -136,7 +137,7 @@ def _segment(
 
 def _told_by_nibabel(path: Path) -> tuple[npt.NDArray[np.uint8], dict[int, tuple[Matrix, float]]]:
     """The labels (i, j, k), and each one's centroid in LPS mm and volume in mm3."""
-    image = nibabel.load(path)
+    image = nib.load(path)
     labels = np.asanyarray(image.dataobj)
     assert image.header["qform_code"] > 0
     np.testing.assert_allclose(image.get_qform(), image.affine, atol=1e-3)
@@ -173,7 +174,7 @@ def _assert_every_organ_is_where_it_was_painted(scan: Path, output: Path, spacin
 
 
 def _radius_mm(volume_mm3: float) -> float:
-    return (3 * volume_mm3 / (4 * math.pi)) ** (1 / 3)
+    return math.cbrt(3 * volume_mm3 / (4 * math.pi))
 
 
 def _check_thirteen_organs(order: Order, angles_deg: Triple, spacing: Triple, folder: Path) -> None:

@@ -24,13 +24,17 @@ def _segment(ct: Volume, models: Path) -> Segmentation:
     return segment(ct, coarse, fine, manifest)
 
 
+def _codes(result: Segmentation) -> list[str]:
+    return [note.code for note in result.notes]
+
+
 def test_the_organs_of_a_phantom_come_back_voxel_for_voxel(models: Path) -> None:
     ct, truth = block_phantom()
     result = _segment(ct, models)
     np.testing.assert_array_equal(result.labels.array, truth.array)
     assert result.labels.geometry == ct.geometry
     assert result.labels.array.dtype == np.uint8
-    assert result.notes == ()
+    assert "roi-at-edge" not in _codes(result)
 
 
 def test_volumes_are_voxels_times_their_size(models: Path) -> None:
@@ -77,7 +81,11 @@ def test_organs_at_the_scans_edge_are_labelled_up_to_it_and_told(models: Path) -
     box = Box((5, 0, 0), (20, 24, 28))
     result = _segment(ct.crop(box), models)
     np.testing.assert_array_equal(result.labels.array, truth.crop(box).array)
-    assert result.notes == ("the organs reach the scan's inferior edge and may be cut off",)
+    assert result.notes[0] == "the organs reach the scan's inferior edge and may be cut off"
+    assert result.notes[1] == "liver, right kidney, spleen and pancreas reach the scan's inferior edge: " + (
+        "what was measured is a part"
+    )
+    assert _codes(result)[:2] == ["roi-at-edge", "organ-cut"]
 
 
 def test_the_roi_holds_every_organ_and_its_size_is_in_mm(models: Path) -> None:

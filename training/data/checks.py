@@ -11,8 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from attention_dmfnet.files.header_checks import LEAST_EXTENT_MM_ZYX, SPACING_MM
 from attention_dmfnet.files.image_io import ImageError, read_volume
+from attention_dmfnet.files.value_checks import not_hu
 from attention_dmfnet.geometry import GeometryError, Volume, canonicalise
+from attention_dmfnet.notes import Note
+from attention_dmfnet.steps.quality import out_of_order
 
 from evaluation.organs import ORGANS
 from training.data.facts import (
@@ -32,11 +36,14 @@ _LEAVE_OUT = "or leave the case out with --leave-out {name}"
 
 # headers are rounded to 32-bit numbers; what an organ's border could notice is more
 _SAME_PLACE_MM = 0.1
-_SPACING_MM = (0.2, 12.0)
-_LEAST_EXTENT_MM_ZYX = (60.0, 150.0, 150.0)
-# CT that is in HU shows fat at least; scans that lost their intercept begin at 0
-_FAT_HU = -50.0
-_EIGHT_BITS = 255.0
+_REMEDIES = {
+    "values-scaled": "convert it from DICOM again without normalising",
+    "values-eight-bit": "convert it from DICOM again without windowing",
+    "values-no-hu": "apply the rescale intercept (most often -1024)",
+    "values-no-body": "see what the file shows",
+}
+"""What to do about each of the engine's notes on values."""
+
 _SOLID_HU = (-50.0, 500.0)
 _SOLID = frozenset({1, 2, 3, 4, 5, 6, 13})
 """Liver, kidneys, spleen, pancreas and the great vessels: nowhere in the world do they hold gas or bone."""
@@ -95,14 +102,14 @@ def check_cases(
 def measure(case: RawCase) -> CaseFacts | list[Problem]:
     """Read a case's files and measure them, or say why that is impossible."""
     remedy = f"replace the file {_LEAVE_OUT.format(name=case.name)}"
-    notes: list[str] = []
+    notes: list[Note] = []
     try:
         scan = read_volume(case.image, notes)
     except (ImageError, GeometryError) as error:
         return [Problem(case.image, _clause(error, case.image), remedy)]
     canonical = canonicalise(scan)
     geometry = hash_geometry(scan.geometry)
-    empty_voxels = int(notes[0].split()[0]) if notes else 0
+    empty_voxels = sum(int(note.split()[0]) for note in notes if note.code == "empty-voxels")
     image = measure_image(canonical, empty_voxels)
     if case.labels is None:
         return CaseFacts(image, None, geometry)
@@ -174,19 +181,15 @@ def _judge_image(case: RawCase, image: ImageFacts) -> Iterator[Problem]:
     out = _LEAVE_OUT.format(name=case.name)
     if image.min_hu == image.max_hu:
         yield Problem(case.image, f"is empty: every voxel is {image.min_hu:g}", f"replace the file {out}")
-    elif image.max_hu <= _EIGHT_BITS and image.min_hu >= 0:
-        what = f"is not in HU: its values go from {image.min_hu:g} to {image.max_hu:g}, as a picture's do"
-        yield Problem(case.image, what, f"convert it from DICOM again without windowing {out}")
-    elif image.min_hu > _FAT_HU:
-        what = f"is not in HU: it has no value below {image.min_hu:g}, but air is -1000 and fat -100"
-        yield Problem(case.image, what, f"apply the rescale intercept (most often -1024) {out}")
-    low, high = _SPACING_MM
+    elif (note := not_hu(image.min_hu, image.max_hu)) is not None:
+        yield Problem(case.image, f"is not in HU: {note}", f"{_REMEDIES[note.code]} {out}")
+    low, high = SPACING_MM
     if not all(low <= mm <= high for mm in image.spacing_zyx):
         what = f"has voxels of {_by(image.spacing_zyx)} mm, which no CT of a patient has"
         yield Problem(case.image, what, f"correct the spacing in the header (in mm) {out}")
     else:
         extent = [size * mm for size, mm in zip(image.shape_zyx, image.spacing_zyx, strict=True)]
-        if any(mm < least for mm, least in zip(extent, _LEAST_EXTENT_MM_ZYX, strict=True)):
+        if any(mm < least for mm, least in zip(extent, LEAST_EXTENT_MM_ZYX, strict=True)):
             what = f"covers only {_by(tuple(round(mm) for mm in extent))} mm, which is no abdomen"
             yield Problem(case.image, what, f"give the whole scan, correct the spacing in its header, {out}")
 
@@ -215,30 +218,12 @@ def _is_solid(organ: OrganFacts) -> bool:
     return _SOLID_HU[0] <= organ.hu[1] <= _SOLID_HU[1]
 
 
-_CLEARLY_MM = 10.0
-_ORDER: tuple[tuple[int, int, int, str], ...] = (
-    (2, 13, 0, "the right kidney lies to the left of the left kidney"),
-    (7, 8, 0, "the right adrenal gland lies to the left of the left one"),
-    (1, 3, 0, "the liver lies to the left of the spleen"),
-    (4, 2, 1, "the right kidney lies in front of the pancreas"),
-    (4, 13, 1, "the left kidney lies in front of the pancreas"),
-    (2, 7, 2, "the right kidney lies above its adrenal gland"),
-    (13, 8, 2, "the left kidney lies above its adrenal gland"),
-)
-"""(label, label, LPS axis, what it is called when the first one's centre is the farther along it)."""
-
-
 def _wrong_sides(case: RawCase, path: Path, labels: LabelFacts) -> Iterator[Problem]:
     """Organs on the wrong side of each other, as a header with a flipped axis puts them; one problem per axis."""
-    axes_told = set()
-    for first, second, axis, what in _ORDER:
-        if {first, second} <= labels.organs.keys() and axis not in axes_told:
-            here, there = (labels.organs[label].centre_lps[axis] for label in (first, second))
-            # a scan that cuts an organ moves its centre: only what lies clearly apart is judged
-            if here - there > _CLEARLY_MM:
-                axes_told.add(axis)
-                remedy = "correct the direction in the headers of scan and labels, or the label numbers,"
-                yield Problem(path, what, f"{remedy} {_LEAVE_OUT.format(name=case.name)}")
+    centres = {ORGANS[label - 1]: organ.centre_lps for label, organ in labels.organs.items()}
+    remedy = "correct the direction in the headers of scan and labels, or the label numbers,"
+    for _, what in out_of_order(centres):
+        yield Problem(path, what, f"{remedy} {_LEAVE_OUT.format(name=case.name)}")
 
 
 def _same_twice(cases: Sequence[RawCase], facts: Mapping[str, CaseFacts]) -> Iterator[Problem]:

@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from attention_dmfnet.steps import quality
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -89,28 +90,9 @@ KNOWN_ILLNESS: tuple[Illness, ...] = (
 
 
 VOLUMES_ML: dict[Tissue, Range] = {
-    Tissue.LIVER: (600, 3600),
-    Tissue.RIGHT_KIDNEY: (50, 450),
-    Tissue.LEFT_KIDNEY: (50, 450),
-    Tissue.SPLEEN: (30, 1300),
-    Tissue.PANCREAS: (20, 220),
-    Tissue.AORTA: (20, 350),
-    Tissue.VENA_CAVA: (12, 350),
-    Tissue.RIGHT_ADRENAL: (0.8, 15),
-    Tissue.LEFT_ADRENAL: (0.8, 15),
-    Tissue.GALLBLADDER: (1.5, 250),
-    Tissue.ESOPHAGUS: (1.5, 90),
-    Tissue.STOMACH: (40, 2500),
-    Tissue.DUODENUM: (12, 250),
+    Tissue(label): quality.VOLUMES_ML[organ] for label, organ in enumerate(ORGANS, start=1)
 }
-"""About 0.4 times the smallest to 2 times the largest mean of adults, stretched for illness and filling.
-
-Means of 149 abdominal CT studies, female to male (Geraghty et al., Abdominal Imaging 29, 2004): liver 1411 to 1710 mL,
-spleen 180 to 238, a kidney 157 to 193, pancreas 64 to 87, adrenal from 4.4. Adrenals of 81 adults span 2.6 to 6.6 mL
-(Wang et al., Chinese Medical Sciences Journal 27, 2012). Gallbladder with bile 56 to 68 mL, stomach with its content
-370 to 400 (ICRP publication 89, 2002; filling takes it to 2 L and more). Aorta and vena cava are tubes of 200 to 400 mm
-of their published widths, see ``VESSEL_WIDTHS_MM``; the esophagus is only what lies in the abdomen's field of view.
-"""
+"""The engine's ranges, with their sources there; ``VESSEL_WIDTHS_MM`` has those of the tubes."""
 
 VESSEL_WIDTHS_MM: dict[Tissue, Range] = {Tissue.AORTA: (7, 36), Tissue.VENA_CAVA: (2.3, 38)}
 """Diameter of a circle of a slice's area. The abdominal aorta is 17 to 27 mm wide, an aneurysm from 30 on (Erbel &

@@ -25,6 +25,7 @@ from attention_dmfnet.geometry import GeometryError, Volume, canonicalise
 from attention_dmfnet.model.loading import Networks, start_loading
 from attention_dmfnet.model.manifest import MANIFEST_NAME, Manifest, ManifestError, load_manifest
 from attention_dmfnet.model.network import NetworkError
+from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import segment
 from attention_dmfnet.steps.stage import StageModel
 
@@ -112,7 +113,7 @@ class _Teacher:
         digest = hashlib.sha256((models / MANIFEST_NAME).read_bytes()).hexdigest()
         return _Teacher(manifest, start_loading(models, manifest, options.device, options.backend), digest)
 
-    def label(self, scan: Volume) -> tuple[Volume, RecordingStage, tuple[str, ...]]:
+    def label(self, scan: Volume) -> tuple[Volume, RecordingStage, tuple[Note, ...]]:
         """The label map, the fine stage with its probabilities, and what is to be said about the case."""
         coarse = StageModel(self.manifest.coarse, self.networks.coarse)
         fine = RecordingStage(self.manifest.fine, self.networks.fine)
@@ -178,7 +179,8 @@ def _label(path: Path, scan: Scan, teachers: Sequence[_Teacher], folder: Path) -
     output.parent.mkdir(parents=True, exist_ok=True)
     write_labels(labels, output)
     hashes = tuple(teacher.hash for teacher in teachers)
-    case = LabelledCase(name, str(path.resolve()), hashes, _stamp(path), organs, (*scan.notes, *notes))
+    said = tuple(str(note) for note in (*scan.notes, *notes))
+    case = LabelledCase(name, str(path.resolve()), hashes, _stamp(path), organs, said)
     write_text(msgspec.json.encode(case).decode() + "\n", folder / CASES_FOLDER / f"{name}.json")
     return case
 

@@ -23,6 +23,7 @@ from attention_dmfnet.marks import TRACE_VARIABLE, TraceError, step, tracing
 
 if TYPE_CHECKING:
     from attention_dmfnet.folder import CaseReport
+    from attention_dmfnet.notes import Note
     from attention_dmfnet.segmenter import Segmenter
 
 DONE, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
@@ -136,13 +137,13 @@ def _reports(
         from attention_dmfnet.files.label_maps import fault_of_label_map
     if options.json:
         yield from map(folder.passed_over, passed_over)
-    again: dict[Path, str] = {}
+    again: dict[Path, Note] = {}
     for case in there:
         fault = fault_of_label_map(output_path(case, outputs), case)
         if fault is None:
             yield folder.skipped(case, outputs)
         else:
-            again[case] = f"made again, because there was no whole label map: {fault}"
+            again[case] = folder.made_again(fault)
     kept = set(there) - again.keys()
     missing = [case for case in cases if case not in kept]
     if missing:
@@ -156,6 +157,7 @@ def _reports(
             lambda case, what: show(f"{printable(case)}: {what}"),
             again,
             options.case_timeout,
+            options.strict,
         )
 
 
@@ -244,5 +246,8 @@ def _parser() -> argparse.ArgumentParser:
         "then the case fails and the others go on; default: no limit",
     )
     command.add_argument("--overwrite", action="store_true", help="label again what is in OUTPUTS already")
+    command.add_argument(
+        "--strict", action="store_true", help="refuse scans whose header or values are doubtful instead of noting it"
+    )
     command.add_argument("--json", action="store_true", help="one JSON object per case on standard output")
     return parser

@@ -4,6 +4,7 @@ import msgspec
 
 from attention_dmfnet.files.cases import printable
 from attention_dmfnet.folder import CaseReport
+from attention_dmfnet.notes import Note
 
 
 def as_line(report: CaseReport) -> str:
@@ -30,7 +31,13 @@ def as_json(report: CaseReport) -> str:
         roi_mm=None if report.roi_mm is None else tuple(round(mm, 1) for mm in report.roi_mm),
         volumes_ml={organ: round(volume, 3) for organ, volume in report.volumes_ml.items()},
     )
-    return msgspec.json.encode(rounded).decode()
+    return msgspec.json.encode(rounded, enc_hook=_as_object).decode()
+
+
+def _as_object(note: object) -> dict[str, str]:
+    if not isinstance(note, Note):
+        raise NotImplementedError(f"{type(note).__name__} has no JSON")
+    return {"code": note.code, "text": str(note)}
 
 
 def _printable(report: CaseReport) -> CaseReport:
@@ -39,7 +46,7 @@ def _printable(report: CaseReport) -> CaseReport:
         report,
         case=printable(report.case),
         output=printable(report.output),
-        notes=tuple(printable(note) for note in report.notes),
+        notes=tuple(Note(note.code, printable(note)) for note in report.notes),
         error=None if report.error is None else printable(report.error),
     )
 

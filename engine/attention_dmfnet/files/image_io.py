@@ -1,6 +1,7 @@
 """Scans and label maps on disk. The only module that knows SimpleITK, and that it reverses the axes."""
 
 import contextlib
+import gzip
 import math
 import os
 import re
@@ -16,16 +17,21 @@ import SimpleITK
 
 from attention_dmfnet.files.cases import EXTENSIONS, EXTENSIONS_IN_WORDS, stem
 from attention_dmfnet.files.file_size import most_voxels
+from attention_dmfnet.files.header_checks import HeaderError, Settled, check_size, settle
 from attention_dmfnet.files.itk_name import itk_name
+from attention_dmfnet.files.nifti_header import NiftiHeader, label_header
 from attention_dmfnet.files.nifti_voxels import (
     DamagedFileError,
     NiftiVoxels,
     ends_as_written,
-    is_nifti_2,
+    read_nifti_header,
     read_nifti_voxels,
 )
+from attention_dmfnet.files.nrrd_units import nrrd_unit_mm
+from attention_dmfnet.files.value_checks import check_values
 from attention_dmfnet.files.whole_file import replacing
-from attention_dmfnet.geometry import Geometry, GeometryError, Triple, Volume
+from attention_dmfnet.geometry import Geometry, GeometryError, NiftiForms, Triple, Volume
+from attention_dmfnet.notes import Note, doubts
 
 # SimpleITK declares itself typed but annotates next to nothing: strict checking would refuse every call of it
 sitk: Any = SimpleITK
@@ -44,10 +50,10 @@ class ItkImage(Protocol):
     def GetDirection(self) -> tuple[float, ...]: ...  # noqa: N802  # SimpleITK's name
 
 
-def as_volume(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[str]) -> Volume:
-    """``scan`` as ``read_volume`` would return it, from a file or from memory. Raises ``ImageError``."""
+def as_scan(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[Note]) -> Volume:
+    """``scan`` as ``read_scan`` would return it, from a file or from memory. Raises ``ImageError``."""
     if isinstance(scan, str | os.PathLike):
-        return read_volume(Path(scan), notes)
+        return read_scan(Path(scan), notes)
     if isinstance(scan, Volume):
         array, geometry = scan.array, scan.geometry
     elif isinstance(scan, sitk.Image):
@@ -60,11 +66,40 @@ def as_volume(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[str]
         )
     if array.dtype.kind not in "buif":
         raise ImageError(f"voxels of type {array.dtype} are no intensities; give whole or real numbers")
-    return _from_values(NiftiVoxels(array, 1.0, 0.0), geometry, notes)
+    return _checked("the image", _from_values(NiftiVoxels(array, 1.0, 0.0), geometry, notes), notes)
 
 
-def read_volume(path: Path, notes: list[str] | None = None) -> Volume:
+def read_scan(path: Path, notes: list[Note], strict: bool = False) -> Volume:
+    """``read_volume``, and see that it can be a CT of a body, in HU: what is doubtful is noted.
+
+    Raises ``ImageError`` for a size that no scan of a body has, and, if ``strict``, for whatever is doubtful.
+    """
+    volume = _checked(str(path), read_volume(path, notes, sized=True), notes)
+    doubtful = doubts(notes) if strict else []
+    if doubtful:
+        raise ImageError(f"{path}: {'; '.join(doubtful)}; correct the file, or leave --strict out to label it anyway")
+    return volume
+
+
+def _checked(name: str, volume: Volume, notes: list[Note]) -> Volume:
+    notes += _checked_size(name, volume.geometry)
+    array, said = check_values(volume.array)
+    notes += said
+    return Volume(array, volume.geometry)
+
+
+def _checked_size(name: str, geometry: Geometry) -> list[Note]:
+    try:
+        return check_size(geometry)
+    except HeaderError as error:
+        raise ImageError(f"{name}: {error}") from error
+
+
+def read_volume(path: Path, notes: list[Note] | None = None, sized: bool = False) -> Volume:
     """Read a three-dimensional image, with the array in (z, y, x) order and the grid as ITK has it.
+
+    Where a NIfTI header contradicts itself, or states another unit than mm, ``header_checks`` settles the grid, with a
+    note. If ``sized``, a grid of a size that no body has is refused before any voxel is read.
 
     The array is int16 where every value is a whole number that fits, whatever type the file has (labels and rescaled
     CT included), else float32. Voxels without a value (NaN, infinity) become -1024 HU, and a sentence about them is
@@ -72,16 +107,20 @@ def read_volume(path: Path, notes: list[str] | None = None) -> Volume:
 
     Raises ``ImageError``, with the file's name, for what is not a whole, single-channel, three-dimensional image.
     """
+    said: list[Note] = [] if notes is None else notes
     with _openable(path) as name, _quiet_itk():
-        reader, geometry = _read_header(path, name)
-        voxels = _read_voxels(path, reader)
+        header = _nifti_header(path)
+        reader, geometry = _read_grid(path, name, header, said)
+        if sized:
+            _checked_size(str(path), geometry)
+        voxels = _read_voxels(path, header, reader, geometry, said)
     return _from_values(voxels, geometry, notes)
 
 
 def read_geometry(path: Path) -> Geometry:
     """The grid of a scan, from its header alone. Raises ``ImageError`` as ``read_volume`` does."""
     with _openable(path) as name, _quiet_itk():
-        return _read_header(path, name)[1]
+        return _read_grid(path, name, _nifti_header(path), [])[1]
 
 
 def write_labels(labels: Volume, path: Path) -> None:
@@ -101,6 +140,9 @@ def write_labels(labels: Volume, path: Path) -> None:
 def write_volume(volume: Volume, path: Path) -> None:
     """Write ``volume`` compressed, in its array's own type and on its own grid: the whole file or none.
 
+    Labels of a scan whose header contradicts itself get a header with the same contradictions: whichever statement a
+    program reads, it sees the labels on the scan.
+
     The file is made beside ``path`` under a hidden name and renamed when it is complete. NIfTI keeps spacing, origin
     and direction as 32-bit numbers.
 
@@ -109,6 +151,9 @@ def write_volume(volume: Volume, path: Path) -> None:
     if not path.name.lower().endswith(EXTENSIONS):
         raise ImageError(f"cannot write {path}: its name tells no known kind of file; name it {EXTENSIONS_IN_WORDS}")
     geometry = volume.geometry
+    if geometry.nifti_forms is not None and volume.array.dtype == np.uint8 and ".nii" in path.name.lower():
+        _write_with_forms(volume.array, geometry, geometry.nifti_forms, path)
+        return
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array))
     image.SetSpacing(geometry.spacing_zyx[::-1])
     image.SetOrigin(geometry.origin_lps)
@@ -125,6 +170,21 @@ def write_volume(volume: Volume, path: Path) -> None:
             # ITK does not notice when a NIfTI file takes no more bytes
             if ".nii" in extension.lower() and not ends_as_written(partial, volume.array.nbytes):
                 raise ImageError(f"cannot write {path}: it is cut short; is the disk full?")
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _write_with_forms(labels: npt.NDArray[np.uint8], geometry: Geometry, forms: NiftiForms, path: Path) -> None:
+    """A NIfTI file that says of its place what ``forms`` say. Raises ``ImageError``."""
+    packed = path.name.lower().endswith(".gz")
+    try:
+        with (
+            replacing(path, path.name[len(stem(path)) :]) as partial,
+            gzip.GzipFile(partial, "wb", 6, mtime=0) if packed else partial.open("wb") as file,
+        ):
+            file.write(label_header(forms, geometry.shape_zyx))
+            for plane in labels:
+                file.write(np.ascontiguousarray(plane).data)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror}") from error
 
@@ -159,10 +219,26 @@ def refuse_unopenable(path: Path) -> None:
         raise ImageError(f"cannot read {path}: {error.strerror}") from error
 
 
+def _read_grid(path: Path, name: str, header: NiftiHeader | None, notes: list[Note]) -> tuple[Any, Geometry]:
+    """The grid that is believed, and ITK's reader, or None where ITK is not asked. Reads the header alone."""
+    settled = None if header is None else _settle(path, header)
+    if settled is not None and settled.geometry is not None:
+        reader, geometry = None, settled.geometry
+    elif header is not None and header.version == 2:
+        # unknown to ITK
+        raise ImageError(
+            f"cannot read {path}: of NIfTI-2 only three-dimensional scans with one number per voxel "
+            "and axes at right angles are read; convert it to NIfTI-1"
+        )
+    else:
+        reader, geometry = _read_header(path, name)
+        geometry = _in_mm(path, geometry, notes)
+    notes += settled.notes if settled is not None else ()
+    return reader, geometry
+
+
 def _read_header(path: Path, name: str) -> tuple[Any, Geometry]:
     """ITK's reader of ``path``, which it knows by ``name``, with nothing but the header read, and the grid."""
-    if ".nii" in path.name.lower() and is_nifti_2(path):
-        raise ImageError(f"cannot read {path}: this is NIfTI-2; convert it to NIfTI-1, with nibabel or 3D Slicer")
     reader = sitk.ImageFileReader()
     reader.SetFileName(name)
     try:
@@ -187,20 +263,60 @@ def _checked_geometry(name: str, header: Any, channels: int) -> Geometry:
         raise ImageError(f"{name}: {error}; correct its header") from error
 
 
-def _read_voxels(path: Path, reader: Any) -> NiftiVoxels:
+def _nifti_header(path: Path) -> NiftiHeader | None:
+    """The header of a file with a NIfTI name, or None if it is no single-file NIfTI."""
+    if ".nii" not in path.name.lower():
+        return None
     try:
-        _refuse_impossible_size(path, reader.GetSize())
-        voxels = read_nifti_voxels(path) if ".nii" in path.name.lower() else None
+        return read_nifti_header(path)
+    except DamagedFileError as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _settle(path: Path, header: NiftiHeader) -> Settled | None:
+    # what is of another kind is refused in ITK's words
+    if header.dtype is None:
+        return None
+    try:
+        return settle(header)
+    except HeaderError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def _in_mm(path: Path, geometry: Geometry, notes: list[Note]) -> Geometry:
+    """``geometry`` in mm where an NRRD file states another unit, which ITK passes over."""
+    if not path.name.lower().endswith(".nrrd"):
+        return geometry
+    unit, mm = nrrd_unit_mm(path)
+    if mm == 1:
+        return geometry
+    notes.append(Note("units-converted", f"the header's unit is {unit}; they were converted to mm"))
+    return Geometry(
+        geometry.shape_zyx,
+        _triple(length * mm for length in geometry.spacing_zyx),
+        _triple(length * mm for length in geometry.origin_lps),
+        geometry.axes_lps,
+    )
+
+
+def _read_voxels(
+    path: Path, header: NiftiHeader | None, reader: Any, geometry: Geometry, notes: list[Note]
+) -> NiftiVoxels:
+    try:
+        voxels = None if header is None else read_nifti_voxels(path, header, notes)
         if voxels is None:
+            _refuse_impossible_size(path, geometry)
             image = reader.Execute()
             array = sitk.GetArrayFromImage(image)
             voxels = NiftiVoxels(array.reshape(array.shape[-3:]), 1.0, 0.0)
     except DamagedFileError as error:
-        raise ImageError(f"cannot read {path}: {error}; copy or download it again") from error
+        raise _damaged(path, error) from error
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}") from error
     except MemoryError as error:
-        asked = " x ".join(map(str, reader.GetSize()))
+        asked = " x ".join(map(str, geometry.shape_zyx[::-1]))
         raise ImageError(
             f"cannot read {path}: not enough memory for {asked} voxels; crop it or give the process more memory"
         ) from error
@@ -209,11 +325,15 @@ def _read_voxels(path: Path, reader: Any) -> NiftiVoxels:
     return voxels
 
 
-def _refuse_impossible_size(path: Path, size: tuple[int, ...]) -> None:
+def _refuse_impossible_size(path: Path, geometry: Geometry) -> None:
     most = most_voxels(path)
-    if most is not None and math.prod(size) > most:
-        asked = " x ".join(map(str, size))
+    if most is not None and math.prod(geometry.shape_zyx) > most:
+        asked = " x ".join(map(str, geometry.shape_zyx[::-1]))
         raise DamagedFileError(f"its header asks for {asked} voxels, the file is too small to hold them")
+
+
+def _damaged(path: Path, error: DamagedFileError) -> ImageError:
+    return ImageError(f"cannot read {path}: {error}; copy or download it again")
 
 
 def _geometry(reader: Any) -> Geometry:
@@ -233,10 +353,10 @@ def _triple(values: Any) -> Triple:
     return (a, b, c)
 
 
-def _from_values(voxels: NiftiVoxels, geometry: Geometry, notes: list[str] | None) -> Volume:
+def _from_values(voxels: NiftiVoxels, geometry: Geometry, notes: list[Note] | None) -> Volume:
     array, empty_voxels = _compact(voxels)
     if empty_voxels and notes is not None:
-        notes.append(f"{empty_voxels} voxels have no value and were read as air")
+        notes.append(Note("empty-voxels", f"{empty_voxels} voxels have no value and were read as air"))
     return Volume(array, geometry)
 
 

@@ -1,15 +1,13 @@
-"""The voxels of a NIfTI-1 file: every one of them, or an error.
+"""The voxels of a NIfTI file: every one of them, or an error.
 
 ITK reads a truncated or damaged ``.nii.gz`` without complaint and leaves whatever was in memory where the missing
 voxels should be. Here the stream is unpacked once, its length and checksum are verified, and the numbers come as the
 file has them.
 """
 
-import contextlib
 import importlib
 import math
 import os
-import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from attention_dmfnet.files.file_size import most_unpacked_bytes
+from attention_dmfnet.files.nifti_header import LONGEST_HEADER_BYTES, NiftiHeader, parse_header
+from attention_dmfnet.notes import Note
 
 try:
     # Intel's ISA-L: unpacks in less than half of zlib's time
@@ -26,25 +26,11 @@ try:
 except ImportError:
     _deflate = zlib
 
-_HEADER_BYTES = 348
 _ITK_FIRST_BYTE = 352
-_NIFTI_2_BYTES = 540
 _CHUNK_BYTES = 1 << 20
+_HEADER_CHUNK_BYTES = 1 << 12
 _TOO_SHORT = "the file ends before its last voxel"
 _GZIP_MAGIC = b"\x1f\x8b"
-_TYPES = {
-    2: "u1",
-    4: "i2",
-    8: "i4",
-    16: "f4",
-    64: "f8",
-    256: "i1",
-    512: "u2",
-    768: "u4",
-    1024: "i8",
-    1280: "u8",
-}
-"""NIfTI's ``datatype`` codes with one number per voxel (nifti1.h), as NumPy names them."""
 
 
 class DamagedFileError(Exception):
@@ -60,52 +46,63 @@ class NiftiVoxels:
     intercept: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    shape_zyx: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    first_byte: int
-    slope: float
-    intercept: float
+def read_nifti_header(path: Path) -> NiftiHeader | None:
+    """The header of a single-file NIfTI image, packed with gzip or not, or None for anything else.
 
-
-def read_nifti_voxels(path: Path) -> NiftiVoxels | None:
-    """Read the voxels of a three-dimensional, single-file NIfTI-1 image, packed with gzip or not.
-
-    Returns None for anything else (another format or version, more dimensions, colours). Raises ``DamagedFileError``.
+    Raises ``DamagedFileError`` for a gzip stream that does not unpack.
     """
     with path.open("rb") as file:
-        packed = file.read(2) == _GZIP_MAGIC
-        file.seek(0)
-        stream: _Plain | _Gunzip = _Gunzip(file) if packed else _Plain(file)
-        head = bytearray(_HEADER_BYTES)
-        stream.fill(memoryview(head))
-        header = _parse(bytes(head))
-        if header is None:
-            return None
+        head = bytearray(LONGEST_HEADER_BYTES)
+        return parse_header(bytes(head[: _open(file, _HEADER_CHUNK_BYTES).read_up_to(memoryview(head))]))
+
+
+def read_nifti_voxels(path: Path, header: NiftiHeader, notes: list[Note]) -> NiftiVoxels | None:
+    """Read the voxels of a three-dimensional image with this ``header``.
+
+    Returns None for anything else (more dimensions, colours). Raises ``DamagedFileError``, also for a header that asks
+    for more voxels than the file can hold: no more memory is taken than the file is worth.
+    """
+    if header.shape_zyx is None or header.dtype is None:
+        return None
+    first_byte = _first_byte(header, notes)
+    voxel_bytes = math.prod(header.shape_zyx) * header.dtype.itemsize
+    with path.open("rb") as file:
+        stream = _open(file)
         size_bytes = os.fstat(file.fileno()).st_size
-        held = most_unpacked_bytes(size_bytes) if packed else size_bytes
-        if header.first_byte + math.prod(header.shape_zyx) * header.dtype.itemsize > held:
-            raise DamagedFileError(_TOO_SHORT)
-        for start in range(_HEADER_BYTES, header.first_byte, _CHUNK_BYTES):
-            stream.fill(memoryview(bytearray(min(_CHUNK_BYTES, header.first_byte - start))))
+        held = most_unpacked_bytes(size_bytes) if isinstance(stream, _Gunzip) else size_bytes
+        if first_byte + voxel_bytes > held:
+            by = " x ".join(map(str, header.shape_zyx[::-1]))
+            raise DamagedFileError(f"{_TOO_SHORT}: the header asks for {by} voxels, which do not fit into it")
+        _skip(stream, first_byte)
         array = np.empty(header.shape_zyx, dtype=header.dtype)
         stream.fill(array.reshape(-1).view(np.uint8).data)
         stream.check_rest()
     return NiftiVoxels(array, header.slope, header.intercept)
 
 
-def is_nifti_2(path: Path) -> bool:
-    """Whether the file is NIfTI-2, packed with gzip or not. Raises ``OSError``."""
-    with path.open("rb") as file:
-        head = file.read(_NIFTI_2_BYTES)
-    if head.startswith(_GZIP_MAGIC):
-        with path.open("rb") as file, contextlib.suppress(DamagedFileError):
-            unpacked = bytearray(_NIFTI_2_BYTES)
-            _Gunzip(file).fill(memoryview(unpacked))
-            head = bytes(unpacked)
-    # nifti2.h: its own length first, then the magic string
-    return head[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") and head[4:8] in (b"n+2\0", b"ni2\0")
+def _first_byte(header: NiftiHeader, notes: list[Note]) -> int:
+    """Where the voxels begin. Raises ``DamagedFileError`` for what is no place."""
+    offset = header.voxel_offset
+    if not math.isfinite(offset) or offset < 0:
+        raise DamagedFileError(f"its header says that the voxels begin at byte {offset:g} (vox_offset)")
+    if offset < header.first_byte:
+        text = f"the header lets the voxels begin at byte {offset:g}, within itself; byte {header.first_byte} was taken"
+        notes.append(Note("header-voxel-offset", text))
+        return header.first_byte
+    return int(offset)
+
+
+def _skip(stream: "_Plain | _Gunzip", count: int) -> None:
+    waste = memoryview(bytearray(min(count, _CHUNK_BYTES)))
+    while count > 0:
+        stream.fill(waste[:count])
+        count -= len(waste[:count])
+
+
+def _open(file: BinaryIO, chunk_bytes: int = _CHUNK_BYTES) -> "_Plain | _Gunzip":
+    packed = file.read(2) == _GZIP_MAGIC
+    file.seek(0)
+    return _Gunzip(file, chunk_bytes) if packed else _Plain(file)
 
 
 def ends_as_written(path: Path, voxel_bytes: int) -> bool:
@@ -122,38 +119,19 @@ def ends_as_written(path: Path, voxel_bytes: int) -> bool:
     return length == (_ITK_FIRST_BYTE + voxel_bytes) % (1 << 32 if packed else 1 << 63)
 
 
-def _parse(head: bytes) -> _Header | None:
-    order = next((order for order in "<>" if struct.unpack_from(f"{order}i", head)[0] == _HEADER_BYTES), None)
-    if order is None or head[344:348] != b"n+1\0":
-        return None
-    dim = struct.unpack_from(f"{order}8h", head, 40)
-    code = struct.unpack_from(f"{order}h", head, 70)[0]
-    first_byte, slope, intercept = struct.unpack_from(f"{order}3f", head, 108)
-    three_dimensional = 3 <= dim[0] <= 7 and all(size >= 1 for size in dim[1:4]) and set(dim[4 : dim[0] + 1]) <= {1}
-    if not three_dimensional or code not in _TYPES or not first_byte >= _HEADER_BYTES:
-        return None
-    if first_byte == math.inf:
-        raise DamagedFileError("its header says that the voxels begin at byte infinity (vox_offset)")
-    # nifti1.h: a slope of zero means that the values are not scaled
-    scaled = bool(np.isfinite(slope) and np.isfinite(intercept) and slope != 0)
-    return _Header(
-        (dim[3], dim[2], dim[1]),
-        np.dtype(order + _TYPES[code]),
-        int(first_byte),
-        slope if scaled else 1.0,
-        intercept if scaled else 0.0,
-    )
-
-
 class _Plain:
     """Bytes as they are in the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
+    def read_up_to(self, buffer: memoryview) -> int:
+        """Fill ``buffer`` as far as there are bytes; returns how many there were."""
+        got: int = self._file.readinto(buffer)  # type: ignore[attr-defined]  # typeshed leaves readinto out of BinaryIO
+        return got
+
     def fill(self, buffer: memoryview) -> None:
-        got = self._file.readinto(buffer)  # type: ignore[attr-defined]  # typeshed leaves readinto out of BinaryIO
-        if got != len(buffer):
+        if self.read_up_to(buffer) != len(buffer):
             raise DamagedFileError(_TOO_SHORT)
 
     def check_rest(self) -> None:
@@ -163,22 +141,29 @@ class _Plain:
 class _Gunzip:
     """Bytes unpacked from gzip, into buffers that exist already: Python's gzip module takes twice the time."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, chunk_bytes: int) -> None:
         self._file = file
+        self._chunk_bytes = chunk_bytes
         self._unpacker = _deflate.decompressobj(zlib.MAX_WBITS | 16)
 
-    def fill(self, buffer: memoryview) -> None:
+    def read_up_to(self, buffer: memoryview) -> int:
+        """Fill ``buffer`` as far as there are bytes; returns how many there were."""
         filled = 0
         while filled < len(buffer):
-            piece = self._unpack(min(_CHUNK_BYTES, len(buffer) - filled))
+            piece = self._unpack(min(self._chunk_bytes, len(buffer) - filled))
             if not piece:
-                raise DamagedFileError(_TOO_SHORT)
+                break
             buffer[filled : filled + len(piece)] = piece
             filled += len(piece)
+        return filled
+
+    def fill(self, buffer: memoryview) -> None:
+        if self.read_up_to(buffer) != len(buffer):
+            raise DamagedFileError(_TOO_SHORT)
 
     def check_rest(self) -> None:
         """Unpack what follows the voxels, because the checksum is at the very end."""
-        while self._unpack(_CHUNK_BYTES):
+        while self._unpack(self._chunk_bytes):
             pass
         if not self._unpacker.eof:
             raise DamagedFileError("the file ends before its checksum")
@@ -189,11 +174,11 @@ class _Gunzip:
             packed = self._unpacker.unconsumed_tail or self._unpacker.unused_data
             if self._unpacker.eof:
                 # zeros after the last member are padding; anything else is a further member of the same stream
-                packed = packed.lstrip(b"\0") or self._file.read(_CHUNK_BYTES).lstrip(b"\0")
+                packed = packed.lstrip(b"\0") or self._file.read(self._chunk_bytes).lstrip(b"\0")
                 if not packed:
                     return b""
                 self._unpacker = _deflate.decompressobj(zlib.MAX_WBITS | 16)
-            packed = packed or self._file.read(_CHUNK_BYTES)
+            packed = packed or self._file.read(self._chunk_bytes)
             try:
                 piece: bytes = self._unpacker.decompress(packed, at_most)
             except _deflate.error as error:

@@ -1,13 +1,18 @@
 """Which connected parts of an organ stay, by the manifest's rule for it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import cc3d
 import numpy as np
 import numpy.typing as npt
 
+from attention_dmfnet.geometry import Box, Triple
 from attention_dmfnet.model.manifest import ComponentRule, KeepAll, KeepHighest, KeepLargest, KeepParts
+from attention_dmfnet.notes import Note
 
 _PartRule = KeepLargest | KeepHighest | KeepParts
 
@@ -18,17 +23,36 @@ _CONNECTIVITY: Final = 26
 MOST_DROPPED_IN_SILENCE: Final = 0.1
 """Of an organ; where a rule drops more, a note says so."""
 
+# what is less is a speck, or a piece that a slice too few has cut off
+_LARGE_PART: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is left of an organ: its ``voxels``, their centre and their box, as indices (z, y, x) into the labels.
+
+    ``large_parts`` counts the components of a tenth of the organ or more, those included that were dropped, where the
+    rule looks at components.
+    """
+
+    voxels: int
+    centre_zyx: Triple
+    box: Box
+    large_parts: int = 1
+
 
 def keep_components(
     labels: npt.NDArray[np.uint8],
     rules: Mapping[int, ComponentRule],
     voxel_volume_mm3: float,
+    counted: dict[int, Kept] | None = None,
     dropped_ml: dict[int, float] | None = None,
 ) -> dict[int, float]:
     """Set to 0, in place, every part of an organ that its rule drops; ``labels`` (z, y, x), z towards the head.
 
-    ``rules`` maps labels to rules. Returns the volume in mL that each of these labels has afterwards; the volume that
-    was taken away, where there was any, is put into ``dropped_ml``.
+    ``rules`` maps labels to rules. Returns the volume in mL that each of these labels has afterwards; ``counted`` is
+    filled with what else was counted of those that are left, ``dropped_ml`` with the volume that was taken away, where
+    there was any.
     """
     statistics = cc3d.statistics(labels)
     volumes_ml = dict.fromkeys(rules, 0.0)
@@ -36,44 +60,70 @@ def keep_components(
         if label >= len(statistics["voxel_counts"]) or statistics["voxel_counts"][label] == 0:
             continue
         # only the organ's own box is searched: most organs fill a small part of the ROI
-        part = labels[statistics["bounding_boxes"][label]]
-        kept = _keep_organ(part, label, rule, rule.min_volume_ml * _MM3_PER_ML / voxel_volume_mm3)
-        volumes_ml[label] = kept * voxel_volume_mm3 / _MM3_PER_ML
-        dropped = int(statistics["voxel_counts"][label]) - kept
+        box = statistics["bounding_boxes"][label]
+        whole = Kept(int(statistics["voxel_counts"][label]), _triple(statistics["centroids"][label]), _box(box))
+        kept = _keep_organ(labels[box], label, rule, rule.min_volume_ml * _MM3_PER_ML / voxel_volume_mm3, whole)
+        volumes_ml[label] = kept.voxels * voxel_volume_mm3 / _MM3_PER_ML
+        if counted is not None and kept.voxels:
+            counted[label] = kept
+        dropped = whole.voxels - kept.voxels
         if dropped and dropped_ml is not None:
             dropped_ml[label] = dropped * voxel_volume_mm3 / _MM3_PER_ML
     return volumes_ml
 
 
-def dropped_note(organ: str, kept_ml: float, dropped_ml: float) -> str | None:
+def dropped_note(organ: str, kept_ml: float, dropped_ml: float) -> Note | None:
     """What is to be said about an organ of which ``dropped_ml`` was taken away: nothing up to a tenth of it."""
     found_ml = kept_ml + dropped_ml
     if not dropped_ml > MOST_DROPPED_IN_SILENCE * found_ml:
         return None
     share = dropped_ml / found_ml
-    return f"{organ}: {dropped_ml:.1f} of {found_ml:.1f} mL ({share:.0%}) lay apart or were too little and were dropped"
+    text = f"{organ}: {dropped_ml:.1f} of {found_ml:.1f} mL ({share:.0%}) lay apart or were too little and were dropped"
+    return Note("organ-dropped", text)
 
 
-def _keep_organ(part: npt.NDArray[np.uint8], label: int, rule: ComponentRule, min_voxels: float) -> int:
-    """Apply ``rule`` to one organ within ``part``; returns how many voxels of it are left."""
+def _keep_organ(part: npt.NDArray[np.uint8], label: int, rule: ComponentRule, min_voxels: float, whole: Kept) -> Kept:
+    """Apply ``rule`` to one organ within ``part``, its box in ``labels``; returns what is left of the ``whole``."""
     mask = part == label
-    kept = int(np.count_nonzero(mask)) if isinstance(rule, KeepAll) else _drop_parts(part, mask, rule)
-    if kept < min_voxels:
+    kept = whole if isinstance(rule, KeepAll) else _drop_parts(part, mask, rule, whole)
+    if kept.voxels < min_voxels:
         part[mask] = 0
-        return 0
+        return replace(kept, voxels=0)
     return kept
 
 
-def _drop_parts(part: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], rule: _PartRule) -> int:
+def _drop_parts(part: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], rule: _PartRule, whole: Kept) -> Kept:
     components, count = cc3d.connected_components(mask, connectivity=_CONNECTIVITY, return_N=True, binary_image=True)
     if count == 1:
-        return int(np.count_nonzero(mask))
+        return whole
     statistics = cc3d.statistics(components)
     counts = statistics["voxel_counts"].astype(np.int64)
     counts[0] = 0
     keep = _parts_to_keep(counts, statistics["centroids"][:, 0], _ranges_of_z(statistics), rule)
     part[mask & ~keep[components]] = 0
-    return int(counts[keep].sum())
+    return _kept(counts, statistics, keep, whole)
+
+
+def _kept(counts: npt.NDArray[np.int64], statistics: Any, keep: npt.NDArray[np.bool_], whole: Kept) -> Kept:
+    """What the components that are kept are together."""
+    voxels = int(counts[keep].sum())
+    centre = (statistics["centroids"][keep] * counts[keep, None]).sum(axis=0) / voxels + whole.box.start_zyx
+    boxes = [_box(statistics["bounding_boxes"][index]) for index in np.flatnonzero(keep)]
+    start = np.min([box.start_zyx for box in boxes], axis=0) + whole.box.start_zyx
+    stop = np.max([box.stop_zyx for box in boxes], axis=0) + whole.box.start_zyx
+    z, y, x = (slice(int(low), int(high)) for low, high in zip(start, stop, strict=True))
+    large = int(np.count_nonzero(counts >= _LARGE_PART * whole.voxels))
+    return Kept(voxels, _triple(centre), _box((z, y, x)), large)
+
+
+def _box(slices: tuple[slice, slice, slice]) -> Box:
+    z, y, x = slices
+    return Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+
+
+def _triple(values: Any) -> Triple:
+    z, y, x = (float(value) for value in values)
+    return (z, y, x)
 
 
 def _ranges_of_z(statistics: Mapping[str, Any]) -> npt.NDArray[np.int64]:

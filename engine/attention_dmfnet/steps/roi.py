@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from attention_dmfnet.geometry import Box, Geometry, Index, Triple
+from attention_dmfnet.notes import Note
 
-_SIDES = (("inferior", "superior"), ("anterior", "posterior"), ("right", "left"))
+SIDES = (("inferior", "superior"), ("anterior", "posterior"), ("right", "left"))
 """The low and the high end of the canonical axes z, y, x, in the patient's terms."""
 
 
@@ -17,7 +18,7 @@ class Roi:
     """A box of the scan's voxels; ``notes`` say where it is not what it should be."""
 
     box: Box
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def find_roi(foreground: npt.NDArray[np.bool_], grid: Geometry, scan: Geometry, margin_mm: Triple) -> Roi:
@@ -28,16 +29,18 @@ def find_roi(foreground: npt.NDArray[np.bool_], grid: Geometry, scan: Geometry, 
     """
     component = largest_component_box(foreground)
     if component is None:
-        return Roi(Box((0, 0, 0), scan.shape_zyx), ("the coarse stage found no organs; the whole scan was searched",))
+        note = Note("no-roi", "the coarse stage found no organs; the whole scan was searched")
+        return Roi(Box((0, 0, 0), scan.shape_zyx), (note,))
     touched = [
         side
         for (low, high), start, stop, size in zip(
-            _SIDES, component.start_zyx, component.stop_zyx, grid.shape_zyx, strict=True
+            SIDES, component.start_zyx, component.stop_zyx, grid.shape_zyx, strict=True
         )
         for side, reached in ((low, start == 0), (high, stop == size))
         if reached
     ]
-    notes = (f"the organs reach the scan's {_listed(touched)} edge and may be cut off",) if touched else ()
+    text = f"the organs reach the scan's {listed(touched)} edge and may be cut off"
+    notes = (Note("roi-at-edge", text),) if touched else ()
     return Roi(box_with_margin(component, grid, scan, margin_mm), notes)
 
 
@@ -95,5 +98,6 @@ def _shifted(index: Index, by: float) -> Triple:
     return (z + by, y + by, x + by)
 
 
-def _listed(words: list[str]) -> str:
+def listed(words: list[str]) -> str:
+    """ "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

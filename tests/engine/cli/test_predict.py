@@ -295,3 +295,33 @@ def test_the_choices_of_the_command_are_those_of_the_interface(capfd: pytest.Cap
     said = capfd.readouterr().out
     for choice in (Device, Backend, Precision):
         assert f"{{{','.join(get_args(choice))}}}" in said
+
+
+def test_strict_refuses_a_scan_that_is_labelled_with_a_note_otherwise(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ct, _ = block_phantom()
+    write_volume(Volume((ct.array + 300).astype(np.int16), ct.geometry), tmp_path / "a.nii.gz")
+    arguments = ["predict", str(tmp_path / "a.nii.gz"), str(tmp_path / "out"), "--models", str(models), "--json"]
+    assert main([*arguments, "--strict"]) == 1
+    assert "no HU" in json.loads(capsys.readouterr().out)["error"]
+    assert not (tmp_path / "out" / "a.nii.gz").exists()
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["notes"][0]["code"] == "values-no-hu"
+
+
+def test_what_is_not_read_and_what_is_made_again_is_told_with_a_code(
+    scan: Path, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scan / "series.dcm").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.nii.gz").write_bytes(b"half a label map")
+    assert _predict(scan, tmp_path / "out", models, "--json") == DONE
+    passed_over, made_again = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (passed_over["status"], passed_over["notes"]) == (
+        "passed over",
+        [{"code": "not-read", "text": f"{scan / 'series.dcm'} is not read: DICOM"}],
+    )
+    assert made_again["status"] == "done"
+    assert made_again["notes"][0]["code"] == "made-again"
+    assert {passed_over["schema_version"], made_again["schema_version"]} == {2}

@@ -3,6 +3,7 @@ from pathlib import Path
 
 from attention_dmfnet.cli.report import as_json, as_line
 from attention_dmfnet.folder import CaseReport, skipped
+from attention_dmfnet.notes import Note
 
 DONE = CaseReport(
     "Case_1",
@@ -11,7 +12,7 @@ DONE = CaseReport(
     seconds={"read": 0.31, "fine": 2.0449, "total": 3.25},
     roi_mm=(240.4, 261.0, 330.6),
     volumes_ml={"liver": 1520.44, "spleen": 0.0, "gallbladder": 9.96, "left adrenal gland": 3.14},
-    notes=("the organs reach the scan's superior edge and may be cut off",),
+    notes=(Note("roi-at-edge", "the organs reach the scan's superior edge and may be cut off"),),
 )
 
 
@@ -45,5 +46,6 @@ def test_machines_get_every_organ_and_unrounded_sizes_on_one_line() -> None:
     assert report["roi_mm"] == [240.4, 261.0, 330.6]
     assert report["volumes_ml"]["spleen"] == 0
     assert report["volumes_ml"]["liver"] == 1520.44
-    assert report["notes"] == list(DONE.notes)
+    assert report["notes"] == [{"code": "roi-at-edge", "text": str(DONE.notes[0])}]
+    assert report["schema_version"] == 2
     assert report["error"] is None

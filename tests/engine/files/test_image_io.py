@@ -11,6 +11,7 @@ import SimpleITK
 from attention_dmfnet.files import image_io
 from attention_dmfnet.files.image_io import ImageError, read_volume, write_labels, write_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
+from attention_dmfnet.notes import Note
 
 sitk: Any = SimpleITK
 
@@ -102,7 +103,7 @@ def test_a_niftis_slope_and_intercept_are_applied(
 def test_voxels_without_a_value_are_air_and_a_note_says_how_many(tmp_path: Path, extension: str) -> None:
     values = np.full((2, 3, 4), 40.0, dtype=np.float32)
     values[0, 0, 0], values[1, 2, 3] = np.nan, np.inf
-    notes: list[str] = []
+    notes: list[Note] = []
     volume = read_volume(_write(values, tmp_path / f"a{extension}"), notes)
     assert volume.array[0, 0, 0] == volume.array[1, 2, 3] == -1024
     assert volume.array[0, 0, 1] == 40

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attention_dmfnet import folder
 from attention_dmfnet.cli.predict import UNUSABLE, main
 from attention_dmfnet.files.image_io import write_volume
 from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import load_manifest
 from attention_dmfnet.model.network import LoadError, read_model_file
 from attention_dmfnet.model.runtimes import Runtime
+from attention_dmfnet.segmenter import Segmenter
 
 from tests.engine.tiny import block_phantom, with_plans
 
@@ -26,15 +26,15 @@ def own(models: Path, tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def _cut(file: str) -> Callable[[Path], None]:
+def _cut(file: str) -> Callable[[Path], object]:
     return lambda models: (models / file).write_bytes((models / file).read_bytes()[:-1])
 
 
-def _emptied(file: str) -> Callable[[Path], None]:
+def _emptied(file: str) -> Callable[[Path], object]:
     return lambda models: (models / file).write_bytes(b"")
 
 
-def _flipped(file: str) -> Callable[[Path], None]:
+def _flipped(file: str) -> Callable[[Path], object]:
     def flip(models: Path) -> None:
         content = bytearray((models / file).read_bytes())
         content[len(content) // 2] ^= 1
@@ -43,7 +43,7 @@ def _flipped(file: str) -> Callable[[Path], None]:
     return flip
 
 
-def _longer(file: str) -> Callable[[Path], None]:
+def _longer(file: str) -> Callable[[Path], object]:
     return lambda models: (models / file).write_bytes((models / file).read_bytes() + b"\0")
 
 
@@ -58,7 +58,7 @@ def _a_folder(models: Path) -> None:
     (models / "coarse.onnx").mkdir()
 
 
-def _edited(**changes: Any) -> Callable[[Path], None]:
+def _edited(**changes: Any) -> Callable[[Path], object]:
     def edit(models: Path) -> None:
         content = json.loads((models / "manifest.json").read_text())
         content.update(changes)
@@ -73,7 +73,7 @@ def _points_outside(models: Path) -> None:
     (models / "manifest.json").write_text(json.dumps(content))
 
 
-TAMPERED: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+TAMPERED: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "coarse cut by a byte": (_cut("coarse.onnx"), ("coarse.onnx", "sha256 differs")),
     "coarse emptied": (_emptied("coarse.onnx"), ("coarse.onnx", "sha256 differs")),
     "coarse with one bit flipped": (_flipped("coarse.onnx"), ("coarse.onnx", "sha256 differs")),
@@ -107,7 +107,7 @@ def test_what_was_done_to_the_models_is_named_before_a_case_is_labelled(
     def score(*given: object) -> None:
         raise AssertionError("a case was tried")
 
-    monkeypatch.setattr(folder.Segmenter, "score", score)
+    monkeypatch.setattr(Segmenter, "score", score)
     assert main(["predict", str(tmp_path / "in"), str(tmp_path / "out"), "--models", str(own)]) == UNUSABLE
     said = capfd.readouterr()
     assert said.out == ""
@@ -132,4 +132,4 @@ def test_an_onnx_file_that_is_whole_and_no_network_is_refused_by_name(own: Path)
     manifest = load_manifest(own)
     for backend in ("openvino", "onnxruntime"):
         with pytest.raises(LoadError, match=r"cannot load coarse\.onnx"):
-            load_network(own, manifest.coarse, Runtime(backend, "cpu", 1))  # type: ignore[arg-type]
+            load_network(own, manifest.coarse, Runtime(backend, "cpu", 1))

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from attention_dmfnet.model.manifest import ComponentRule, KeepAll, KeepHighest, KeepLargest, KeepParts
-from attention_dmfnet.steps.components import dropped_note, keep_components
+from attention_dmfnet.steps.components import Kept, dropped_note, keep_components
 
 
 def _parts(*sizes: int, label: int = 1) -> npt.NDArray[np.uint8]:
@@ -64,7 +64,7 @@ def _two_lobes(gap: int) -> npt.NDArray[np.uint8]:
 def test_two_lobes_of_a_liver_side_by_side_both_stay_and_the_left_one_is_the_higher() -> None:
     labels = _two_lobes(gap=1)
     before, dropped_ml = labels.copy(), dict[int, float]()
-    assert keep_components(labels, {1: KeepHighest(0.25)}, 1000, dropped_ml) == {1: 74 + 26}
+    assert keep_components(labels, {1: KeepHighest(0.25)}, 1000, dropped_ml=dropped_ml) == {1: 74 + 26}
     np.testing.assert_array_equal(labels, before)
     assert dropped_ml == {}
 
@@ -94,16 +94,16 @@ def test_a_part_that_shares_one_level_with_the_highest_is_beside_it() -> None:
 )
 def test_what_a_rule_takes_away_is_told_in_ml(rule: ComponentRule, kept: int, dropped: int) -> None:
     dropped_ml: dict[int, float] = {}
-    assert keep_components(_parts(10, 5, 1), {1: rule}, 1000, dropped_ml) == {1: kept}
+    assert keep_components(_parts(10, 5, 1), {1: rule}, 1000, dropped_ml=dropped_ml) == {1: kept}
     assert dropped_ml == ({1: dropped} if dropped else {})
 
 
 def test_more_than_a_tenth_of_an_organ_is_not_dropped_without_a_word() -> None:
     assert dropped_note("liver", 90, 10) is None
     assert dropped_note("liver", 0, 0) is None
-    assert dropped_note("liver", 89, 11) == (
-        "liver: 11.0 of 100.0 mL (11%) lay apart or were too little and were dropped"
-    )
+    note = dropped_note("liver", 89, 11)
+    assert note == "liver: 11.0 of 100.0 mL (11%) lay apart or were too little and were dropped"
+    assert note.code == "organ-dropped"
     assert "(100%)" in str(dropped_note("gallbladder", 0, 0.4))
 
 
@@ -178,3 +178,29 @@ def test_a_view_into_a_larger_map_is_changed_in_place() -> None:
     view[:] = part
     keep_components(view, {1: KeepLargest()}, voxel_volume_mm3=1)
     assert whole.sum() == 8
+
+
+@pytest.mark.parametrize("rule", [KeepLargest(), KeepParts(0.5), KeepHighest(0.5), KeepAll()])
+def test_what_is_counted_is_what_is_left(rule: ComponentRule) -> None:
+    labels = np.zeros((12, 14, 16), np.uint8)
+    labels[2:4, 3:6, 4:8] = 3
+    labels[9:11, 9:12, 10:14] = 3
+    labels[6, 7, 9] = 3
+    counted: dict[int, Kept] = {}
+    keep_components(labels, {3: rule, 5: KeepAll()}, 1000, counted)
+    left = np.argwhere(labels == 3)
+    assert list(counted) == [3]
+    assert counted[3].voxels == len(left)
+    assert counted[3].centre_zyx == pytest.approx(left.mean(axis=0))
+    assert counted[3].box.start_zyx == tuple(left.min(axis=0))
+    assert counted[3].box.stop_zyx == tuple(left.max(axis=0) + 1)
+    # the two blocks, one of which a rule may have dropped; a rule that keeps all does not look
+    assert counted[3].large_parts == (1 if isinstance(rule, KeepAll) else 2)
+
+
+def test_what_falls_below_its_least_volume_is_not_counted() -> None:
+    labels = np.zeros((4, 4, 4), np.uint8)
+    labels[1, 1, 1] = 1
+    counted: dict[int, Kept] = {}
+    keep_components(labels, {1: KeepAll(2.0)}, 1000, counted)
+    assert counted == {}

@@ -1,0 +1,145 @@
+"""Whether the organs that were found can be those of an adult: what cannot is noted, and nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attention_dmfnet.geometry import Box, Geometry, Triple
+from attention_dmfnet.notes import Note
+from attention_dmfnet.steps.components import Kept
+from attention_dmfnet.steps.roi import SIDES, listed
+
+VOLUMES_ML: Final[dict[str, tuple[float, float]]] = {
+    "liver": (600, 3600),
+    "right kidney": (50, 450),
+    "spleen": (30, 1300),
+    "pancreas": (20, 220),
+    "aorta": (20, 350),
+    "inferior vena cava": (12, 350),
+    "right adrenal gland": (0.8, 15),
+    "left adrenal gland": (0.8, 15),
+    "gallbladder": (1.5, 250),
+    "esophagus": (1.5, 90),
+    "stomach": (40, 2500),
+    "duodenum": (12, 250),
+    "left kidney": (50, 450),
+}
+"""About 0.4 times the smallest to 2 times the largest mean of adults, stretched for illness and filling.
+
+Means of 149 abdominal CT studies, female to male (Geraghty et al., Abdominal Imaging 29, 2004): liver 1411 to 1710 mL,
+spleen 180 to 238, a kidney 157 to 193, pancreas 64 to 87, adrenal from 4.4. Adrenals of 81 adults span 2.6 to 6.6 mL
+(Wang et al., Chinese Medical Sciences Journal 27, 2012). Gallbladder with bile 56 to 68 mL, stomach with its content
+370 to 400 (ICRP publication 89, 2002; filling takes it to 2 L and more). Aorta and vena cava are tubes of 200 to 400 mm
+of their published widths; the esophagus is only what lies in the abdomen's field of view.
+"""
+
+CLEARLY_MM: Final = 10.0
+"""A scan that cuts an organ moves its centre: only what lies so far apart is judged."""
+
+ORDER: Final[tuple[tuple[str, str, int, str], ...]] = (
+    ("right kidney", "left kidney", 0, "the right kidney lies to the left of the left kidney"),
+    ("right adrenal gland", "left adrenal gland", 0, "the right adrenal gland lies to the left of the left one"),
+    ("liver", "spleen", 0, "the liver lies to the left of the spleen"),
+    ("pancreas", "right kidney", 1, "the right kidney lies in front of the pancreas"),
+    ("pancreas", "left kidney", 1, "the left kidney lies in front of the pancreas"),
+    ("right kidney", "right adrenal gland", 2, "the right kidney lies above its adrenal gland"),
+    ("left kidney", "left adrenal gland", 2, "the left kidney lies above its adrenal gland"),
+)
+"""(organ, organ, LPS axis, what it is called when the first one's centre is the farther along it)."""
+
+_AXIS_CODES: Final = ("sides-exchanged", "front-and-back-exchanged", "upside-down")
+_KIDNEYS_ABOVE_LIVER_MM: Final = 30.0
+_LEAST_ORGANS: Final = 5
+_MOST_ODD_VOLUMES: Final = 6
+_RUNS_THROUGH: Final = frozenset({"aorta", "inferior vena cava", "esophagus"})
+"""Organs that leave every scan of an abdomen."""
+
+
+def judge(organs: Mapping[str, Kept], volumes_ml: Mapping[str, float], roi: Box, scan: Geometry) -> tuple[Note, ...]:
+    """What of the ``organs`` is not as it is in adults; indices are within ``roi``, a box of the canonical ``scan``.
+
+    ``volumes_ml`` has every organ, 0 where it was not found. Where hardly any organ was found, or most of them have
+    volumes of no adult, one note says that, and none says it of each organ.
+    """
+    if len(organs) < min(_LEAST_ORGANS, len(volumes_ml)):
+        text = f"only {len(organs)} of {len(volumes_ml)} organs were found: is it a scan of the abdomen?"
+        return (Note("not-an-abdomen", text),)
+    edges = {organ: _edges(kept, roi, scan) for organ, kept in organs.items()}
+    odd = [note for organ in organs if (note := _odd_volume(organ, volumes_ml[organ], bool(edges[organ]))) is not None]
+    if len(odd) > _MOST_ODD_VOLUMES:
+        text = f"{len(odd)} of {len(organs)} organs have volumes that no adult has: is the spacing in the header right?"
+        odd = [Note("not-an-adult", text)]
+    return (*_cut(edges), *odd, *_missing(volumes_ml, edges), *_in_parts(organs), *_misplaced(organs, roi, scan))
+
+
+def _edges(kept: Kept, roi: Box, scan: Geometry) -> list[str]:
+    """The sides of the scan that an organ touches."""
+    reached = []
+    for axis, (low, high) in enumerate(SIDES):
+        if roi.start_zyx[axis] + kept.box.start_zyx[axis] == 0:
+            reached.append(low)
+        if roi.start_zyx[axis] + kept.box.stop_zyx[axis] == scan.shape_zyx[axis]:
+            reached.append(high)
+    return reached
+
+
+def _cut(edges: Mapping[str, list[str]]) -> list[Note]:
+    notes = []
+    for side in (side for pair in SIDES for side in pair):
+        cut = [organ for organ, sides in edges.items() if side in sides and organ not in _RUNS_THROUGH]
+        if cut:
+            reach = "reaches" if len(cut) == 1 else "reach"
+            text = f"{listed(cut)} {reach} the scan's {side} edge: what was measured is a part"
+            notes.append(Note("organ-cut", text))
+    return notes
+
+
+def _odd_volume(organ: str, volume_ml: float, cut: bool) -> Note | None:
+    low, high = VOLUMES_ML.get(organ, (0.0, float("inf")))
+    if volume_ml > high or (volume_ml < low and not cut):
+        return Note("organ-volume", f"{organ} of {volume_ml:.3g} mL; adults have {low:g} to {high:g}")
+    return None
+
+
+def _missing(volumes_ml: Mapping[str, float], edges: Mapping[str, list[str]]) -> list[Note]:
+    """The organs that a scan of the whole liver should show."""
+    missing = [organ for organ, volume in volumes_ml.items() if volume == 0]
+    if not missing or {"inferior", "superior"} & set(edges.get("liver", ())):
+        return []
+    return [Note("organ-missing", f"not found: {listed(missing)}; removed, or missed?")]
+
+
+def _in_parts(organs: Mapping[str, Kept]) -> list[Note]:
+    return [
+        Note("organ-in-parts", f"{organ} was found in {kept.large_parts} large parts")
+        for organ, kept in organs.items()
+        if kept.large_parts > 1
+    ]
+
+
+def _misplaced(organs: Mapping[str, Kept], roi: Box, scan: Geometry) -> list[Note]:
+    centres = {organ: _centre_lps(kept, roi, scan) for organ, kept in organs.items()}
+    notes = [Note(_AXIS_CODES[axis], f"{what}: is the header right?") for axis, what in out_of_order(centres)]
+    kidneys = [centres[kidney][2] for kidney in ("right kidney", "left kidney") if kidney in centres]
+    liver = centres.get("liver")
+    above = liver is not None and bool(kidneys) and min(kidneys) - liver[2] > _KIDNEYS_ABOVE_LIVER_MM
+    if above and "upside-down" not in {note.code for note in notes}:
+        notes.append(Note("upside-down", "the kidneys lie above the liver: is the header right?"))
+    return notes
+
+
+def out_of_order(centres_lps: Mapping[str, Triple]) -> list[tuple[int, str]]:
+    """Organs on the wrong side of each other, as a header with a flipped axis puts them; one per LPS axis."""
+    found: dict[int, str] = {}
+    for first, second, axis, what in ORDER:
+        if axis in found or not {first, second} <= centres_lps.keys():
+            continue
+        if centres_lps[first][axis] - centres_lps[second][axis] > CLEARLY_MM:
+            found[axis] = what
+    return list(found.items())
+
+
+def _centre_lps(kept: Kept, roi: Box, scan: Geometry) -> Triple:
+    z, y, x = (start + index for start, index in zip(roi.start_zyx, kept.centre_zyx, strict=True))
+    return scan.point_lps((z, y, x))
