@@ -24,9 +24,14 @@ def test_the_file_appears_whole_when_the_block_is_left(tmp_path: Path) -> None:
 
 def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
-    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a", "") as partial:
-        partial.write_text("new")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with replacing(tmp_path / "a", "") as partial:
+            partial.write_text("new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert (tmp_path / "a").read_text() == "old"
     assert os.listdir(tmp_path) == ["a"]
 
