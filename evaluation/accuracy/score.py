@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from attention_dmfnet.files.cases import InputError, case_name, list_cases
+from attention_dmfnet.files.cases import InputError, case_name, list_cases, printable
 from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import Volume
 
@@ -59,11 +59,11 @@ def score_folders(
     for reference, prediction in pairs:
         labels = sorted(wanted & annotated_labels(reference))
         if prediction is None:
-            note(f"{reference.name}: no prediction, scored 0")
+            note(f"{printable(reference.name)}: no prediction, scored 0")
             organ_scores = dict.fromkeys(labels, OrganScore(0.0, 0.0))
         else:
             organ_scores = _score_pair(prediction, reference, labels, merges, RULES[rules])
-        scores.append(CaseScore(reference.name, organ_scores))
+        scores.append(CaseScore(printable(reference.name), organ_scores))
     return scores
 
 
@@ -82,7 +82,7 @@ def _pairs(
             raise
     pairs = [(reference, by_case.pop(case_name(reference), None)) for reference in reference_paths]
     for prediction in by_case.values():
-        note(f"{prediction.name}: no reference, not scored")
+        note(f"{printable(prediction.name)}: no reference, not scored")
     return pairs
 
 

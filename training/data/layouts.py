@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from attention_dmfnet.files.cases import EXTENSIONS, case_name
+from attention_dmfnet.files.cases import EXTENSIONS, case_name, printable
 
 from evaluation.accuracy.annotated import annotated_labels
 from evaluation.errors import EvaluationError
@@ -74,6 +74,10 @@ def read_layout(raw: Path) -> RawFolder:
     """
     if not raw.is_dir():
         raise LayoutError(f"there is no folder {raw}; name the folder that holds the scans")
+    if printable(str(raw)) != str(raw):
+        raise LayoutError(
+            f"the name of {printable(str(raw))} is not UTF-8 or has control characters; rename the folder"
+        )
     nnunet = (raw / "imagesTr").is_dir()
     folders = [raw] if nnunet else [folder for folder in _below(raw, _DEPTH) if (folder / "images").is_dir()]
     unlabelled = [folder for folder in _below(raw, _DEPTH) if folder != raw and "unlabel" in folder.name.lower()]
@@ -85,6 +89,9 @@ def read_layout(raw: Path) -> RawFolder:
             f"{raw} is neither in FLARE22's layout (folders images and labels) nor in nnU-Net's (imagesTr, labelsTr, "
             "dataset.json); lay the scans out in one of these ways"
         )
+    for folder in (*labelled, *unlabelled):
+        if (shown := printable(str(folder))) != str(folder):
+            raise LayoutError(f"the name of {shown} is not UTF-8 or has control characters; rename the folder")
     parts = [_read_nnunet(folder) if nnunet else _read_flare22(folder) for folder in labelled]
     parts += [_read_unlabelled(folder) for folder in unlabelled]
     cases = [case for part in parts for case in part.cases]
@@ -173,11 +180,15 @@ def _scans(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.name.lower().endswith(EXTENSIONS):
             continue
+        if printable(path.name) != path.name:
+            # data sets, splits and reports name their cases in UTF-8, one a line
+            problems.append(Problem(path, "has a name that is not UTF-8 or has control characters", "rename it"))
+            continue
         first = found.setdefault(case_name(path), path)
         if first != path:
             what = f"has the same case name as {first.name}"
             problems.append(Problem(path, what, "rename or remove one of the two"))
-    if not found:
+    if not found and not problems:
         problems.append(Problem(folder, "holds no scan", f"put files named *{EXTENSIONS[0]} there"))
     return found, problems
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from attention_dmfnet.files.cases import printable
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
@@ -15,4 +17,4 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.what}; {self.remedy}"
+        return printable(f"{self.file}: {self.what}; {self.remedy}")

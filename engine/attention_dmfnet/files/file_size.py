@@ -7,7 +7,7 @@ _DEFLATE_MOST = 1032
 """Bytes that one byte can unpack to: zlib's documentation, "Maximum Compression Factor"."""
 
 _HEADER_BYTES = 1 << 16
-_ELSEWHERE = re.compile(rb"(?mi)^(data ?file:|encoding:\s*bz|ElementDataFile\s*=\s*(?!LOCAL))")
+_ELSEWHERE = re.compile(rb"(?mi)^(data ?file:|encoding:\s*bz|ElementDataFile\s*=\s*+(?!LOCAL))")
 """NRRD and MetaImage: the voxels are in another file, or packed in a way that has no such limit."""
 
 

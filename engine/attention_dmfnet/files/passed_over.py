@@ -1,6 +1,5 @@
 """What lies beside the scans and looks like one, but is not read: it is to be said, not passed over in silence."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,9 @@ _DICOM_MAGIC = slice(128, 132)
 
 _MOST_LOOKS = 2000
 """So many entries of a folder are looked at: a million notes must not hold up the scans."""
+
+_DEEPEST = 8
+"""So many folders below each other are looked into: DICOM's patient, study and series are three."""
 
 _MOST_NAMED = 5
 """So many names of a kind are on the line: a series of DICOM has a thousand."""
@@ -73,9 +75,9 @@ def as_sentence(found: Sequence[PassedOver]) -> str:
 
 def _holds_scans(folder: Path, outputs: Path) -> bool:
     """Whether there is a scan in ``folder`` or below it, as far as a bounded look goes."""
-    coming, looks = [folder], 0
+    coming, looks = [(folder, 1)], 0
     while coming:
-        within = coming.pop()
+        within, depth = coming.pop()
         if within.is_symlink() or _same(within, outputs):
             continue
         for path in _listed(within):
@@ -83,7 +85,8 @@ def _holds_scans(folder: Path, outputs: Path) -> bool:
             if looks > _MOST_LOOKS:
                 return False
             if path.is_dir():
-                coming.append(path)
+                if depth < _DEEPEST:
+                    coming.append((path, depth + 1))
             elif is_scan_name(path) or _kind(path):
                 return True
     return False
@@ -116,4 +119,7 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _same(path: Path, outputs: Path) -> bool:
-    return os.path.realpath(path) == os.path.realpath(outputs)
+    try:
+        return path.samefile(outputs)
+    except OSError:
+        return False
