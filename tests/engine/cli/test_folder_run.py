@@ -94,7 +94,7 @@ def test_engines_side_by_side_finish_all_and_clear_up_after_a_killed_one(tmp_pat
         )
         for _ in range(2)
     ]
-    made = {}
+    made: dict[str, int] = {}
     for engine in engines:
         out, err = engine.communicate(timeout=120)
         assert engine.returncode == DONE, err
