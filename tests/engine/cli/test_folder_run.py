@@ -39,7 +39,7 @@ def test_what_is_there_but_not_whole_is_made_again_and_said(
     assert _predict(inputs, outputs, models, "--json") == DONE
     report = json.loads(capfd.readouterr().out)
     assert report["status"] == "done"
-    assert report["notes"][0].startswith("made again, because there was no whole label map: ")
+    assert report["notes"][0]["text"].startswith("made again, because there was no whole label map: ")
     np.testing.assert_array_equal(read_volume(outputs / "a.nii.gz").array, TRUTH)
     assert _predict(inputs, outputs, models, "--json") == DONE
     assert json.loads(capfd.readouterr().out)["status"] == "skipped"
