@@ -38,7 +38,7 @@ class KeepLargest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_f
 
 class KeepHighest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="keep", tag="highest"):
     """Of the components of at least ``min_fraction`` of the largest one's volume keep that whose centre is nearest to
-    the head and those that share some of its range of z, then as above: an organ below the diaphragm, perhaps in two
+    the head and those that lie side by side with it, then as above: an organ below the diaphragm, perhaps in two
     lobes, and a mass further down that is taken for it.
     """
 

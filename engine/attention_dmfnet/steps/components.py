@@ -131,6 +131,10 @@ def _ranges_of_z(statistics: Mapping[str, Any]) -> npt.NDArray[np.int64]:
     return np.array([(box[0].start, box[0].stop) for box in statistics["bounding_boxes"]], dtype=np.int64)
 
 
+_SIDE_BY_SIDE = 0.5
+"""Of the shorter of two parts' ranges of z."""
+
+
 def _parts_to_keep(
     counts: npt.NDArray[np.int64],
     height: npt.NDArray[np.float64],
@@ -146,7 +150,10 @@ def _parts_to_keep(
     large: npt.NDArray[np.bool_] = (counts > 0) & (counts >= rule.min_fraction * counts.max())
     if isinstance(rule, KeepParts):
         return large
-    # side by side with the highest one: the other lobe of a liver that a cleft or a vessel cuts in two
+    # Side by side with the highest one: the other lobe of a liver that a cleft or a vessel cuts in two. A mass in the
+    # pelvis that is taken for liver may reach up beside its lower edge, but most of it lies below.
     start, stop = ranges_of_z[np.where(large, height, -np.inf).argmax()]
-    beside: npt.NDArray[np.bool_] = (ranges_of_z[:, 0] < stop) & (ranges_of_z[:, 1] > start)
+    shared = np.minimum(ranges_of_z[:, 1], stop) - np.maximum(ranges_of_z[:, 0], start)
+    shorter = np.minimum(ranges_of_z[:, 1] - ranges_of_z[:, 0], stop - start)
+    beside: npt.NDArray[np.bool_] = (shared > 0) & (shared >= _SIDE_BY_SIDE * shorter)
     return large & beside

@@ -79,13 +79,12 @@ def test_beside_the_highest_part_a_small_one_goes_and_so_does_a_large_one_wholly
     assert not labels[:, 0, 5].any()
 
 
-def test_a_part_that_shares_one_level_with_the_highest_is_beside_it() -> None:
+@pytest.mark.parametrize(("top", "kept"), [(24, 20), (25, 20 + 22)])
+def test_beside_the_highest_is_a_part_that_shares_half_of_the_shorter_range_with_it(top: int, kept: int) -> None:
     labels = np.zeros((30, 1, 9), dtype=np.uint8)
-    labels[20:30, 0, 0:2] = 1
-    labels[10:21, 0, 4:6] = 1  # its top level is the other's lowest
-    assert keep_components(labels, {1: KeepHighest(0.2)}, voxel_volume_mm3=1000) == {1: 20 + 22}
-    labels[20, 0, 4:6] = 0  # one level less, and it is below
-    assert keep_components(labels, {1: KeepHighest(0.2)}, voxel_volume_mm3=1000) == {1: 20}
+    labels[20:30, 0, 0:2] = 1  # ten levels
+    labels[top - 11 : top, 0, 4:6] = 1  # eleven levels, of which four or five are the other's too
+    assert keep_components(labels, {1: KeepHighest(0.2)}, voxel_volume_mm3=1000) == {1: kept}
 
 
 @pytest.mark.parametrize(
