@@ -173,5 +173,4 @@ def coarsen(
     return small, np.where(surely, 1, np.where(most, UNKNOWN_LABEL, 0)).astype(np.uint8)
 
 
-COARSE_CANVAS = Canvas((128, 128, 192), (3.0, 3.0, 3.0), (170.0, 40.0, 40.0), 0.6)
 FINE_CANVAS = Canvas((64, 96, 128), (3.0, 2.5, 2.5), (75.0, 30.0, 40.0), 0.3)
