@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -277,7 +278,8 @@ class ReadAhead:
     def _read_next(self) -> None:
         path = next(self._paths, None)
         if path is not None:
-            self._coming = run_aside("reader", _read, path, self._strict)
+            # in a context of its own: this is called while the case before is waited for, and its step is no part of that
+            self._coming = Context().run(run_aside, "reader", _read, path, self._strict)
 
     def __enter__(self) -> Self:
         return self
