@@ -278,7 +278,7 @@ class ReadAhead:
     def _read_next(self) -> None:
         path = next(self._paths, None)
         if path is not None:
-            # in a context of its own: this is called while the case before is waited for, and its step is no part of that
+            # a context of its own: this is called in the step of waiting for the case before
             self._coming = Context().run(run_aside, "reader", _read, path, self._strict)
 
     def __enter__(self) -> Self:
