@@ -20,8 +20,8 @@ demo: $(VENV)/.demo  ## label a phantom CT (or yours: make demo CT=path) and dra
 
 # Training in a process of its own: in one that had built TensorRT plans before, it ended in a segmentation fault once.
 test: check  ## all checks, then all tests
-	$(BIN)/python -m pytest --ignore=tests/training
-	$(BIN)/python -m pytest tests/training
+	$(BIN)/python -m pytest tests/engine tests/evaluation tests/export
+	$(BIN)/python -m pytest --ignore=tests/engine --ignore=tests/evaluation --ignore=tests/export
 
 check: $(VENV)/.dev  ## style, types, import layers, shell and Dockerfile lint
 	$(BIN)/ruff check .
