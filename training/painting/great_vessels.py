@@ -5,7 +5,8 @@ are: an aorta from its bifurcation to the chest, as wide as in the maps that sho
 its bifurcation to the right atrium, from a slit to 35 mm, which lies in the liver's groove and, where there is none,
 in the liver; iliac vessels, renal veins and an atrium at their ends, which are no part of either label; and the
 diaphragm's crura, muscle on both sides of the aorta and before it. Widths: Erbel & Eggebrecht, Heart 2006; Prince et
-al., Radiology 1983. Crura: Dovgan et al., AJR 1991 (thickness of the crura on CT).
+al., Radiology 1983.
+The thickness of the crura is a range chosen by eye.
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ def draw_great_vessels(
     _draw(tissues, cava, Tissue.VENA_CAVA, room, spacing)
     _draw_crura(tissues, aorta, site, spacing, rng)
     _draw_atrium(tissues, cava, spacing, rng)
-    _draw_iliacs(tissues, aorta, Tissue.AORTA, spacing, rng)
-    _draw_iliacs(tissues, cava, Tissue.VENA_CAVA, spacing, rng)
+    _draw_iliacs(tissues, aorta, spacing, rng)
+    _draw_iliacs(tissues, cava, spacing, rng)
     _draw_renal_veins(tissues, cava, spacing, rng)
 
 
@@ -111,7 +112,6 @@ def _tube(
     last = min(last, len(tissues) - 1)
     if len(shown):
         first, last = min(first, int(shown[0])), max(last, int(shown[-1]))
-        # an own vessel that ends within the map's field of view has reached its bifurcation there
     slices = np.arange(first, last + 1)
     level = (slices * spacing[0] - site.origin_mm[0]) / site.height_mm
     expected = site.aorta if vessel == Tissue.AORTA else site.vena_cava
@@ -278,9 +278,7 @@ def _draw_atrium(tissues: TissueMap, cava: _Tube, spacing: Floats, rng: np.rando
         tissues[z][_inside(tissues.shape, middle, np.array([wide, wide * 0.85]), spacing) & room[z]] = Tissue.HEART
 
 
-def _draw_iliacs(
-    tissues: TissueMap, tube: _Tube, tissue: Tissue, spacing: Floats, rng: np.random.Generator
-) -> None:  # fmt: skip
+def _draw_iliacs(tissues: TissueMap, tube: _Tube, spacing: Floats, rng: np.random.Generator) -> None:
     """Below the bifurcation two vessels run apart; they are no part of the label."""
     room = np.isin(tissues, (Tissue.FAT, Tissue.SOFT, Tissue.MUSCLE))
     radius = float(tube.half_mm[0].mean()) * rng.uniform(0.5, 0.65)
