@@ -44,7 +44,9 @@ class Parser(argparse.ArgumentParser):
             ("label every scan of a folder", f"{PROGRAM} predict scans labels"),
             ("see the options of a command", f"{PROGRAM} predict --help"),
         )
-        parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is, and end")
+        parser.add_argument(
+            "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="say which version this is, and end"
+        )
         rows = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
         parser.commands = {}
         for name, command in COMMANDS.items():

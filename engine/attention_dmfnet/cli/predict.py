@@ -4,6 +4,7 @@ Exit status: 0 if every case is done (or was already), 1 if any failed, 2 if not
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.marks import step
 
 if TYPE_CHECKING:
+    from attention_dmfnet.cli.record import RunRecorder
     from attention_dmfnet.folder import CaseReport
     from attention_dmfnet.notes import Note
     from attention_dmfnet.segmenter import Segmenter
@@ -43,12 +45,29 @@ def run(options: argparse.Namespace) -> int:
         progress = Progress(len(cases), sys.stderr)
         if passed_over:
             progress.print_line(as_sentence(passed_over), sys.stderr)
-        failed = _report_all(_reports(cases, passed_over, progress, options), progress, options)
+        there = [
+            case for case in cases if not options.overwrite and os.path.lexists(output_path(case, options.outputs))
+        ]
+        # the networks load while the record's place and what is there are looked at
+        segmenter = _load(options) if len(there) < len(cases) else None
+        with _recorder(options) or contextlib.nullcontext() as recorder:
+            reports = _reports(cases, there, segmenter, passed_over, progress, options, recorder)
+            failed = _report_all(reports, progress, options, recorder)
     except (InputError, ManifestError, NetworkError) as error:
         return refuse(str(error))
     if failed:
         say(f"{len(failed)} of {len(cases)} cases failed: {', '.join(map(printable, failed))}", sys.stderr)
     return SOME_FAILED if failed else DONE
+
+
+def _recorder(options: argparse.Namespace) -> "RunRecorder | None":
+    # False: --no-record
+    if options.record is False:
+        return None
+    with step("import"):
+        from attention_dmfnet.cli.record import RECORD_NAME, RunRecorder
+    said = {name: value for name, value in vars(options).items() if name not in ("command", "record")}
+    return RunRecorder(options.record or options.outputs / RECORD_NAME, said)
 
 
 def _list_cases(inputs: Path, passed_over: Sequence[PassedOver]) -> list[Path]:
@@ -72,13 +91,16 @@ def _load(options: argparse.Namespace) -> "Segmenter":
 
 
 def _reports(
-    cases: Sequence[Path], passed_over: Sequence[PassedOver], progress: Progress, options: argparse.Namespace
+    cases: Sequence[Path],
+    there: Sequence[Path],
+    segmenter: "Segmenter | None",
+    passed_over: Sequence[PassedOver],
+    progress: Progress,
+    options: argparse.Namespace,
+    recorder: "RunRecorder | None",
 ) -> "Iterator[CaseReport]":
     """A report on everything that is not labelled, then on each of the other cases as it is done."""
     outputs: Path = options.outputs
-    there = [case for case in cases if not options.overwrite and os.path.lexists(output_path(case, outputs))]
-    # the networks load while what is there is looked at
-    segmenter = _load(options) if len(there) < len(cases) else None
     with step("import"):
         from attention_dmfnet import folder
         from attention_dmfnet.files.label_maps import fault_of_label_map
@@ -95,7 +117,10 @@ def _reports(
     missing = [case for case in cases if case not in kept]
     if missing:
         segmenter = segmenter or _load(options)
-        segmenter.tell_runtime(lambda runtime: progress.print_line(runtime, sys.stderr))
+        segmenter.tell_runtime(lambda runtime: progress.print_line(str(runtime), sys.stderr))
+        if recorder is not None:
+            record, manifest = recorder.set_runtime, segmenter.manifest
+            segmenter.tell_runtime(lambda runtime: record(runtime, manifest))
         show = progress.show
         yield from folder.predict(
             missing,
@@ -108,13 +133,18 @@ def _reports(
         )
 
 
-def _report_all(reports: "Iterator[CaseReport]", progress: Progress, options: argparse.Namespace) -> list[str]:
+def _report_all(
+    reports: "Iterator[CaseReport]", progress: Progress, options: argparse.Namespace, recorder: "RunRecorder | None"
+) -> list[str]:
     """Print the reports as they come; returns the names of the cases that failed."""
     failed = []
     try:
         for report in reports:
             from attention_dmfnet.cli.case_line import as_json, as_line
 
+            # before its line: who reads the line and stops the run finds the case in the record
+            if recorder is not None:
+                recorder.add(report)
             progress.case_done()
             progress.print_line(as_json(report) if options.json else as_line(report), sys.stdout)
             if report.status == "failed":
