@@ -97,6 +97,12 @@ def examples(*lines: tuple[str, str], after: str = "") -> str:
 class _Help(argparse.HelpFormatter):
     """Defaults behind the options that have one; the lines of an epilog stay as they are."""
 
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            # argparse forgets that commands stand two columns further in, and the longest would get a line of its own
+            self._action_max_length += 2
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if "\n" in text else super()._fill_text(text, width, indent)
 
