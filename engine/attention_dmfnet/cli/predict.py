@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     # Imported late, and not at the top: --help answers at once, and the networks load on their own thread while
-    # SimpleITK is still being imported.
+    # the rest is still being imported.
     with step("import"):
         from attention_dmfnet.model.manifest import ManifestError
         from attention_dmfnet.model.network import NetworkError
