@@ -58,13 +58,15 @@ def load(
     precision: Precision | None = None,
     models: str | PathLike[str] | None = None,
     gpu_memory_mb: int = 2048,
+    cache: str | PathLike[str] | None = None,
 ) -> Segmenter:
     """Start to load the networks, and return what labels scans with them.
 
     ``device`` is "auto", "cpu" or "cuda"; ``backend`` is "auto", "openvino", "onnxruntime" or "tensorrt"; without a
     ``precision`` ("float32", "bfloat16", "float16" or "int8") the fastest one is taken that was proven equal on this
     kind of machine. ``models`` is the folder of ``manifest.json``; without it the models of this release are used.
-    ``gpu_memory_mb`` bounds what is taken on the GPU, CUDA's own memory included.
+    ``gpu_memory_mb`` bounds what is taken on the GPU, CUDA's own memory included. In the folder ``cache`` OpenVINO
+    keeps what it has compiled, and the next process on this machine starts sooner; it is believed as the models are.
 
     Returns while the networks are still loading: the first scan is read meanwhile, and waits for them. Raises
     ``ManifestError`` and ``LoadError`` for what cannot be used; what is wrong with a network's file is raised by the
@@ -80,7 +82,8 @@ def load(
 
     folder = default_models() if models is None else Path(models)
     manifest = load_manifest(folder)
-    networks = start_loading(folder, manifest, device, backend, precision, gpu_memory_mb)
+    kept = None if cache is None else Path(cache)
+    networks = start_loading(folder, manifest, device, backend, precision, gpu_memory_mb, kept)
     # after it has begun: the networks load on their own thread while these modules are being imported
     with step("import"):
         from attention_dmfnet.segmenter import Segmenter

@@ -116,6 +116,7 @@ def _load(options: argparse.Namespace) -> "Segmenter":
         precision=options.precision,
         models=options.models,
         gpu_memory_mb=options.gpu_memory_mb,
+        cache=options.cache,
     )
 
 
@@ -237,6 +238,12 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=2048,
         help="most memory to use on the GPU, CUDA's own included; default: 2048",
+    )
+    command.add_argument(
+        "--cache",
+        metavar="DIR",
+        type=Path,
+        help="keep compiled networks in this folder, for the next run on this machine to start sooner (OpenVINO)",
     )
     command.add_argument(
         "--case-timeout",
