@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import attention_dmfnet
 from attention_dmfnet.cli.progress import Progress, say
-from attention_dmfnet.files.cases import EXTENSIONS, InputError, list_cases, output_path, printable
+from attention_dmfnet.files.cases import EXTENSIONS, Case, InputError, ScanFile, list_cases, output_of, printable
 from attention_dmfnet.files.passed_over import PassedOver, as_sentence, find_passed_over
 from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.marks import TRACE_VARIABLE, TraceError, step, tracing
@@ -101,9 +101,9 @@ def _predict(options: argparse.Namespace) -> int:
     return SOME_FAILED if failed else DONE
 
 
-def _list_cases(inputs: Path, passed_over: Sequence[PassedOver]) -> list[Path]:
+def _list_cases(inputs: Path, passed_over: Sequence[PassedOver]) -> list[Case]:
     try:
-        return list_cases(inputs)
+        return [ScanFile(path) for path in list_cases(inputs)]
     except InputError as error:
         # where nothing can be read, what is there instead is half of the answer
         raise InputError(f"{error} ({as_sentence(passed_over)})" if passed_over else str(error)) from error
@@ -125,11 +125,11 @@ def _refuse(sentence: str) -> int:
 
 
 def _reports(
-    cases: Sequence[Path], passed_over: Sequence[PassedOver], progress: Progress, options: argparse.Namespace
+    cases: Sequence[Case], passed_over: Sequence[PassedOver], progress: Progress, options: argparse.Namespace
 ) -> "Iterator[CaseReport]":
     """A report on everything that is not labelled, then on each of the other cases as it is done."""
     outputs: Path = options.outputs
-    there = [case for case in cases if not options.overwrite and os.path.lexists(output_path(case, outputs))]
+    there = [case for case in cases if not options.overwrite and os.path.lexists(output_of(case, outputs))]
     # the networks load while what is there is looked at
     segmenter = _load(options) if len(there) < len(cases) else None
     with step("import"):
@@ -137,15 +137,15 @@ def _reports(
         from attention_dmfnet.files.label_maps import fault_of_label_map
     if options.json:
         yield from map(folder.passed_over, passed_over)
-    again: dict[Path, Note] = {}
+    again: dict[str, Note] = {}
     for case in there:
-        fault = fault_of_label_map(output_path(case, outputs), case)
+        fault = fault_of_label_map(output_of(case, outputs), case)
         if fault is None:
             yield folder.skipped(case, outputs)
         else:
-            again[case] = folder.made_again(fault)
-    kept = set(there) - again.keys()
-    missing = [case for case in cases if case not in kept]
+            again[case.name] = folder.made_again(fault)
+    kept = {case.name for case in there} - again.keys()
+    missing = [case for case in cases if case.name not in kept]
     if missing:
         segmenter = segmenter or _load(options)
         segmenter.tell_runtime(lambda runtime: progress.print_line(runtime, sys.stderr))
@@ -177,12 +177,14 @@ def _report_all(reports: "Iterator[CaseReport]", progress: Progress, options: ar
     return failed
 
 
-def _prepare_outputs(outputs: Path, cases: Sequence[Path]) -> None:
+def _prepare_outputs(outputs: Path, cases: Sequence[Case]) -> None:
     """Make the folder and see that it takes files, before any work. Raises ``InputError``."""
     for case in cases:
-        output = output_path(case, outputs)
-        if output.exists() and output.samefile(case):
-            raise InputError(f"the labels of {case} would replace the scan itself; choose another folder for outputs")
+        output = output_of(case, outputs)
+        if output.exists() and output.samefile(case.path):
+            raise InputError(
+                f"the labels of {case.path} would replace the scan itself; choose another folder for outputs"
+            )
     try:
         outputs.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=outputs):
