@@ -15,9 +15,10 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import attention_dmfnet
+from attention_dmfnet.cli.cases import Found, find_cases
 from attention_dmfnet.cli.progress import Progress, say
-from attention_dmfnet.files.cases import EXTENSIONS, Case, InputError, ScanFile, list_cases, output_of, printable
-from attention_dmfnet.files.passed_over import PassedOver, as_sentence, find_passed_over
+from attention_dmfnet.files.cases import EXTENSIONS, Case, InputError, output_of, printable
+from attention_dmfnet.files.passed_over import as_sentence
 from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.marks import TRACE_VARIABLE, TraceError, step, tracing
 
@@ -87,26 +88,20 @@ def _predict(options: argparse.Namespace) -> int:
         from attention_dmfnet.model.network import NetworkError
 
     try:
-        passed_over = find_passed_over(options.inputs, options.outputs)
-        cases = _list_cases(options.inputs, passed_over)
+        found = find_cases(options.inputs, options.outputs, options.series or (), options.patient_names)
+        cases = found.cases
         _prepare_outputs(options.outputs, cases)
         progress = Progress(len(cases), sys.stderr)
-        if passed_over:
-            progress.print_line(as_sentence(passed_over), sys.stderr)
-        failed = _report_all(_reports(cases, passed_over, progress, options), progress, options)
+        if found.passed_over:
+            progress.print_line(as_sentence(found.passed_over), sys.stderr)
+        for series in found.series:
+            progress.print_line(f"not labelled: {printable(series.kind)}", sys.stderr)
+        failed = _report_all(_reports(found, progress, options), progress, options)
     except (InputError, ManifestError, NetworkError) as error:
         return _refuse(str(error))
     if failed:
         say(f"{len(failed)} of {len(cases)} cases failed: {', '.join(map(printable, failed))}", sys.stderr)
     return SOME_FAILED if failed else DONE
-
-
-def _list_cases(inputs: Path, passed_over: Sequence[PassedOver]) -> list[Case]:
-    try:
-        return [ScanFile(path) for path in list_cases(inputs)]
-    except InputError as error:
-        # where nothing can be read, what is there instead is half of the answer
-        raise InputError(f"{error} ({as_sentence(passed_over)})" if passed_over else str(error)) from error
 
 
 def _load(options: argparse.Namespace) -> "Segmenter":
@@ -124,11 +119,10 @@ def _refuse(sentence: str) -> int:
     return UNUSABLE
 
 
-def _reports(
-    cases: Sequence[Case], passed_over: Sequence[PassedOver], progress: Progress, options: argparse.Namespace
-) -> "Iterator[CaseReport]":
+def _reports(found: Found, progress: Progress, options: argparse.Namespace) -> "Iterator[CaseReport]":
     """A report on everything that is not labelled, then on each of the other cases as it is done."""
     outputs: Path = options.outputs
+    cases = found.cases
     there = [case for case in cases if not options.overwrite and os.path.lexists(output_of(case, outputs))]
     # the networks load while what is there is looked at
     segmenter = _load(options) if len(there) < len(cases) else None
@@ -136,7 +130,7 @@ def _reports(
         from attention_dmfnet import folder
         from attention_dmfnet.files.label_maps import fault_of_label_map
     if options.json:
-        yield from map(folder.passed_over, passed_over)
+        yield from map(folder.passed_over, [*found.passed_over, *found.series])
     again: dict[str, Note] = {}
     for case in there:
         fault = fault_of_label_map(output_of(case, outputs), case)
@@ -218,7 +212,12 @@ def _parser() -> argparse.ArgumentParser:
         "under the scan's name, less one trailing _0000, as .nii.gz on the scan's own grid.",
         epilog="Exit status: 0 all done, 1 some cases failed, 2 unusable arguments.",
     )
-    command.add_argument("inputs", metavar="INPUTS", type=Path, help="a folder of scans, or one scan")
+    command.add_argument(
+        "inputs",
+        metavar="INPUTS",
+        type=Path,
+        help="a folder of scans, or one scan; DICOM also in folders below, or a .zip",
+    )
     command.add_argument("outputs", metavar="OUTPUTS", type=Path, help="the folder for the label maps")
     command.add_argument("--models", type=Path, help="the folder of manifest.json; default: this release's")
     command.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
@@ -246,6 +245,16 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds,
         help="most seconds for a scan to be read and seen by the networks, and again for its labels to be written; "
         "then the case fails and the others go on; default: no limit",
+    )
+    command.add_argument(
+        "--series",
+        metavar="UID",
+        action="append",
+        help="label this series of DICOM and no other; may be repeated; default: of each study the axial CT with most "
+        "coverage",
+    )
+    command.add_argument(
+        "--patient-names", action="store_true", help="begin the names of DICOM's label maps with the patient's ID"
     )
     command.add_argument("--overwrite", action="store_true", help="label again what is in OUTPUTS already")
     command.add_argument(

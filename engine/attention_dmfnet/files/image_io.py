@@ -74,21 +74,30 @@ def read_scan(path: Path, notes: list[Note], strict: bool = False) -> Volume:
 
     Raises ``ImageError`` for a size that no scan of a body has, and, if ``strict``, for whatever is doubtful.
     """
-    volume = _checked(str(path), read_volume(path, notes, sized=True), notes)
+    return check_scan(str(path), read_volume(path, notes, sized=True), notes, strict)
+
+
+def check_scan(name: str, volume: Volume, notes: list[Note], strict: bool) -> Volume:
+    """See that ``volume``, which messages call ``name``, can be a CT of a body; values that are HU + 1024 become HU.
+
+    What is doubtful is appended to ``notes``. Raises ``ImageError`` as ``read_scan`` does.
+    """
+    volume = _checked(name, volume, notes)
     doubtful = doubts(notes) if strict else []
     if doubtful:
-        raise ImageError(f"{path}: {'; '.join(doubtful)}; correct the file, or leave --strict out to label it anyway")
+        raise ImageError(f"{name}: {'; '.join(doubtful)}; correct the file, or leave --strict out to label it anyway")
     return volume
 
 
 def _checked(name: str, volume: Volume, notes: list[Note]) -> Volume:
-    notes += _checked_size(name, volume.geometry)
+    notes += check_grid(name, volume.geometry)
     array, said = check_values(volume.array)
     notes += said
     return Volume(array, volume.geometry)
 
 
-def _checked_size(name: str, geometry: Geometry) -> list[Note]:
+def check_grid(name: str, geometry: Geometry) -> list[Note]:
+    """What is unusual about the size of a scan. Raises ``ImageError`` for one that no scan of a body has."""
     try:
         return check_size(geometry)
     except HeaderError as error:
@@ -112,7 +121,7 @@ def read_volume(path: Path, notes: list[Note] | None = None, sized: bool = False
         header = _nifti_header(path)
         reader, geometry = _read_grid(path, name, header, said)
         if sized:
-            _checked_size(str(path), geometry)
+            check_grid(str(path), geometry)
         voxels = _read_voxels(path, header, reader, geometry, said)
     return _from_values(voxels, geometry, notes)
 
