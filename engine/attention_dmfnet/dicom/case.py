@@ -63,7 +63,7 @@ class DicomCase:
     def read(self, notes: list[Note], strict: bool = False) -> Volume:
         """The series in HU, on its own grid; of a tilted gantry, on one at right angles. Raises ``ImageError``."""
         stack = self.stack
-        notes.append(Note("dicom-series", f"{self.series} in {self.path}"))
+        notes.append(Note("dicom-series", f"the scan is {self.series} in {self.path}"))
         notes += (*self.said, *stack.notes)
         name = f"{self.path}, {self.series}"
         check_grid(name, stack.geometry)
