@@ -39,7 +39,7 @@ def _listed(folder: Path, **options: object) -> tuple[list[str], dict[str, str]]
         ({"ImageType": ["DERIVED", "PRIMARY", "AXIAL"]}, "derived"),
         ({"ImageType": ["ORIGINAL", "SECONDARY", "AXIAL"]}, "secondary"),
         ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, "projection (such as MIP), not slices"),
-        ({"SOPClassUID": SECONDARY_CAPTURE}, "secondary capture: pictures without HU"),
+        ({"SOPClassUID": SECONDARY_CAPTURE}, "secondary capture, pictures without HU"),
         ({"SOPClassUID": MR, "Modality": "MR"}, "not CT but MR"),
         ({"SeriesDescription": "LUNG 3.0"}, "its kernel is for lung or bone; series 1.2.1 covers as much"),
         ({"ConvolutionKernel": "B70f"}, "its kernel is for lung or bone; series 1.2.1 covers as much"),
@@ -63,7 +63,7 @@ def test_the_most_coverage_is_chosen_and_not_the_most_images(tmp_path: Path) -> 
         {
             "1.2.1": "it covers 33 mm, series 1.2.3 57 mm",
             "1.2.2": "it covers 29 mm, series 1.2.3 57 mm",
-            "1.2.4": "too few slices: 4",
+            "1.2.4": "too few slices (4)",
         },
     )
 

@@ -18,7 +18,7 @@ Points = npt.NDArray[np.float64]
 
 def _ramp(points: Points) -> Points:
     """Different at every place, and kept by linear interpolation."""
-    values: Points = 100 + 3 * points[..., 0] + 2 * points[..., 1] + 0.5 * points[..., 2]
+    values: Points = -200 + 3 * points[..., 0] + 2 * points[..., 1] + 0.5 * points[..., 2]
     return values
 
 
