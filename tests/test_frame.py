@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attention_dmfnet
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -138,7 +139,7 @@ def test_the_version_is_the_same_everywhere() -> None:
     in_changelog = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert in_image is not None
     assert in_changelog is not None
-    assert (in_image[1], in_changelog[1]) == (version, version)
+    assert (in_image[1], in_changelog[1], attention_dmfnet.__version__) == (version, version, version)
 
 
 def test_the_builder_sees_all_that_the_dockerfile_copies() -> None:

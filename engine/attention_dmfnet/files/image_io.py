@@ -50,10 +50,10 @@ class ItkImage(Protocol):
     def GetDirection(self) -> tuple[float, ...]: ...  # noqa: N802  # SimpleITK's name
 
 
-def as_scan(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[Note]) -> Volume:
+def as_scan(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[Note], strict: bool = False) -> Volume:
     """``scan`` as ``read_scan`` would return it, from a file or from memory. Raises ``ImageError``."""
     if isinstance(scan, str | os.PathLike):
-        return read_scan(Path(scan), notes)
+        return read_scan(Path(scan), notes, strict)
     if isinstance(scan, Volume):
         array, geometry = scan.array, scan.geometry
     elif isinstance(scan, sitk.Image):
@@ -66,7 +66,8 @@ def as_scan(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[Note])
         )
     if array.dtype.kind not in "buif":
         raise ImageError(f"voxels of type {array.dtype} are no intensities; give whole or real numbers")
-    return _checked("the image", _from_values(NiftiVoxels(array, 1.0, 0.0), geometry, notes), notes)
+    volume = _checked("the image", _from_values(NiftiVoxels(array, 1.0, 0.0), geometry, notes), notes)
+    return _not_doubtful("the image", volume, notes, strict)
 
 
 def read_scan(path: Path, notes: list[Note], strict: bool = False) -> Volume:
@@ -74,10 +75,13 @@ def read_scan(path: Path, notes: list[Note], strict: bool = False) -> Volume:
 
     Raises ``ImageError`` for a size that no scan of a body has, and, if ``strict``, for whatever is doubtful.
     """
-    volume = _checked(str(path), read_volume(path, notes, sized=True), notes)
+    return _not_doubtful(str(path), _checked(str(path), read_volume(path, notes, sized=True), notes), notes, strict)
+
+
+def _not_doubtful(name: str, volume: Volume, notes: list[Note], strict: bool) -> Volume:
     doubtful = doubts(notes) if strict else []
     if doubtful:
-        raise ImageError(f"{path}: {'; '.join(doubtful)}; correct the file, or leave --strict out to label it anyway")
+        raise ImageError(f"{name}: {'; '.join(doubtful)}; correct it, or leave --strict out to label it anyway")
     return volume
 
 
