@@ -31,7 +31,7 @@ __all__ = ["add_options", "run"]
 def run(options: argparse.Namespace) -> int:
     """See ``commands.CommandModule``."""
     # Imported late, and not at the top: --help answers at once, and the networks load on their own thread while
-    # SimpleITK is still being imported.
+    # the rest is still being imported.
     with step("import"):
         from attention_dmfnet.model.manifest import ManifestError
         from attention_dmfnet.model.network import NetworkError
