@@ -19,7 +19,7 @@ import numpy as np
 from attention_dmfnet.files.cases import printable
 from attention_dmfnet.geometry import Geometry, Triple, Volume, canonicalise
 from attention_dmfnet.notes import Note
-from attention_dmfnet.report.colours import colour_of
+from attention_dmfnet.organs import colour_of
 from attention_dmfnet.report.pictures import Section, organ_sections, overview
 from attention_dmfnet.report.rows import NoteRow, note_rows, organ_row, size_mm
 from attention_dmfnet.report.statistics import OrganStatistics, organ_boxes
@@ -107,7 +107,7 @@ def case_page(
         ct=views.ct,
         labels=views.labels,
     )
-    return text, overview(ct, labels, boxes)
+    return text, overview(ct, labels, boxes, names)
 
 
 def index_page(rows: Sequence[IndexRow], summary: str, release: str) -> str:
@@ -132,7 +132,7 @@ def _facts(statistics: Sequence[OrganStatistics], grid: Geometry) -> str:
     z, y, x = ((size - 1) / 2 for size in grid.shape_zyx)
     left, back, up = start or grid.point_lps((z, y, x))
     facts: Mapping[str, Any] = {
-        "organs": [{"label": o.label, "name": o.organ, "rgb": colour_of(o.label)} for o in found],
+        "organs": [{"label": o.label, "name": o.organ, "rgb": colour_of(o.organ)} for o in found],
         "low": -160,
         "high": 240,
         "start_ras": (-left, -back, up),

@@ -13,12 +13,15 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from attention_dmfnet.geometry import Box, Geometry, Volume
-from attention_dmfnet.report.colours import colour_of
+from attention_dmfnet.organs import colour_of
 
 _WINDOW_HU: Final = (40 - 200, 40 + 200)
 _LONGEST_PX: Final = 300
 _MARGIN_MM: Final = 25.0
 _FILL: Final = 0.3
+_SLAB: Final = 0.4
+"""Of its width: what is lower is best seen from below."""
+
 _QUALITY: Final = 70
 
 
@@ -62,34 +65,39 @@ def organ_sections(
     ct, labels = ct.crop(region), labels.crop(region)
     sections: dict[int, list[Section]] = {}
     for label, box in boxes.items():
-        z, y, x = (
-            slice(start - first, stop - first)
-            for start, stop, first in zip(box.start_zyx, box.stop_zyx, region.start_zyx, strict=True)
-        )
-        mask = labels.array[z, y, x] == label
+        part = _within(box, region)
+        mask = labels.array[part] == label
         sections[label] = [
-            _section(ct, labels, plane, start + _largest(mask, plane.axis), label, names[label])
-            for plane, start in zip(PLANES, (z.start, y.start, x.start), strict=True)
+            _section(ct, labels, plane, part[plane.axis].start + _largest(mask, plane.axis), label, names)
+            for plane in PLANES
         ]
     return sections
 
 
-def overview(ct: Volume, labels: Volume, boxes: Mapping[int, Box]) -> Section:
-    """A coronal section that shows most of the organs; the middle of the scan if none was found."""
-    index, region = ct.array.shape[1] // 2, Box((0, 0, 0), ct.geometry.shape_zyx)
-    if boxes:
-        region = _region(boxes, ct.geometry)
-        ct, labels = ct.crop(region), labels.crop(region)
-        shown = np.zeros(labels.array.shape[1])
-        for label, box in boxes.items():
-            part = tuple(
-                slice(s - f, e - f) for s, e, f in zip(box.start_zyx, box.stop_zyx, region.start_zyx, strict=True)
-            )
-            area = np.count_nonzero(labels.array[part] == label, axis=(0, 2))
-            # the root: a glimpse of a further organ is worth more than the last bit of one that is seen already
-            shown[part[1]] += np.sqrt(area / area.max())
-        index = int(shown.argmax())
-    return _section(ct, labels, PLANES[1], index, None, "all organs")
+def overview(ct: Volume, labels: Volume, boxes: Mapping[int, Box], names: Mapping[int, str]) -> Section:
+    """The section that shows most of the organs: a coronal one, of a slab an axial one."""
+    region = _region(boxes, ct.geometry) if boxes else Box((0, 0, 0), ct.geometry.shape_zyx)
+    ct, labels = ct.crop(region), labels.crop(region)
+    height_mm, _, width_mm = ct.geometry.extent_mm_zyx
+    plane = PLANES[0] if height_mm < _SLAB * width_mm else PLANES[1]
+    others = tuple(axis for axis in range(3) if axis != plane.axis)
+    shown = np.zeros(labels.array.shape[plane.axis])
+    for label, box in boxes.items():
+        part = _within(box, region)
+        area = np.count_nonzero(labels.array[part] == label, axis=others)
+        # the root: a glimpse of a further organ is worth more than the last bit of one that is seen already
+        shown[part[plane.axis]] += np.sqrt(area / area.max())
+    index = int(shown.argmax()) if boxes else len(shown) // 2
+    return _section(ct, labels, plane, index, None, names)
+
+
+def _within(box: Box, region: Box) -> tuple[slice, slice, slice]:
+    """The voxels of ``box`` as an index into what was cropped to ``region``."""
+    z, y, x = (
+        slice(start - first, stop - first)
+        for start, stop, first in zip(box.start_zyx, box.stop_zyx, region.start_zyx, strict=True)
+    )
+    return (z, y, x)
 
 
 def _region(boxes: Mapping[int, Box], grid: Geometry) -> Box:
@@ -105,7 +113,9 @@ def _largest(mask: npt.NDArray[np.bool_], axis: int) -> int:
     return int(np.count_nonzero(mask, axis=others).argmax())
 
 
-def _section(ct: Volume, labels: Volume, plane: Plane, index: int, chosen: int | None, name: str) -> Section:
+def _section(
+    ct: Volume, labels: Volume, plane: Plane, index: int, chosen: int | None, names: Mapping[int, str]
+) -> Section:
     gray, organs = (np.take(volume.array, index, axis=plane.axis) for volume in (ct, labels))
     if plane.axis != 0:
         # z grows upwards in the patient, rows downwards in a picture
@@ -117,12 +127,13 @@ def _section(ct: Volume, labels: Volume, plane: Plane, index: int, chosen: int |
     windowed = (np.clip((gray.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
     gray_px = np.asarray(Image.fromarray(windowed).resize((columns, rows), Image.Resampling.BICUBIC))
     organs_px = np.asarray(_enlarged(organs, (columns, rows)))
-    picture = Image.fromarray(_with_contours(gray_px, organs_px, chosen))
+    picture = Image.fromarray(_with_contours(gray_px, organs_px, chosen, names))
     _letter(picture, plane)
     corner = [0.0, 0.0, 0.0]
     corner[plane.axis] = float(index)
     along = 2 - plane.axis
     at_mm = ct.geometry.point_lps((corner[0], corner[1], corner[2]))[along]
+    name = "all organs" if chosen is None else names[chosen]
     text = f"{name}, {plane.name} section at {'xyz'[along]} = {at_mm:.0f} mm"
     if chosen is not None:
         area_cm2 = float(np.count_nonzero(organs == chosen)) * spacing[0] * spacing[1] / 100
@@ -135,12 +146,12 @@ def _enlarged(organs: npt.NDArray[Any], size: tuple[int, int]) -> Image.Image:
 
 
 def _with_contours(
-    gray: npt.NDArray[np.uint8], organs: npt.NDArray[np.uint8], chosen: int | None
+    gray: npt.NDArray[np.uint8], organs: npt.NDArray[np.uint8], chosen: int | None, names: Mapping[int, str]
 ) -> npt.NDArray[np.uint8]:
     """Every organ's contour in its colour, and the ``chosen`` one filled a little; without one, all of them."""
     table = np.zeros((256, 3), np.float32)
-    for label in np.unique(organs[organs > 0]):
-        table[label] = colour_of(int(label))
+    for label, name in names.items():
+        table[label] = colour_of(name)
     border = np.zeros(organs.shape, bool)
     for axis in (0, 1):
         for step in (1, -1):

@@ -9,8 +9,8 @@ from typing import Final
 from attention_dmfnet.files.cases import printable
 from attention_dmfnet.geometry import Triple
 from attention_dmfnet.notes import Note
+from attention_dmfnet.organs import colour_of
 from attention_dmfnet.report.advice import advice_for
-from attention_dmfnet.report.colours import colour_of
 from attention_dmfnet.report.pictures import Section
 from attention_dmfnet.report.reference import REFERENCES, WITHOUT_REFERENCE
 from attention_dmfnet.report.statistics import OrganStatistics
@@ -75,7 +75,7 @@ def organ_row(organ: OrganStatistics, sections: Sequence[Section]) -> OrganRow:
     return OrganRow(
         organ.organ,
         organ.label,
-        css_colour(organ.label),
+        css_colour(organ.organ),
         organ.voxels > 0,
         round(organ.volume_ml, 3),
         millilitres(organ.volume_ml) if organ.voxels else "–",
@@ -94,9 +94,9 @@ def organ_row(organ: OrganStatistics, sections: Sequence[Section]) -> OrganRow:
     )
 
 
-def css_colour(label: int) -> str:
-    """The colour of ``label`` as CSS has it."""
-    return "#{:02x}{:02x}{:02x}".format(*colour_of(label))
+def css_colour(organ: str) -> str:
+    """The colour of ``organ`` as CSS has it."""
+    return "#{:02x}{:02x}{:02x}".format(*colour_of(organ))
 
 
 def millilitres(volume_ml: float) -> str:

@@ -149,6 +149,4 @@ def _write(path: Path, text: str) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> ImageError:
-    return ImageError(
-        f"cannot write the report to {path}: {error.strerror or error}; make room or choose another folder"
-    )
+    return ImageError(f"cannot write the report to {path}: {error.strerror or error}; is there room?")
