@@ -56,10 +56,13 @@ def locate(scan: Volume, coarse: StageModel, roi_margin_mm: Triple) -> Roi:
     return find_roi(organs > background, coarse.score_grid(plan.grid), scan.geometry, roi_margin_mm)
 
 
-def label(found: Scored, manifest: Manifest, organs: Collection[str] | None = None) -> Segmentation:
+def label(
+    found: Scored, manifest: Manifest, organs: Collection[str] | None = None, probabilities: bool = False
+) -> Segmentation:
     """The other half of ``segment``: from scores to labels on the scan's grid, of ``organs`` alone if they are given.
 
-    All organs are looked at, because what is odd about a scan shows in how they lie to each other.
+    All organs are looked at, because what is odd about a scan shows in how they lie to each other. With
+    ``mean_probabilities`` if asked.
     """
     wanted = manifest.labels if organs is None else {o: n for o, n in manifest.labels.items() if o in organs}
     roi = found.scan.canonical().crop(found.roi.box)
@@ -80,7 +83,15 @@ def label(found: Scored, manifest: Manifest, organs: Collection[str] | None = No
     there = {organ: kept[number] for organ, number in manifest.labels.items() if number in kept}
     doubts = judge(there, volumes_ml=organs_ml, roi=found.roi.box, scan=found.scan.canonical(), wanted=wanted)
     notes = (*found.notes, *found.roi.notes, *(note for note in dropped if note is not None), *doubts)
-    return Segmentation(labels, {organ: organs_ml[organ] for organ in wanted}, roi, notes)
+    means: dict[str, float] = {}
+    if probabilities:
+        from attention_dmfnet.steps.probability import mean_probabilities
+
+        with step("probability"):
+            by_number = mean_probabilities(found.scores, found.grid, part, roi)
+        means = {organ: by_number[number] for organ, number in wanted.items() if number in by_number}
+    volumes = {organ: organs_ml[organ] for organ in wanted}
+    return Segmentation(labels, volumes, roi, notes, mean_probabilities=means)
 
 
 def _drop_others(labels: npt.NDArray[np.uint8], wanted: Iterable[int]) -> None:
@@ -108,7 +119,8 @@ class Segmentation:
     ``labels`` (uint8) lie on the scan's own grid. ``volumes_ml`` has every organ that was asked for, 0 for those that
     were not found.
     ``roi`` is the part of the scan, turned to canonical axes, that was searched. ``notes`` say what is doubtful, each a
-    sentence with a ``code``, and ``seconds`` how long each step took.
+    sentence with a ``code``, and ``seconds`` how long each step took. ``mean_probabilities`` (0 to 1) of the organs that
+    were found are there where they were asked for.
     """
 
     labels: Volume
@@ -116,6 +128,7 @@ class Segmentation:
     roi: Geometry
     notes: tuple[Note, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    mean_probabilities: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the label map, compressed: the whole file or none. Raises ``ImageError``."""
@@ -201,9 +214,9 @@ class Segmenter:
             instead = replace(self._instead.runtime.result(), why=why)
             return replace(found, notes=(Note("runtime-replaced", f"labelled by {instead}"),))
 
-    def label(self, found: Scored) -> Segmentation:
-        """Labels from what ``score`` returned."""
-        return label(found, self.manifest, self._wanted)
+    def label(self, found: Scored, probabilities: bool = False) -> Segmentation:
+        """Labels from what ``score`` returned; with ``mean_probabilities`` if asked."""
+        return label(found, self.manifest, self._wanted, probabilities)
 
     def restart(self) -> None:
         """Load the networks anew, in place of those that a call does not return from: what it holds stays lost.
