@@ -173,7 +173,7 @@ def open_dataset(folder: Path, stage: Stage) -> Dataset:
 
     Raises ``DatasetError``, with what to do, if it is not there, damaged, or holds no case for ``stage``.
     """
-    index, content = read_index(folder)
+    index = read_index(folder)
     if stage not in index.grids:
         raise DatasetError(f"{folder} was not prepared for the {stage} stage; prepare it again with a {stage} recipe")
     grid = index.grids[stage]
@@ -184,17 +184,27 @@ def open_dataset(folder: Path, stage: Stage) -> Dataset:
         splits = read_splits(folder / SPLITS_NAME)
     except SplitsError as error:
         raise DatasetError(str(error)) from error
-    digest = hashlib.sha256(content + msgspec.json.encode(splits)).hexdigest()
     unlabelled = tuple(entry for entry in index.cases if entry.labels is None)
-    return Dataset(folder, stage, grid, cases, unlabelled, splits, digest)
+    return Dataset(folder, stage, grid, cases, unlabelled, splits, stage_fingerprint(index, stage, splits))
 
 
-def read_index(folder: Path) -> tuple[DatasetIndex, bytes]:
-    """``dataset.json`` of ``folder``, and its bytes. Raises ``DatasetError``."""
+def stage_fingerprint(index: DatasetIndex, stage: Stage, splits: Splits) -> str:
+    """A hash of what ``stage`` is trained on: its cases, its grid and who is held out.
+
+    Where the files lie does not matter, nor do the other stage's cases and scans without labels.
+    """
+    cases = [
+        (cache_key(entry, stage, index.grids[stage]), entry.name, entry.patient, entry.weight)
+        for entry in index.cases_of(stage)
+    ]
+    return hashlib.sha256(msgspec.json.encode((cases, splits))).hexdigest()
+
+
+def read_index(folder: Path) -> DatasetIndex:
+    """``dataset.json`` of ``folder``. Raises ``DatasetError``."""
     path = folder / DATASET_NAME
     try:
-        content = path.read_bytes()
-        return msgspec.json.decode(content, type=DatasetIndex), content
+        return msgspec.json.decode(path.read_bytes(), type=DatasetIndex)
     except FileNotFoundError:
         raise DatasetError(
             f"there is no {path}; make the data set with `python -m training prepare RAW --to {folder}`"
