@@ -16,6 +16,7 @@ DONE, FAILED = 0, 1
 _SIGNALLED = 128
 
 _COMMANDS = {
+    "run": ("training.paper.run_command", "run", "everything below in one command: from raw folders to models"),
     "prepare": ("training.data.prepare", "prepare", "check folders of scans and make a data set of them"),
     "synthesize": (
         "training.painting.synthesize",

@@ -20,6 +20,7 @@ TINY = ["network.stem=8", "network.width=16", "network.groups=4", "grid.tile_zyx
         "run.epochs=1", "run.steps_per_epoch=2", "sampling.workers=0", "schedule.recalibrate_samples=2",
         "run.validation_cases=1"]  # fmt: skip
 COMMANDS = [
+    "run",
     "prepare",
     "synthesize",
     "audit",
