@@ -73,7 +73,7 @@ def label(found: Scored, manifest: Manifest) -> Segmentation:
     organs = {organ: kept[number] for organ, number in manifest.labels.items() if number in kept}
     doubts = judge(organs, volumes_ml=organs_ml, roi=found.roi.box, scan=found.scan.canonical())
     notes = (*found.notes, *found.roi.notes, *(note for note in dropped if note is not None), *doubts)
-    return Segmentation(labels, organs_ml, roi, notes)
+    return Segmentation(labels, organs_ml, roi, notes, organs=dict(manifest.labels))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +92,8 @@ class Segmentation:
     """The organs of one scan.
 
     ``labels`` (uint8) lie on the scan's own grid. ``volumes_ml`` has every organ, 0 for those that were not found.
-    ``roi`` is the part of the scan, turned to canonical axes, that was searched. ``notes`` say what is doubtful, each a
+    ``roi`` is the part of the scan, turned to canonical axes, that was searched. ``organs`` are the numbers that the
+    labels have. ``notes`` say what is doubtful, each a
     sentence with a ``code``, and ``seconds`` how long each step took.
     """
 
@@ -101,6 +102,7 @@ class Segmentation:
     roi: Geometry
     notes: tuple[Note, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    organs: dict[str, int] = field(default_factory=dict)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the label map, compressed: the whole file or none. Raises ``ImageError``."""
