@@ -101,8 +101,8 @@ def predict(
 
     A case that fails is reported and does not stop the others. With ``strict``, a scan whose header or values are
     doubtful fails. ``extras`` are written after each label map; with any, a scan stays in memory until they are, one
-    more than without. ``on_step`` hears the case's name and each step's, from two threads: while the networks see a scan,
-    the labels of the one before are made and written.
+    more than without. ``on_step`` hears the case's name and each step's, from two threads: while the networks see a
+    scan, the labels of the one before are made and written.
     Raises ``NetworkError`` if the networks cannot be loaded: then no case can succeed.
     """
     run = _Run(outputs, segmenter, on_step, notes, case_timeout_s, tuple(extras))

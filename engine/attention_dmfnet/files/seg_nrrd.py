@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from attention_dmfnet.files.image_io import ImageError
-from attention_dmfnet.files.itk_name import itk_name
 from attention_dmfnet.files.whole_file import replacing
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.organs import ORGAN, SCHEME, SLICER_CATEGORY, Code, colour_of, find_organ
 
+EXTENSION: Final = ".seg.nrrd"
 _TERMS: Final = "Segmentation category and type - DICOM master list"
 _REGIONS: Final = "Anatomic codes - DICOM master list"
 _NO_CODE: Final = "^^"
@@ -30,21 +30,11 @@ def write_seg_nrrd(labels: Volume, organs: Mapping[str, int], path: Path) -> Non
     The whole file or none. Raises ``ImageError`` if the place cannot be written.
     """
     # imported here: a plain run needs no SimpleITK for this
-    import SimpleITK
+    from attention_dmfnet.files import itk_files
 
-    sitk: Any = SimpleITK
-    geometry = labels.geometry
-    image = sitk.GetImageFromArray(np.ascontiguousarray(labels.array))
-    image.SetSpacing(geometry.spacing_zyx[::-1])
-    image.SetOrigin(geometry.origin_lps)
-    image.SetDirection(np.array(geometry.axes_lps[::-1]).T.ravel().tolist())
-    for key, value in _metadata(labels.array, organs):
-        image.SetMetaData(key, value)
     try:
-        with replacing(path, ".seg.nrrd") as partial, itk_name(partial, ".seg.nrrd") as name:
-            sitk.WriteImage(image, name, useCompression=True)
-    except RuntimeError as error:
-        raise ImageError(f"cannot write {path}: is the disk full?") from error
+        with replacing(path, EXTENSION) as partial:
+            itk_files.write_image(labels, partial, EXTENSION, dict(_metadata(labels.array, organs)))
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror}") from error
 

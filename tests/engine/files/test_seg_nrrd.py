@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK
+import slicerio
 from attention_dmfnet.files.image_io import ImageError, read_volume
 from attention_dmfnet.files.seg_nrrd import write_seg_nrrd
 from attention_dmfnet.geometry import Geometry, Volume
@@ -80,3 +81,15 @@ def test_only_what_was_asked_for_is_a_segment(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"cannot write .*a\.seg\.nrrd: No such file or directory"):
         write_seg_nrrd(_labels(), NUMBERS, tmp_path / "gone" / "a.seg.nrrd")
+
+
+def test_slicers_own_reader_reads_it(tmp_path: Path) -> None:
+    write_seg_nrrd(_labels(), NUMBERS, tmp_path / "a.seg.nrrd")
+    read = slicerio.read_segmentation(str(tmp_path / "a.seg.nrrd"))
+    kidney = read["segments"][12]
+    assert (kidney["name"], kidney["labelValue"], kidney["extent"]) == ("left kidney", 13, [0, 3, 2, 2, 1, 2])
+    assert kidney["terminology"]["type"] == ["SCT", "64033007", "Kidney"]
+    assert kidney["terminology"]["typeModifier"] == ["SCT", "7771000", "Left"]
+    # its voxels are x, y, z
+    np.testing.assert_array_equal(read["voxels"].T, _labels().array)
+    np.testing.assert_allclose(read["ijkToLPS"] @ (1, 2, 1, 1), [*OBLIQUE.point_lps((1, 2, 1)), 1])
