@@ -93,7 +93,7 @@ def label(
             by_number = mean_probabilities(found.scores, found.grid, part, roi)
         means = {organ: by_number[number] for organ, number in wanted.items() if number in by_number}
     volumes = {organ: organs_ml[organ] for organ in wanted}
-    return Segmentation(labels, volumes, roi, notes, mean_probabilities=means)
+    return Segmentation(labels, volumes, roi, notes, mean_probabilities=means, organs=dict(wanted))
 
 
 def _drop_others(labels: npt.NDArray[np.uint8], wanted: Iterable[int]) -> None:
@@ -119,10 +119,9 @@ class Segmentation:
     """The organs of one scan.
 
     ``labels`` (uint8) lie on the scan's own grid. ``volumes_ml`` has every organ that was asked for, 0 for those that
-    were not found.
-    ``roi`` is the part of the scan, turned to canonical axes, that was searched. ``notes`` say what is doubtful, each a
-    sentence with a ``code``, and ``seconds`` how long each step took. ``mean_probabilities`` (0 to 1) has the
-    organs that were found, if it was asked for.
+    were not found, and ``organs`` their numbers in the labels. ``roi`` is the part of the scan, turned to canonical
+    axes, that was searched. ``notes`` say what is doubtful, each a sentence with a ``code``, and ``seconds`` how long
+    each step took. ``mean_probabilities`` (0 to 1) of the organs that were found are there if they were asked for.
     """
 
     labels: Volume
@@ -131,6 +130,7 @@ class Segmentation:
     notes: tuple[Note, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     mean_probabilities: dict[str, float] = field(default_factory=dict)
+    organs: dict[str, int] = field(default_factory=dict)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the label map, compressed: the whole file or none. Raises ``ImageError``."""

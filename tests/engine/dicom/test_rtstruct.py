@@ -5,10 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pytest
-
-matplotlib_path = pytest.importorskip("matplotlib.path", reason="it judges what is inside a contour")
-
 import pydicom
 from attention_dmfnet.dicom.rtstruct import write_rtstruct
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Volume, with_axes
