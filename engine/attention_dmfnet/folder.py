@@ -11,7 +11,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Literal, ParamSpec, Self, TypeVar
+from typing import Literal, ParamSpec, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -22,7 +22,7 @@ from attention_dmfnet.geometry import GeometryError, Triple, Volume
 from attention_dmfnet.marks import Step, recording, seconds_by_step, step
 from attention_dmfnet.model.network import NetworkError, RunError
 from attention_dmfnet.notes import Note
-from attention_dmfnet.segmenter import Scored, Segmenter
+from attention_dmfnet.segmenter import Scored, Segmentation, Segmenter
 from attention_dmfnet.threads import run_aside
 
 _Given = ParamSpec("_Given")
@@ -33,6 +33,17 @@ _log = logging.getLogger(__name__)
 
 class CaseTimeoutError(Exception):
     """A case that took longer than it may."""
+
+
+class Extra(Protocol):
+    """A further output of every case, beside its label map."""
+
+    def write(self, case: Case, ct: Volume, result: Segmentation, outputs: Path) -> None:
+        """Write what belongs to ``case`` into the folder ``outputs``, where its label map is complete.
+
+        ``ct`` is the scan in HU. Whatever this raises fails the case; of an ``ImageError`` the user sees the sentence.
+        """
+        ...
 
 
 class CaseReport(msgspec.Struct, frozen=True):
@@ -80,6 +91,7 @@ def predict(
     notes: Mapping[str, Note] = MappingProxyType({}),
     case_timeout_s: float | None = None,
     strict: bool = False,
+    extras: Sequence[Extra] = (),
 ) -> Iterator[CaseReport]:
     """Label every case and write it to ``outputs``; a report after each, in order.
 
@@ -88,11 +100,12 @@ def predict(
     doing cannot be interrupted and is left behind on its thread; the networks, if they do not return, are loaded again.
 
     A case that fails is reported and does not stop the others. With ``strict``, a scan whose header or values are
-    doubtful fails. ``on_step`` hears the case's name and each step's, from two threads: while the networks see a scan,
-    the labels of the one before are made and written.
+    doubtful fails. ``extras`` are written after each label map; with any, a scan stays in memory until they are, one
+    more than without. ``on_step`` hears the case's name and each step's, from two threads: while the networks see a
+    scan, the labels of the one before are made and written.
     Raises ``NetworkError`` if the networks cannot be loaded: then no case can succeed.
     """
-    run = _Run(outputs, segmenter, on_step, notes, case_timeout_s)
+    run = _Run(outputs, segmenter, on_step, notes, case_timeout_s, tuple(extras))
     before: _Ending | None = None
     try:
         with ReadAhead(cases, strict) as ahead:
@@ -147,7 +160,10 @@ def _result(future: Future[_Result], what: str, started_s: float, timeout_s: flo
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A case between the networks and its labels; ``error`` instead of scores if it failed."""
+    """A case between the networks and its labels; ``error`` instead of scores if it failed.
+
+    ``ct`` is there if further outputs are asked for.
+    """
 
     case: Case
     started_s: float
@@ -155,6 +171,7 @@ class _Found:
     notes: tuple[Note, ...] = ()
     scored: Scored | None = None
     error: str | None = None
+    ct: Volume | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +181,7 @@ class _Run:
     on_step: Callable[[str, str], None] | None
     notes: Mapping[str, Note]
     timeout_s: float | None = None
+    extras: tuple[Extra, ...] = ()
 
     def find(self, case: Case, ahead: ReadAhead) -> _Found:
         """Take the scan of ``case``, which is the next one ``ahead``, and ask the networks.
@@ -179,7 +197,8 @@ class _Run:
                 if isinstance(error, NetworkError) and not isinstance(error, RunError):
                     raise
                 return _Found(case, started_s, notes=said, error=_sentence(error, case))
-        return _Found(case, started_s, (*scan.steps, *steps), (*said, *scan.notes), scored)
+        ct = scan.volume if self.extras else None
+        return _Found(case, started_s, (*scan.steps, *steps), (*said, *scan.notes), scored, ct=ct)
 
     def _read_and_score(self, ahead: ReadAhead, started_s: float) -> tuple[Scan, Scored]:
         with step("wait"):
@@ -215,6 +234,7 @@ class _Run:
                     result = self.segmenter.label(found.scored)
                     with step("write"):
                         result.save(output)
+                    self._write_extras(found, result)
                 except Exception as failure:
                     error = _sentence(failure, found.case)
         if error is not None:
@@ -223,6 +243,12 @@ class _Run:
         seconds["total"] = time.perf_counter() - found.started_s
         notes = (*found.notes, *result.notes)
         return CaseReport(name, "done", str(output), seconds, result.roi.extent_mm_zyx, result.volumes_ml, notes)
+
+    def _write_extras(self, found: _Found, result: Segmentation) -> None:
+        if found.ct is not None:
+            with step("extras"):
+                for extra in self.extras:
+                    extra.write(found.case, found.ct, result, self.outputs)
 
     def _recording(self, case: Case) -> AbstractContextManager[list[Step]]:
         on_step, name = self.on_step, case.name

@@ -11,7 +11,8 @@ import attention_dmfnet as dmf
 import numpy as np
 import pytest
 from attention_dmfnet import folder, segmenter
-from attention_dmfnet.cli.predict import SOME_FAILED, main
+from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.status import SOME_FAILED
 from attention_dmfnet.files import image_io
 from attention_dmfnet.files.cases import ScanFile
 from attention_dmfnet.files.image_io import read_scan, read_volume, write_labels, write_volume

@@ -281,7 +281,7 @@ def test_an_nrrd_is_converted_from_its_unit(tmp_path: Path, field: str, unit: st
 @pytest.mark.parametrize("name", ["shifted along x", "no orientation", "mm called metres", "spacing beside an sform"])
 def test_strict_refuses_what_is_doubtful_and_says_why(tmp_path: Path, name: str) -> None:
     path = nifti(tmp_path / "a.nii", **CONTRADICTIONS[name][1])
-    with pytest.raises(ImageError, match=r"a\.nii: .*; correct the file, or leave --strict out"):
+    with pytest.raises(ImageError, match=r"a\.nii: .*; correct it, or leave --strict out"):
         read_scan(path, [], strict=True)
 
 
