@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attention_dmfnet.files.cases import ScanFile
 from attention_dmfnet.files.image_io import write_labels, write_volume
 from attention_dmfnet.report.afterwards import report_cases
 from attention_dmfnet.report.run_report import RunReport
@@ -48,7 +49,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_labels(labels, outputs / f"{name}.nii.gz")
     write_volume(ct, cases[2])
     report = RunReport({organ: label for label, organ in enumerate(ORGANS, start=1)}, "0.0.0")
-    report.finish(list(report_cases(cases, outputs, report)), outputs)
+    report.finish(list(report_cases([ScanFile(path) for path in cases], outputs, report)), outputs)
     return outputs
 
 
