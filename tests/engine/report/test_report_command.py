@@ -71,7 +71,7 @@ def test_cases_that_were_labelled_before_are_in_the_report(scans: Path, models: 
     out = tmp_path / "out"
     assert _predict(scans / "b.nii.gz", out, models) == DONE
     assert _predict(scans, out, models, "--report") == DONE
-    assert "1 skipped, 1 done" in (out / "report.html").read_text()
+    assert "1 done, 1 skipped" in (out / "report.html").read_text()
     assert [row["case"] for row in _rows(out)] == ["a"] * 13 + ["b"] * 13
     assert (out / "report" / "b.html").exists()
 
