@@ -101,6 +101,17 @@ def add_fault_options(group: Group) -> None:
 
 def add_reporting_options(group: Group) -> None:
     """What is told of the cases, and to whom."""
+    group.add_argument(
+        "--report",
+        action="store_true",
+        help="make OUTPUTS/report.html: a page for each case with pictures, numbers and an interactive view; needs the "
+        "extra `report`",
+    )
+    group.add_argument(
+        "--statistics",
+        action=argparse.BooleanOptionalAction,
+        help="write statistics.csv and .json: volume, HU, size and place of each organ; default: with --report",
+    )
     group.add_argument("--json", action="store_true", help="one JSON object per case on standard output")
 
 

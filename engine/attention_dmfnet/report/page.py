@@ -16,7 +16,7 @@ from typing import Any, Final
 import jinja2
 import numpy as np
 
-from attention_dmfnet.files.cases import printable
+from attention_dmfnet.files.cases import ReportError, printable
 from attention_dmfnet.geometry import Geometry, Triple, Volume, canonicalise
 from attention_dmfnet.notes import Note
 from attention_dmfnet.organs import colour_of
@@ -29,10 +29,6 @@ _VIEWER: Final = "viewer"
 _NIIVUE: Final = "niivue.umd.js"
 _LICENCE: Final = "NIIVUE-LICENSE.txt"
 _GZIP: Final = 31
-
-
-class ReportError(Exception):
-    """A report that cannot be made in this installation."""
 
 
 @dataclass(frozen=True, slots=True)

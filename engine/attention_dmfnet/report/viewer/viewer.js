@@ -32,7 +32,7 @@
   const open = async (id, options, low, high, opacity) => {
     const viewer = new Niivue({ dragAndDropEnabled: false, showLegend: false, logLevel: "error", loadingText: "",
       isRadiologicalConvention: true, crosshairColor: [1, 1, 1, 0.6], fontColor: [1, 0.88, 0.5, 1],
-      viewModeHotKey: "", dragMode: DRAG_MODE.pan, ...options });
+      viewModeHotKey: "", dragMode: DRAG_MODE.slicer3D, ...options });
     await viewer.attachToCanvas(document.getElementById(id));
     const scan = await NVImage.new(ct, "ct.nii", "gray", 1, null, low, high);
     viewer.addVolume(scan);
@@ -91,7 +91,7 @@
   planes.createOnLocationChange();
   planes.drawScene();
   window.report = { planes, solid };
-  say("Wheel or sliders: slices. Click: the same place in all planes. Right button: move. On the 3-D view: turn with the mouse.");
+  say("Wheel or sliders: slices. Click: the same place in all planes. Right button: larger or smaller; middle button: move. On the 3-D view: turn with the mouse.");
   document.documentElement.dataset.viewer = "ready";
 })().catch((error) => {
   document.getElementById("said").textContent = `The interactive view could not be started (${error.message}). The pictures below show the same.`;
