@@ -98,7 +98,6 @@ class Protocol:
             yield self._fit(fine, "fine", data, self.fold)
         yield self._export(fine, "models")
         yield self._parity(fine, [Path(entry.image) for entry in cases if entry.labels is not None])
-        yield self._card("coarse")
         yield self._card(fine)
         yield from self._measure()
 
@@ -193,10 +192,10 @@ class Protocol:
             after="models",
         )
 
-    def _card(self, run: str) -> Step:
-        card = self.to / f"card-{run}.md"
-        words = ("training", "card", str(self.to / run), "--to", str(card))
-        return Step(f"card-{run}", "write the paper's tables", words, (Files(self.to / run / WEIGHTS),), (card,))
+    def _card(self, fine: str) -> Step:
+        card, runs = self.to / "card.md", [self.to / "coarse", self.to / fine]
+        words = ("training", "card", *map(str, runs), "--to", str(card))
+        return Step("card", "write the paper's tables", words, tuple(Files(run / WEIGHTS) for run in runs), (card,))
 
     def _measure(self) -> Iterator[Step]:
         """Where a release brings scans to measure on: how good the models are there."""
