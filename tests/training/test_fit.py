@@ -318,7 +318,7 @@ def test_a_run_without_patience_left_ends_and_does_not_go_on_when_resumed(tmp_pa
     assert last == progress["step"] == progress["best_step"] + 24 < 96
     fit(how, tmp_path, LaterEmpty(), cases(1), CPU, resume=True)
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) <= len(log.splitlines()) + 1  # the final score again
-    with pytest.raises(ValueError, match="run.patience needs scores on the way"):
+    with pytest.raises(ValueError, match=r"run\.patience needs scores on the way"):
         recipe(patience=1)
 
 
