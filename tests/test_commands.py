@@ -63,6 +63,7 @@ RUN_BY = {
     "python -m evaluation.studies.long_scan": (
         "test_long_scan.py::test_the_old_slices_keep_their_place_and_the_end_slices_go_on"
     ),
+    "python -m evaluation.studies.held_out": "test_held_out.py::test_the_command_prints_each_release",
     "python -m evaluation.studies.phases": "test_phases.py::test_the_command_names_each_patient",
     "python -m evaluation.studies.roi_margins": "test_roi_margins.py::test_the_script_prints_a_row_for_each_margin",
     "python -m evaluation.studies.settings_sweep": (

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attention_dmfnet
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -87,8 +88,8 @@ def test_the_import_linter_guards_every_package_that_is_there() -> None:
     assert sorted(re.findall(r"\w+", " ".join(layers))) == sorted(PACKAGES)
 
 
-def test_image_io_alone_knows_simpleitk() -> None:
-    assert {path.name for path, name in imports_of("attention_dmfnet") if name == "SimpleITK"} == {"image_io.py"}
+def test_itk_files_alone_knows_simpleitk() -> None:
+    assert {path.name for path, name in imports_of("attention_dmfnet") if name == "SimpleITK"} == {"itk_files.py"}
 
 
 def test_the_engine_itself_needs_five_packages() -> None:
@@ -138,7 +139,7 @@ def test_the_version_is_the_same_everywhere() -> None:
     in_changelog = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert in_image is not None
     assert in_changelog is not None
-    assert (in_image[1], in_changelog[1]) == (version, version)
+    assert (in_image[1], in_changelog[1], attention_dmfnet.__version__) == (version, version, version)
 
 
 def test_the_builder_sees_all_that_the_dockerfile_copies() -> None:

@@ -49,6 +49,7 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     width: AtLeastOne = 128
     groups: AtLeastOne = 16
     gates: bool = True
+    units: tuple[AtLeastOne, ...] = (3, 3, 3)
 
     def __post_init__(self) -> None:
         if self.stem < 4:
@@ -56,6 +57,8 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name, channels in (("stem", self.stem), ("width", self.width)):
             if channels % self.groups:
                 raise ValueError(f"network.{name} {channels} must be a multiple of groups {self.groups}")
+        if len(self.units) not in (2, 3):
+            raise ValueError(f"network.units {list(self.units)} must be the units of two or three stages")
 
 
 class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from attention_dmfnet.cli.predict import main as engine_main
+from attention_dmfnet.cli.main import main as engine_main
 from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.manifest import Manifest

@@ -77,7 +77,7 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
 def build_network(recipe: Recipe) -> AttentionDMFNet:
     """The recipe's network with fresh He-normal weights."""
     shape = recipe.network
-    return AttentionDMFNet(shape.classes, shape.stem, shape.width, shape.groups, gates=shape.gates)
+    return AttentionDMFNet(shape.classes, shape.stem, shape.width, shape.groups, gates=shape.gates, units=shape.units)
 
 
 def load_trained(run: Path) -> Trained:

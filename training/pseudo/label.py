@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 from attention_dmfnet.cli.progress import Progress
-from attention_dmfnet.files.cases import InputError, case_name, list_cases
+from attention_dmfnet.files.cases import InputError, ScanFile, case_name, list_cases
 from attention_dmfnet.files.image_io import ImageError, write_labels
 from attention_dmfnet.folder import ReadAhead, Scan
 from attention_dmfnet.geometry import GeometryError
@@ -145,7 +145,7 @@ def _label_missing(paths: Sequence[Path], labeller: Labeller, folder: Path) -> d
     progress = Progress(len(missing), sys.stderr)
     failed: dict[str, str] = {}
     with ExitStack() as stack:
-        ahead = stack.enter_context(ReadAhead(missing)) if missing else None
+        ahead = stack.enter_context(ReadAhead([ScanFile(path) for path in missing])) if missing else None
         stack.callback(progress.clear)
         for path in missing:
             assert ahead is not None

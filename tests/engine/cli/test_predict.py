@@ -10,7 +10,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import SimpleITK
-from attention_dmfnet.cli.predict import DONE, SOME_FAILED, UNUSABLE, main
+from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.status import DONE, SOME_FAILED, UNUSABLE
 from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.manifest import Precision
