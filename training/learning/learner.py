@@ -110,7 +110,9 @@ class Learner:
             load_weights(network, start_from)
         on_cpu = fabric.device.type == "cpu"
         # before processes wait for each other in it: they may find other times
-        self.forms = None if on_cpu else _pick_forms(network.to(fabric.device), recipe, fabric, self.batch_each)
+        self.forms: Choice | None = None
+        if fabric.device.type == "cuda":
+            self.forms = _pick_forms(network.to(fabric.device), recipe, fabric, self.batch_each)
         if self.processes > 1 and recipe.run.shared_norms:
             network = norms.synchronise(network, on_cpu)
         if on_cpu:
