@@ -78,11 +78,12 @@ RUN_BY = {
     "python -m training curve": "test_curve.py::test_the_published_story_can_be_drawn",
     "python -m training fit": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
     "python -m training prepare": (
-        "test_chain.py::test_predict_finds_the_large_organs_of_a_patient_whom_nobody_has_seen"
+        "test_chain.py::test_the_teachers_label_unlabelled_scans_and_the_student_learns_from_them"
     ),
     "python -m training pseudo-label": (
-        "test_chain.py::test_the_teacher_labels_unlabelled_scans_and_the_student_learns_from_them"
+        "test_chain.py::test_the_teachers_label_unlabelled_scans_and_the_student_learns_from_them"
     ),
+    "python -m training run": "test_paper.py::test_two_cannot_work_in_one_folder_and_status_needs_nothing_else",
     "python -m training recombine": (
         "test_body_library.py::test_a_library_holds_transplants_and_morphs_of_training_patients_only"
     ),

@@ -15,8 +15,8 @@ from typing import Literal, ParamSpec, Protocol, Self, TypeVar
 
 import msgspec
 
-from attention_dmfnet.files.cases import case_name, output_path
-from attention_dmfnet.files.image_io import ImageError, read_scan
+from attention_dmfnet.files.cases import Case, output_of
+from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.files.passed_over import PassedOver
 from attention_dmfnet.geometry import GeometryError, Triple, Volume
 from attention_dmfnet.marks import Step, recording, seconds_by_step, step
@@ -38,7 +38,7 @@ class CaseTimeoutError(Exception):
 class Extra(Protocol):
     """A further output of every case, beside its label map."""
 
-    def write(self, case: Path, ct: Volume, result: Segmentation, outputs: Path) -> None:
+    def write(self, case: Case, ct: Volume, result: Segmentation, outputs: Path) -> None:
         """Write what belongs to ``case`` into the folder ``outputs``, where its label map is complete.
 
         ``ct`` is the scan in HU. Whatever this raises fails the case; of an ``ImageError`` the user sees the sentence.
@@ -65,11 +65,11 @@ class CaseReport(msgspec.Struct, frozen=True):
     schema_version: int = 2
 
 
-def skipped(path: Path, outputs: Path) -> CaseReport:
+def skipped(case: Case, outputs: Path) -> CaseReport:
     """The report on a case whose output is there already."""
-    output = output_path(path, outputs)
+    output = output_of(case, outputs)
     note = Note("exists", f"{output} exists; --overwrite makes it again")
-    return CaseReport(case_name(path), "skipped", str(output), notes=(note,))
+    return CaseReport(case.name, "skipped", str(output), notes=(note,))
 
 
 def passed_over(found: PassedOver) -> CaseReport:
@@ -84,20 +84,20 @@ def made_again(fault: str) -> Note:
 
 
 def predict(
-    cases: Sequence[Path],
+    cases: Sequence[Case],
     outputs: Path,
     segmenter: Segmenter,
     on_step: Callable[[str, str], None] | None = None,
-    notes: Mapping[Path, Note] = MappingProxyType({}),
+    notes: Mapping[str, Note] = MappingProxyType({}),
     case_timeout_s: float | None = None,
     strict: bool = False,
     extras: Sequence[Extra] = (),
 ) -> Iterator[CaseReport]:
     """Label every case and write it to ``outputs``; a report after each, in order.
 
-    ``notes`` are for the reports of those cases that have one. With ``case_timeout_s`` a case fails if it is not read
-    and seen by the networks, or afterwards not labelled and written, within so many seconds. What it was doing cannot
-    be interrupted and is left behind on its thread; the networks, if they do not return, are loaded again.
+    ``notes`` are for the reports of those cases that have one, by case name. With ``case_timeout_s`` a case fails if it
+    is not read and seen by the networks, or afterwards not labelled and written, within so many seconds. What it was
+    doing cannot be interrupted and is left behind on its thread; the networks, if they do not return, are loaded again.
 
     A case that fails is reported and does not stop the others. With ``strict``, a scan whose header or values are
     doubtful fails. ``extras`` are written after each label map; with any, a scan stays in memory until they are, one
@@ -109,17 +109,17 @@ def predict(
     before: _Ending | None = None
     try:
         with ReadAhead(cases, strict) as ahead:
-            for path in cases:
+            for case in cases:
                 end: BaseException | None = None
                 try:
-                    found = run.find(path, ahead)
+                    found = run.find(case, ahead)
                 except BaseException as error:  # Ctrl-C as well: first the case that is done gets its report
                     end = error
                 if before is not None:
                     yield before.report(case_timeout_s)
                 if end is not None:
                     raise end
-                before = _Ending(found.path, outputs, time.perf_counter(), run_aside("labels", run.finish, found))
+                before = _Ending(found.case, outputs, time.perf_counter(), run_aside("labels", run.finish, found))
             if before is not None:
                 yield before.report(case_timeout_s)
     finally:
@@ -132,7 +132,7 @@ def predict(
 class _Ending:
     """A case whose labels are being made and written since ``started_s``."""
 
-    path: Path
+    case: Case
     outputs: Path
     started_s: float
     result: Future[CaseReport]
@@ -142,8 +142,8 @@ class _Ending:
         try:
             return _result(self.result, "labels and writing", self.started_s, timeout_s)
         except CaseTimeoutError as error:
-            output = output_path(self.path, self.outputs)
-            return CaseReport(case_name(self.path), "failed", str(output), error=f"{self.path}: {error}")
+            output = output_of(self.case, self.outputs)
+            return CaseReport(self.case.name, "failed", str(output), error=f"{self.case.path}: {error}")
 
 
 def _result(future: Future[_Result], what: str, started_s: float, timeout_s: float | None) -> _Result:
@@ -165,7 +165,7 @@ class _Found:
     ``ct`` is there if further outputs are asked for.
     """
 
-    path: Path
+    case: Case
     started_s: float
     steps: tuple[Step, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -179,26 +179,26 @@ class _Run:
     outputs: Path
     segmenter: Segmenter
     on_step: Callable[[str, str], None] | None
-    notes: Mapping[Path, Note]
+    notes: Mapping[str, Note]
     timeout_s: float | None = None
     extras: tuple[Extra, ...] = ()
 
-    def find(self, path: Path, ahead: ReadAhead) -> _Found:
-        """Take the scan at ``path``, which is the next one ``ahead``, and ask the networks.
+    def find(self, case: Case, ahead: ReadAhead) -> _Found:
+        """Take the scan of ``case``, which is the next one ``ahead``, and ask the networks.
 
         Raises ``NetworkError`` where no other case could do better.
         """
         started_s = time.perf_counter()
-        said = (self.notes[path],) if path in self.notes else ()
-        with self._recording(path) as steps:
+        said = (self.notes[case.name],) if case.name in self.notes else ()
+        with self._recording(case) as steps:
             try:
                 scan, scored = self._read_and_score(ahead, started_s)
             except Exception as error:  # whatever it is, the other cases must not suffer from it
                 if isinstance(error, NetworkError) and not isinstance(error, RunError):
                     raise
-                return _Found(path, started_s, notes=said, error=_sentence(error, path))
+                return _Found(case, started_s, notes=said, error=_sentence(error, case))
         ct = scan.volume if self.extras else None
-        return _Found(path, started_s, (*scan.steps, *steps), (*said, *scan.notes), scored, ct=ct)
+        return _Found(case, started_s, (*scan.steps, *steps), (*said, *scan.notes), scored, ct=ct)
 
     def _read_and_score(self, ahead: ReadAhead, started_s: float) -> tuple[Scan, Scored]:
         with step("wait"):
@@ -226,9 +226,9 @@ class _Run:
 
     def finish(self, found: _Found) -> CaseReport:
         """Make and write the labels."""
-        name, output = case_name(found.path), output_path(found.path, self.outputs)
+        name, output = found.case.name, output_of(found.case, self.outputs)
         error = found.error
-        with self._recording(found.path) as steps:
+        with self._recording(found.case) as steps:
             if found.scored is not None:
                 try:
                     result = self.segmenter.label(found.scored)
@@ -236,7 +236,7 @@ class _Run:
                         result.save(output)
                     self._write_extras(found, result)
                 except Exception as failure:
-                    error = _sentence(failure, found.path)
+                    error = _sentence(failure, found.case)
         if error is not None:
             return CaseReport(name, "failed", str(output), notes=found.notes, error=error)
         seconds = seconds_by_step([*found.steps, *steps])
@@ -248,23 +248,22 @@ class _Run:
         if found.ct is not None:
             with step("extras"):
                 for extra in self.extras:
-                    extra.write(found.path, found.ct, result, self.outputs)
+                    extra.write(found.case, found.ct, result, self.outputs)
 
-    def _recording(self, path: Path) -> AbstractContextManager[list[Step]]:
-        on_step, name = self.on_step, case_name(path)
+    def _recording(self, case: Case) -> AbstractContextManager[list[Step]]:
+        on_step, name = self.on_step, case.name
         return recording(None if on_step is None else lambda what: on_step(name, what))
 
 
-def _sentence(error: Exception, path: Path) -> str:
+def _sentence(error: Exception, case: Case) -> str:
     if isinstance(error, ImageError | GeometryError | RunError):
         return str(error)
     if isinstance(error, CaseTimeoutError):
-        return f"{path}: {error}"
-    _log.error("%s failed unexpectedly", case_name(path), exc_info=error)
+        return f"{case.path}: {error}"
+    _log.error("%s failed unexpectedly", case.name, exc_info=error)
     if isinstance(error, MemoryError):
-        return (
-            f"{path}: there is not enough memory for it ({str(error) or 'MemoryError'}); allow more, or crop the scan"
-        )
+        why = str(error) or "MemoryError"
+        return f"{case.path}: there is not enough memory for it ({why}); allow more, or crop the scan"
     return f"{type(error).__name__}: {error}"
 
 
@@ -280,10 +279,10 @@ class Scan:
 class ReadAhead:
     """Reads scans one ahead of ``take``: at most the one that was taken last and the next are in memory."""
 
-    def __init__(self, paths: Sequence[Path], strict: bool = False) -> None:
-        """``strict`` refuses scans that are doubtful, as ``read_scan`` does."""
+    def __init__(self, cases: Sequence[Case], strict: bool = False) -> None:
+        """``strict`` refuses scans that are doubtful, as ``Case.read`` does."""
         self._strict = strict
-        self._paths = iter(paths)
+        self._cases = iter(cases)
         self._coming: Future[Scan] | None = None
         self._read_next()
 
@@ -302,10 +301,10 @@ class ReadAhead:
             self._read_next()
 
     def _read_next(self) -> None:
-        path = next(self._paths, None)
-        if path is not None:
+        case = next(self._cases, None)
+        if case is not None:
             # a context of its own: this is called in the step of waiting for the case before
-            self._coming = Context().run(run_aside, "reader", _read, path, self._strict)
+            self._coming = Context().run(run_aside, "reader", _read, case, self._strict)
 
     def __enter__(self) -> Self:
         return self
@@ -313,11 +312,11 @@ class ReadAhead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._paths = iter(())
+        self._cases = iter(())
 
 
-def _read(path: Path, strict: bool) -> Scan:
+def _read(case: Case, strict: bool) -> Scan:
     notes: list[Note] = []
     with recording() as steps, step("read"):
-        volume = read_scan(path, notes, strict)
+        volume = case.read(notes, strict)
     return Scan(volume, tuple(notes), tuple(steps))

@@ -14,7 +14,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from attention_dmfnet.files.image_io import ItkImage, as_scan, write_labels
+from attention_dmfnet.files.cases import is_scan_name
+from attention_dmfnet.files.image_io import ImageError, ItkImage, as_scan, write_labels
+from attention_dmfnet.files.passed_over import is_dicom
 from attention_dmfnet.geometry import Geometry, Triple, Volume, canonicalise
 from attention_dmfnet.marks import recording, seconds_by_step, step
 from attention_dmfnet.model.loading import Networks
@@ -135,6 +137,22 @@ class Segmentation:
         write_labels(self.labels, Path(path), self.organs)
 
 
+def _read(scan: str | PathLike[str] | Volume | ItkImage, notes: list[Note], strict: bool) -> Volume:
+    if isinstance(scan, str | PathLike) and not is_scan_name(Path(scan)):
+        path = Path(scan)
+        if path.is_dir() or is_dicom(path):
+            try:
+                # late: whoever has no DICOM pays nothing for it
+                from attention_dmfnet.dicom.listing import only_case
+            except ModuleNotFoundError as error:
+                raise ImageError(
+                    f"{path} may hold DICOM, and the Python package {error.name} is missing; "
+                    'pip install "attention-dmfnet[dicom]" brings what reads it'
+                ) from error
+            return only_case(path).read(notes, strict)
+    return as_scan(scan, notes, strict)
+
+
 class Segmenter:
     """Both networks, and the method as a function of one scan. Any thread may call; the networks see one scan a time.
 
@@ -168,7 +186,10 @@ class Segmenter:
         self._open().runtime.add_done_callback(lambda done: None if done.exception() else tell(str(done.result())))
 
     def __call__(self, scan: str | PathLike[str] | Volume | ItkImage) -> Segmentation:
-        """Label the organs of ``scan``: a file, a ``Volume``, or an image of SimpleITK's.
+        """Label the organs of ``scan``: a file, a ``Volume``, an image of SimpleITK's, or one study of DICOM.
+
+        DICOM is a folder with folders below it, a ``.zip`` or a file; of its series the axial CT with most coverage is
+        taken. Reading it needs the extra ``dicom``.
 
         Raises ``ImageError`` for what is no CT (and, if strict, for what is doubtful), ``RunError`` if the runtime
         fails on it, ``LoadError`` if none can be used or this object is closed.
@@ -177,7 +198,7 @@ class Segmenter:
         self._open()
         with recording() as steps:
             with step("read"):
-                ct = as_scan(scan, notes, self._strict)
+                ct = _read(scan, notes, self._strict)
             with step("wait"):
                 self.wait()
                 # this one, whichever `restart` puts in its place

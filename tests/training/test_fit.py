@@ -21,9 +21,9 @@ from training.errors import TrainingError
 from training.learning.batches import RECALIBRATION, batches
 from training.learning.checkpoint import CheckpointError, load_trained
 from training.learning.fit import Machine, fit
-from training.learning.journal import read_log
 from training.learning.learner import Learner, next_to_zero_is_zero
 from training.learning.optimiser import Averaged, learning_rate
+from training.learning.run_files import read_log
 from training.learning.source import Sample
 from training.learning.stop import TrainingStoppedError
 from training.learning.validation import ValidationCase, mean_dsc, predict, validate

@@ -20,6 +20,7 @@ from evaluation.errors import EvaluationError
 from evaluation.organs import ORGANS
 from training.data.organ_names import label_of_name
 from training.data.problem import Problem
+from training.data.release import find_release
 from training.errors import TrainingError
 
 LABELS = tuple(range(1, len(ORGANS) + 1))
@@ -68,7 +69,7 @@ def read_layout(raw: Path) -> RawFolder:
     FLARE22: folders ``images`` and ``labels`` beside each other, in ``raw`` or up to two folders below it. nnU-Net:
     ``imagesTr``, ``labelsTr`` and ``dataset.json``. In both, scans in a folder whose name contains "unlabel" have no
     labels. ``patients.csv`` (``case,patient``) says which cases are of one patient; otherwise every case is of its
-    own.
+    own. The release of FLARE's later tasks is known by its folder names (``training.data.release``).
 
     Raises ``LayoutError`` if ``raw`` is neither.
     """
@@ -78,6 +79,8 @@ def read_layout(raw: Path) -> RawFolder:
         raise LayoutError(
             f"the name of {printable(str(raw))} is not UTF-8 or has control characters; rename the folder"
         )
+    if (released := _published_release(raw)) is not None:
+        return released
     nnunet = (raw / "imagesTr").is_dir()
     folders = [raw] if nnunet else [folder for folder in _below(raw, _DEPTH) if (folder / "images").is_dir()]
     unlabelled = [folder for folder in _below(raw, _DEPTH) if folder != raw and "unlabel" in folder.name.lower()]
@@ -101,6 +104,24 @@ def read_layout(raw: Path) -> RawFolder:
     layout = "nnU-Net" if nnunet else "FLARE22"
     notes = tuple(note for part in parts for note in part.notes)
     return RawFolder(layout, tuple(cases), (*problems, *more), notes)
+
+
+def _published_release(raw: Path) -> RawFolder | None:
+    """The cases of a release of FLARE's later tasks, or None if ``raw`` is none."""
+    release = find_release(raw)
+    if release is None:
+        return None
+    cases, problems = _pair(release.images, release.labels)
+    if release.pseudo_images is not None:
+        scans, more = _scans(release.pseudo_images)
+        drawn = {case.name for case in cases}
+        cases += [RawCase(name, path) for name, path in scans.items() if name not in drawn]
+        problems += more
+    cases, more = _with_patients(cases, raw / PATIENTS_NAME, {case_name(problem.file) for problem in problems})
+    notes = []
+    if release.validation is not None:
+        notes.append(f"{release.validation[0].parent} is left alone: it is for measuring")
+    return RawFolder("FLARE's release", tuple(cases), (*problems, *more), tuple(notes))
 
 
 def merge(folders: Iterable[RawFolder]) -> RawFolder:

@@ -17,7 +17,6 @@ Everything is safetensors, JSON or TOML: nothing is ever unpickled.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +30,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from training.errors import TrainingError
+from training.learning.run_files import BEST, CHECKPOINT, LOG, RECIPE, WEIGHTS, replace_file
 from training.network.attention_dmfnet import AttentionDMFNet
 from training.recipe import Recipe, differences, parse_recipe, write_recipe
 
-RECIPE, CHECKPOINT, WEIGHTS, LOG = "recipe.toml", "checkpoint.safetensors", "weights.safetensors", "log.jsonl"
-BEST = "best"
+__all__ = ["BEST", "CHECKPOINT", "LOG", "RECIPE", "WEIGHTS", "replace_file"]
+
 _RELEASED = ".safetensors"
 
 
@@ -189,20 +189,6 @@ def load_checkpoint(
     _restore_optimiser(optimiser, _below(tensors, "optimiser."))
     torch.set_rng_state(tensors["generator"])
     return progress
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write beside ``path``, then rename: ``path`` is never half a file, and a full disk leaves the old one."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from training.learning.checkpoint import CHECKPOINT, LOG, CheckpointError, Progress, build_network, read_run_recipe
 from training.learning.environment import Environment, read_environment
-from training.learning.journal import read_log
+from training.learning.run_files import read_log
 from training.network.size import convolution_macs, parameters
 from training.recipe import SGD, Recipe
 

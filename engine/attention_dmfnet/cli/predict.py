@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attention_dmfnet
+from attention_dmfnet.cli.cases import Found, find_cases
 from attention_dmfnet.cli.predict_options import add_options
 from attention_dmfnet.cli.progress import Progress, say
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, refuse
-from attention_dmfnet.files.cases import InputError, list_cases, output_path, printable
-from attention_dmfnet.files.passed_over import PassedOver, as_sentence, find_passed_over
+from attention_dmfnet.files.cases import Case, InputError, output_of, printable
+from attention_dmfnet.files.passed_over import as_sentence
 from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.marks import step
 
@@ -37,26 +38,20 @@ def run(options: argparse.Namespace) -> int:
         from attention_dmfnet.model.network import NetworkError
 
     try:
-        passed_over = find_passed_over(options.inputs, options.outputs)
-        cases = _list_cases(options.inputs, passed_over)
+        found = find_cases(options.inputs, options.outputs, options.series or (), options.patient_names)
+        cases = found.cases
         _prepare_outputs(options.outputs, cases)
         progress = Progress(len(cases), sys.stderr)
-        if passed_over:
-            progress.print_line(as_sentence(passed_over), sys.stderr)
-        failed = _report_all(_reports(cases, passed_over, progress, options), progress, options)
+        if found.passed_over:
+            progress.print_line(as_sentence(found.passed_over), sys.stderr)
+        for series in found.series:
+            progress.print_line(f"not labelled: {printable(series.kind)}", sys.stderr)
+        failed = _report_all(_reports(found, progress, options), progress, options)
     except (InputError, ManifestError, NetworkError) as error:
         return refuse(str(error))
     if failed:
         say(f"{len(failed)} of {len(cases)} cases failed: {', '.join(map(printable, failed))}", sys.stderr)
     return SOME_FAILED if failed else DONE
-
-
-def _list_cases(inputs: Path, passed_over: Sequence[PassedOver]) -> list[Path]:
-    try:
-        return list_cases(inputs)
-    except InputError as error:
-        # where nothing can be read, what is there instead is half of the answer
-        raise InputError(f"{error} ({as_sentence(passed_over)})" if passed_over else str(error)) from error
 
 
 def _load(options: argparse.Namespace) -> "Segmenter":
@@ -71,28 +66,27 @@ def _load(options: argparse.Namespace) -> "Segmenter":
     )
 
 
-def _reports(
-    cases: Sequence[Path], passed_over: Sequence[PassedOver], progress: Progress, options: argparse.Namespace
-) -> "Iterator[CaseReport]":
+def _reports(found: Found, progress: Progress, options: argparse.Namespace) -> "Iterator[CaseReport]":
     """A report on everything that is not labelled, then on each of the other cases as it is done."""
     outputs: Path = options.outputs
-    there = [case for case in cases if not options.overwrite and os.path.lexists(output_path(case, outputs))]
+    cases = found.cases
+    there = [case for case in cases if not options.overwrite and os.path.lexists(output_of(case, outputs))]
     # the networks load while what is there is looked at
     segmenter = _load(options) if len(there) < len(cases) else None
     with step("import"):
         from attention_dmfnet import folder
         from attention_dmfnet.files.label_maps import fault_of_label_map
     if options.json:
-        yield from map(folder.passed_over, passed_over)
-    again: dict[Path, Note] = {}
+        yield from map(folder.passed_over, [*found.passed_over, *found.series])
+    again: dict[str, Note] = {}
     for case in there:
-        fault = fault_of_label_map(output_path(case, outputs), case)
+        fault = fault_of_label_map(output_of(case, outputs), case)
         if fault is None:
             yield folder.skipped(case, outputs)
         else:
-            again[case] = folder.made_again(fault)
-    kept = set(there) - again.keys()
-    missing = [case for case in cases if case not in kept]
+            again[case.name] = folder.made_again(fault)
+    kept = {case.name for case in there} - again.keys()
+    missing = [case for case in cases if case.name not in kept]
     if missing:
         segmenter = segmenter or _load(options)
         segmenter.tell_runtime(lambda runtime: progress.print_line(runtime, sys.stderr))
@@ -124,12 +118,14 @@ def _report_all(reports: "Iterator[CaseReport]", progress: Progress, options: ar
     return failed
 
 
-def _prepare_outputs(outputs: Path, cases: Sequence[Path]) -> None:
+def _prepare_outputs(outputs: Path, cases: Sequence[Case]) -> None:
     """Make the folder and see that it takes files, before any work. Raises ``InputError``."""
     for case in cases:
-        output = output_path(case, outputs)
-        if output.exists() and output.samefile(case):
-            raise InputError(f"the labels of {case} would replace the scan itself; choose another folder for outputs")
+        output = output_of(case, outputs)
+        if output.exists() and output.samefile(case.path):
+            raise InputError(
+                f"the labels of {case.path} would replace the scan itself; choose another folder for outputs"
+            )
     try:
         outputs.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=outputs):

@@ -35,7 +35,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def add_scan_options(group: Group) -> None:
     """What is read, and what is written of it."""
-    group.add_argument("inputs", metavar="INPUTS", type=Path, help="a folder of scans, or one scan")
+    group.add_argument(
+        "inputs",
+        metavar="INPUTS",
+        type=Path,
+        help="a folder of scans, or one scan; DICOM also in folders below, or a .zip",
+    )
     group.add_argument("outputs", metavar="OUTPUTS", type=Path, help="the folder for the label maps")
     group.add_argument(
         "--organs",
@@ -43,6 +48,16 @@ def add_scan_options(group: Group) -> None:
         nargs="+",
         help="keep only these in the outputs, with the numbers that they always have; default: all. "
         "Comes after INPUTS and OUTPUTS",
+    )
+    group.add_argument(
+        "--series",
+        metavar="UID",
+        action="append",
+        help="label this series of DICOM and no other; may be repeated; default: of each study the axial CT with most "
+        "coverage",
+    )
+    group.add_argument(
+        "--patient-names", action="store_true", help="begin the names of DICOM's label maps with the patient's ID"
     )
     group.add_argument("--overwrite", action="store_true", help="label again what is in OUTPUTS already")
 

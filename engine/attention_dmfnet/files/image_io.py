@@ -50,7 +50,7 @@ def as_scan(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[Note],
     if volume.array.dtype.kind not in "buif":
         raise ImageError(f"voxels of type {volume.array.dtype} are no intensities; give whole or real numbers")
     values = _from_values(NiftiVoxels(volume.array, 1.0, 0.0), volume.geometry, notes)
-    return _not_doubtful("the image", _checked("the image", values, notes), notes, strict)
+    return check_scan("the image", values, notes, strict)
 
 
 def _of_simpleitk(scan: object) -> Volume | None:
@@ -66,10 +66,15 @@ def read_scan(path: Path, notes: list[Note], strict: bool = False) -> Volume:
 
     Raises ``ImageError`` for a size that no scan of a body has, and, if ``strict``, for whatever is doubtful.
     """
-    return _not_doubtful(str(path), _checked(str(path), read_volume(path, notes, sized=True), notes), notes, strict)
+    return check_scan(str(path), read_volume(path, notes, sized=True), notes, strict)
 
 
-def _not_doubtful(name: str, volume: Volume, notes: list[Note], strict: bool) -> Volume:
+def check_scan(name: str, volume: Volume, notes: list[Note], strict: bool) -> Volume:
+    """See that ``volume``, which messages call ``name``, can be a CT of a body; values that are HU + 1024 become HU.
+
+    What is doubtful is appended to ``notes``. Raises ``ImageError`` as ``read_scan`` does.
+    """
+    volume = _checked(name, volume, notes)
     doubtful = doubts(notes) if strict else []
     if doubtful:
         raise ImageError(f"{name}: {'; '.join(doubtful)}; correct it, or leave --strict out to label it anyway")
@@ -77,13 +82,14 @@ def _not_doubtful(name: str, volume: Volume, notes: list[Note], strict: bool) ->
 
 
 def _checked(name: str, volume: Volume, notes: list[Note]) -> Volume:
-    notes += _checked_size(name, volume.geometry)
+    notes += check_grid(name, volume.geometry)
     array, said = check_values(volume.array)
     notes += said
     return Volume(array, volume.geometry)
 
 
-def _checked_size(name: str, geometry: Geometry) -> list[Note]:
+def check_grid(name: str, geometry: Geometry) -> list[Note]:
+    """What is unusual about the size of a scan. Raises ``ImageError`` for one that no scan of a body has."""
     try:
         return check_size(geometry)
     except HeaderError as error:
@@ -107,7 +113,7 @@ def read_volume(path: Path, notes: list[Note] | None = None, sized: bool = False
     header = _nifti_header(path)
     geometry = _read_grid(path, header, said)
     if sized:
-        _checked_size(str(path), geometry)
+        check_grid(str(path), geometry)
     voxels = _read_voxels(path, header, geometry, said)
     return _from_values(voxels, geometry, notes)
 
