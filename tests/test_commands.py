@@ -78,6 +78,7 @@ RUN_BY = {
     "python -m training card": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
     "python -m training curve": "test_curve.py::test_the_published_story_can_be_drawn",
     "python -m training fit": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
+    "python -m training loader": "test_main.py::test_the_loader_is_timed_and_does_not_grow_with_the_cases",
     "python -m training prepare": (
         "test_chain.py::test_the_teachers_label_unlabelled_scans_and_the_student_learns_from_them"
     ),

@@ -158,10 +158,10 @@ def test_the_labels_of_one_scan_are_made_while_the_networks_see_the_next(
 def test_labels_that_cannot_be_made_or_written_fail_one_case(
     tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(labels: Volume, path: Path) -> None:
+    def full(labels: Volume, path: Path, organs: dict[str, int]) -> None:
         if path.name.startswith("a"):
             raise ImageError(f"cannot write {path}: is the disk full?")
-        write_labels(labels, path)
+        write_labels(labels, path, organs)
 
     monkeypatch.setattr(segmenter, "write_labels", full)
     reports = _predict(_scans(tmp_path / "in", ["a.nii.gz", "b.nii.gz"]), tmp_path / "out", models)

@@ -18,6 +18,7 @@ from attention_dmfnet.files.cases import EXTENSIONS, case_name, printable
 from evaluation.accuracy.annotated import annotated_labels
 from evaluation.errors import EvaluationError
 from evaluation.organs import ORGANS
+from training.arrays import UNKNOWN
 from training.data.organ_names import label_of_name
 from training.data.problem import Problem
 from training.data.release import find_release
@@ -29,6 +30,9 @@ SAME_NUMBERS: Mapping[int, int] = {label: label for label in LABELS}
 
 _DEPTH = 2
 
+_IGNORE = "ignore"
+"""nnU-Net's name for the label of voxels that nobody has judged."""
+
 
 class LayoutError(TrainingError):
     """A folder that is laid out in no known way."""
@@ -38,9 +42,9 @@ class LayoutError(TrainingError):
 class RawCase:
     """A scan and, unless it is an unlabelled one, its labels.
 
-    ``label_of_value`` maps every value that the label map may hold (but 0) to FLARE22's label, or to 0 for a
-    structure that is none of the thirteen organs. ``annotated`` are the labels that were drawn at all; they are none
-    where that could not be found out, which is a problem already.
+    ``label_of_value`` maps every value that the label map may hold (but 0) to FLARE22's label, to 0 for a structure
+    that is none of the thirteen organs, or to ``UNKNOWN`` where nobody has judged. ``annotated`` are the labels that
+    were drawn at all; they are none where that could not be found out, which is a problem already.
     """
 
     name: str
@@ -149,7 +153,7 @@ def _read_nnunet(folder: Path) -> RawFolder:
         return RawFolder("nnU-Net", (), (Problem(folder, "has imagesTr but no labelsTr", _NO_LABELS_FOLDER),))
     cases, problems = _pair(images, labels)
     numbering, more, notes = _read_dataset_json(about, len(cases))
-    drawn = frozenset(label for label in numbering.values() if label)
+    drawn = frozenset(label for label in numbering.values() if label in LABELS)
     cases = [replace(case, label_of_value=numbering, annotated=case.annotated & drawn) for case in cases]
     return RawFolder("nnU-Net", tuple(cases), (*problems, *more), notes)
 
@@ -255,13 +259,16 @@ def _read_dataset_json(path: Path, cases: int) -> tuple[Mapping[int, int], list[
         if value is None:
             problems.append(Problem(path, f"label {name!r} is not one whole number", "give each label one number"))
         elif value > 0:
+            if name.strip().lower() == _IGNORE:
+                numbering[value] = UNKNOWN
+                continue
             label = label_of_name(name)
             if label in numbering.values():
                 problems.append(Problem(path, f"names {ORGANS[(label or 1) - 1]} twice", "merge the two labels"))
             numbering[value] = label or 0
             if label is None:
                 notes.append(f"{path}: {name!r} (label {value}) is none of the thirteen organs and becomes background")
-    if not any(numbering.values()):
+    if not any(label in LABELS for label in numbering.values()):
         problems.append(Problem(path, "names none of the thirteen organs", f"name them as in: {', '.join(ORGANS)}"))
         return _NO_NUMBERING, problems, tuple(notes)
     return numbering, problems, tuple(notes)

@@ -56,9 +56,9 @@ def find_cases(inputs: Path, outputs: Path, series_uids: Sequence[str] = (), pat
     files: list[Case] = _files(inputs, beside) if _has_files(inputs) and not series_uids else []
     cases = [*files, *listing.cases]
     if not cases:
-        raise InputError(nothing_to_label(inputs, [*listing.passed_over, *beside]))
+        raise InputError(nothing_to_label(inputs, listing.series, [*beside, *listing.damaged]))
     refuse_shared_names(cases)
-    return Found(cases, beside, listing.passed_over)
+    return Found(cases, [*beside, *listing.damaged], listing.series)
 
 
 def _files(inputs: Path, passed_over: Sequence[PassedOver]) -> list[Case]:

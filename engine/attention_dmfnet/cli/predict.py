@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         if found.passed_over:
             progress.print_line(as_sentence(found.passed_over), sys.stderr)
         for series in found.series:
-            progress.print_line(f"not labelled: {printable(series.kind)}", sys.stderr)
+            progress.print_line(f"not labelled: {printable(f'{series.path}, {series.kind}')}", sys.stderr)
         failed = _report_all(_gathered(found, progress, options), progress, options)
     except (InputError, ManifestError, NetworkError) as error:
         return refuse(str(error))

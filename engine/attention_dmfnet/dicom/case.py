@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from attention_dmfnet.dicom.headers import PARSE_ERRORS, read_dataset
+from attention_dmfnet.dicom.headers import PARSE_ERRORS, one_line, read_dataset
 from attention_dmfnet.dicom.pixels import PixelError, read_voxels, refuse_undecodable
 from attention_dmfnet.dicom.series import Series
 from attention_dmfnet.dicom.sources import Reader
@@ -63,7 +63,7 @@ class DicomCase:
     def read(self, notes: list[Note], strict: bool = False) -> Volume:
         """The series in HU, on its own grid; of a tilted gantry, on one at right angles. Raises ``ImageError``."""
         stack = self.stack
-        notes.append(Note("dicom-series", f"{self.series} in {self.path}"))
+        notes.append(Note("dicom-series", f"the scan is {self.series} in {self.path}"))
         notes += (*self.said, *stack.notes)
         name = f"{self.path}, {self.series}"
         check_grid(name, stack.geometry)
@@ -95,4 +95,4 @@ class DicomCase:
                     with reader.open(source) as file:
                         yield read_dataset(file)
                 except PARSE_ERRORS as error:
-                    raise ImageError(f"cannot read {source}: {error or type(error).__name__}") from error
+                    raise ImageError(f"cannot read {source}: {one_line(error)}") from error

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from attention_dmfnet.dicom.headers import CT_CLASSES
+from attention_dmfnet.dicom.headers import CT_CLASSES, Frame
 from attention_dmfnet.dicom.series import Series
 from attention_dmfnet.notes import Note
 
@@ -111,7 +111,7 @@ def unfit(series: Series) -> str | None:
     header, types = series.frames[0].header, [set(frame.image_type) for frame in series.frames]
     if header.sop_class_uid not in CT_CLASSES:
         if header.modality == "CT":
-            return "secondary capture: pictures without HU"
+            return "secondary capture, pictures without HU"
         return f"not CT but {header.modality or 'of unknown modality'}"
     if all("LOCALIZER" in words for words in types):
         return "localizer"
@@ -119,9 +119,10 @@ def unfit(series: Series) -> str | None:
         return "projection (such as MIP), not slices"
     count = sum("LOCALIZER" not in words for words in types)
     if count < LEAST_SLICES:
-        return f"too few slices: {count}"
-    if any(frame.fault is not None for frame in series.frames) and coverage_mm(series) == 0:
-        return "no place in the patient"
+        return f"too few slices ({count})"
+    faults = [frame.fault for frame in series.frames if frame.fault is not None]
+    if faults and coverage_mm(series) == 0:
+        return f"no place in the patient ({faults[0]})"
     return None
 
 
@@ -153,8 +154,13 @@ def _is_sharp(series: Series) -> bool:
     return bool(_SHARP.search(header.kernel.upper()) or _SHARP.search(header.description.upper()))
 
 
+def _placed(series: Series) -> list[Frame]:
+    """The planes that have a place and are no localizers."""
+    return [frame for frame in series.frames if frame.fault is None and "LOCALIZER" not in frame.image_type]
+
+
 def _normal(series: Series) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    placed = next((frame for frame in series.frames if frame.fault is None), series.frames[0])
+    placed = (_placed(series) or series.frames)[0]
     normal: np.ndarray[tuple[int], np.dtype[np.float64]] = np.cross(placed.row_lps, placed.column_lps)
     return normal
 
@@ -162,9 +168,5 @@ def _normal(series: Series) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 def coverage_mm(series: Series) -> float:
     """How far it is from the first plane to the last, along the normal."""
     normal = _normal(series)
-    along = [
-        float(normal @ frame.position_lps)
-        for frame in series.frames
-        if frame.fault is None and "LOCALIZER" not in frame.image_type
-    ]
+    along = [float(normal @ frame.position_lps) for frame in _placed(series)]
     return max(along) - min(along) if along else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import IO, Any, Final
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
@@ -27,18 +28,21 @@ CT_CLASSES: Final = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyCon
 MOST_HEADER_BYTES: Final = 256 << 20
 """A header beyond this is none: those of 4000 frames in one file have some 20 MiB."""
 
+_LONGEST_REASON: Final = 160
+
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
 PARSE_ERRORS: Final = (
     *READ_ERRORS,
     InvalidDicomError,
+    BytesLengthException,
+    struct.error,
     ValueError,
     TypeError,
     AttributeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    RecursionError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
 )
 """What pydicom raises on damaged files: it has no class of its own for that."""
 
@@ -122,7 +126,13 @@ def read_frames(source: Source, reader: Reader) -> list[Frame]:
                 raise DicomHeaderError("it is no DICOM image: its header names no class or no series; is it complete?")
             return _frames(source, dataset)
     except PARSE_ERRORS as error:
-        raise DicomHeaderError(f"its header cannot be read ({error or type(error).__name__}); copy it again") from error
+        raise DicomHeaderError(f"its header cannot be read ({one_line(error)}); copy it again") from error
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, on one line and of bearable length: some quote the file's bytes."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 
 @contextlib.contextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from attention_dmfnet.dicom.case import DicomCase, name_of
 from attention_dmfnet.dicom.choice import Chosen, Left, choose
@@ -14,15 +14,18 @@ from attention_dmfnet.dicom.series import Series, group
 from attention_dmfnet.dicom.sources import Reader, Unreadable, find_sources
 from attention_dmfnet.files.cases import InputError
 from attention_dmfnet.files.image_io import ImageError
-from attention_dmfnet.files.passed_over import PassedOver
+from attention_dmfnet.files.passed_over import PassedOver, as_sentence
+
+_MOST_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listing:
-    """``cases`` to label, by name, and what is ``passed_over``: other series and files that cannot be read."""
+    """``cases`` to label, by name; the other ``series``; and files that are ``damaged``: why each of them is not."""
 
     cases: list[DicomCase]
-    passed_over: list[PassedOver]
+    series: list[PassedOver]
+    damaged: list[PassedOver]
 
 
 def list_dicom(
@@ -33,12 +36,12 @@ def list_dicom(
     Headers alone are read. With ``patient``, the patient's ID is part of the cases' names. Raises ``InputError`` for a
     UID that is not there.
     """
-    found, damaged = read_series(inputs, outputs)
+    found, unreadable = read_series(inputs, outputs)
     chosen, left = _asked(found, series_uids, inputs) if series_uids else choose(found)
     cases = [DicomCase(name_of(one.series, patient), one.series, one.notes) for one in chosen]
     others = [PassedOver(other.series.path, f"DICOM {other.series}: {other.reason}") for other in left]
-    others += [PassedOver(item.source.path, f"{item.source.member or 'DICOM'}: {item.reason}") for item in damaged]
-    return Listing(sorted(cases, key=lambda case: case.name), others)
+    damaged = [PassedOver(item.source.path, f"{item.source.member or 'DICOM'}: {item.reason}") for item in unreadable]
+    return Listing(sorted(cases, key=lambda case: case.name), others, damaged)
 
 
 def read_series(inputs: Path, outputs: Path | None = None) -> tuple[list[Series], list[Unreadable]]:
@@ -66,16 +69,17 @@ def only_case(inputs: Path) -> DicomCase:
     if len(listing.cases) == 1:
         return listing.cases[0]
     if listing.cases:
-        studies = "; ".join(f"{case.series} in {case.path}" for case in listing.cases[:5])
+        studies = "; ".join(f"{case.series} in {case.path}" for case in listing.cases[:_MOST_NAMED])
         raise ImageError(f"{inputs} holds {len(listing.cases)} studies; give one of them ({studies})")
-    raise ImageError(nothing_to_label(inputs, listing.passed_over))
+    raise ImageError(nothing_to_label(inputs, listing.series, listing.damaged))
 
 
-def nothing_to_label(inputs: Path, passed_over: Iterable[PassedOver]) -> str:
+def nothing_to_label(inputs: Path, series: Sequence[PassedOver], others: Sequence[PassedOver]) -> str:
     """Why nothing in ``inputs`` is a case, in a sentence."""
-    reasons = Counter(item.kind for item in passed_over)
-    shown = "; ".join(reason for reason, _ in reasons.most_common(5))
-    return f"no CT series to label in {inputs}" + (f" ({shown})" if shown else "")
+    reasons = [item.kind for item in series[:_MOST_NAMED]]
+    if others:
+        reasons.append(as_sentence(others))
+    return f"no CT series to label in {inputs}" + (f" ({'; '.join(reasons)})" if reasons else "")
 
 
 def _asked(found: Sequence[Series], uids: Sequence[str], inputs: Path) -> tuple[list[Chosen], list[Left]]:

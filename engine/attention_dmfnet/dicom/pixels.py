@@ -11,7 +11,7 @@ from pydicom.pixels import get_decoder, iter_pixels
 from pydicom.uid import UID
 
 from attention_dmfnet.dicom import tilt
-from attention_dmfnet.dicom.headers import PARSE_ERRORS, Frame, quiet
+from attention_dmfnet.dicom.headers import PARSE_ERRORS, Frame, one_line, quiet
 from attention_dmfnet.dicom.sources import Reader, Source
 from attention_dmfnet.dicom.stack import Stack
 from attention_dmfnet.files.image_io import AIR_HU
@@ -145,11 +145,8 @@ def _decoded(frames: tuple[Frame, ...], reader: Reader) -> Iterator[tuple[Frame,
                     if stored.shape != shape or stored.dtype.kind not in "iu":
                         raise PixelError(f"{source}: its pixels are not those that its header says; copy it again")
                     yield frame, stored
-        except (*PARSE_ERRORS, MemoryError) as error:
-            if isinstance(error, MemoryError):
-                raise
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise PixelError(f"{source}: its pixels cannot be read ({reason}); copy it again") from error
+        except PARSE_ERRORS as error:
+            raise PixelError(f"{source}: its pixels cannot be read ({one_line(error)}); copy it again") from error
 
 
 def _refuse_unequal_copies(stack: Stack, stored_at: dict[Frame, Array], reader: Reader) -> None:

@@ -4,7 +4,9 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 from attention_dmfnet.files.cases import EXTENSIONS, EXTENSIONS_IN_WORDS, stem
 from attention_dmfnet.files.header_checks import HeaderError, Settled, check_size, settle
+from attention_dmfnet.files.label_names import label_names
 from attention_dmfnet.files.nifti_header import NiftiHeader
 from attention_dmfnet.files.nifti_voxels import DamagedFileError, NiftiVoxels, read_nifti_header, read_nifti_voxels
 from attention_dmfnet.files.nifti_writing import NotForNiftiError, write_nifti
@@ -121,8 +124,10 @@ def read_geometry(path: Path) -> Geometry:
     return _read_grid(path, _nifti_header(path), [])
 
 
-def write_labels(labels: Volume, path: Path) -> None:
+def write_labels(labels: Volume, path: Path, organs: Mapping[str, int] = MappingProxyType({})) -> None:
     """Write a label map as uint8, compressed, on its own grid: the whole file or none.
+
+    A NIfTI file says which number is which of ``organs``, in an extension of its header.
 
     Raises ``ImageError`` if the labels are not whole numbers from 0 to 255, or the place cannot be written.
     """
@@ -132,10 +137,10 @@ def write_labels(labels: Volume, path: Path) -> None:
         if not np.array_equal(compact, array):
             raise ImageError(f"{path}: labels must be whole numbers from 0 to 255")
         array = compact
-    write_volume(Volume(array, labels.geometry), path)
+    write_volume(Volume(array, labels.geometry), path, label_names(organs))
 
 
-def write_volume(volume: Volume, path: Path) -> None:
+def write_volume(volume: Volume, path: Path, nifti_extension: bytes = b"") -> None:
     """Write ``volume`` compressed, in its array's own type and on its own grid: the whole file or none.
 
     Labels of a scan whose header contradicts itself get a header with the same contradictions: whichever statement a
@@ -153,7 +158,8 @@ def write_volume(volume: Volume, path: Path) -> None:
         # the partial file is made first, because SimpleITK's own report of a full or read-only disk names no reason
         with replacing(path, extension) as partial:
             if ".nii" in extension.lower():
-                write_nifti(volume.array, volume.geometry, partial, packed=extension.lower().endswith(".gz"))
+                packed = extension.lower().endswith(".gz")
+                write_nifti(volume.array, volume.geometry, partial, packed, nifti_extension)
             else:
                 from attention_dmfnet.files import itk_files
 
