@@ -4,7 +4,9 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 from attention_dmfnet.files.cases import EXTENSIONS, EXTENSIONS_IN_WORDS, stem
 from attention_dmfnet.files.header_checks import HeaderError, Settled, check_size, settle
+from attention_dmfnet.files.label_names import label_names
 from attention_dmfnet.files.nifti_header import NiftiHeader
 from attention_dmfnet.files.nifti_voxels import DamagedFileError, NiftiVoxels, read_nifti_header, read_nifti_voxels
 from attention_dmfnet.files.nifti_writing import NotForNiftiError, write_nifti
@@ -34,10 +37,10 @@ class ItkImage(Protocol):
     def GetDirection(self) -> tuple[float, ...]: ...  # noqa: N802  # SimpleITK's name
 
 
-def as_scan(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[Note]) -> Volume:
+def as_scan(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[Note], strict: bool = False) -> Volume:
     """``scan`` as ``read_scan`` would return it, from a file or from memory. Raises ``ImageError``."""
     if isinstance(scan, str | os.PathLike):
-        return read_scan(Path(scan), notes)
+        return read_scan(Path(scan), notes, strict)
     volume = scan if isinstance(scan, Volume) else _of_simpleitk(scan)
     if volume is None:
         raise ImageError(
@@ -46,7 +49,8 @@ def as_scan(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[Note])
         )
     if volume.array.dtype.kind not in "buif":
         raise ImageError(f"voxels of type {volume.array.dtype} are no intensities; give whole or real numbers")
-    return _checked("the image", _from_values(NiftiVoxels(volume.array, 1.0, 0.0), volume.geometry, notes), notes)
+    values = _from_values(NiftiVoxels(volume.array, 1.0, 0.0), volume.geometry, notes)
+    return check_scan("the image", values, notes, strict)
 
 
 def _of_simpleitk(scan: object) -> Volume | None:
@@ -62,21 +66,30 @@ def read_scan(path: Path, notes: list[Note], strict: bool = False) -> Volume:
 
     Raises ``ImageError`` for a size that no scan of a body has, and, if ``strict``, for whatever is doubtful.
     """
-    volume = _checked(str(path), read_volume(path, notes, sized=True), notes)
+    return check_scan(str(path), read_volume(path, notes, sized=True), notes, strict)
+
+
+def check_scan(name: str, volume: Volume, notes: list[Note], strict: bool) -> Volume:
+    """See that ``volume``, which messages call ``name``, can be a CT of a body; values that are HU + 1024 become HU.
+
+    What is doubtful is appended to ``notes``. Raises ``ImageError`` as ``read_scan`` does.
+    """
+    volume = _checked(name, volume, notes)
     doubtful = doubts(notes) if strict else []
     if doubtful:
-        raise ImageError(f"{path}: {'; '.join(doubtful)}; correct the file, or leave --strict out to label it anyway")
+        raise ImageError(f"{name}: {'; '.join(doubtful)}; correct it, or leave --strict out to label it anyway")
     return volume
 
 
 def _checked(name: str, volume: Volume, notes: list[Note]) -> Volume:
-    notes += _checked_size(name, volume.geometry)
+    notes += check_grid(name, volume.geometry)
     array, said = check_values(volume.array)
     notes += said
     return Volume(array, volume.geometry)
 
 
-def _checked_size(name: str, geometry: Geometry) -> list[Note]:
+def check_grid(name: str, geometry: Geometry) -> list[Note]:
+    """What is unusual about the size of a scan. Raises ``ImageError`` for one that no scan of a body has."""
     try:
         return check_size(geometry)
     except HeaderError as error:
@@ -100,7 +113,7 @@ def read_volume(path: Path, notes: list[Note] | None = None, sized: bool = False
     header = _nifti_header(path)
     geometry = _read_grid(path, header, said)
     if sized:
-        _checked_size(str(path), geometry)
+        check_grid(str(path), geometry)
     voxels = _read_voxels(path, header, geometry, said)
     return _from_values(voxels, geometry, notes)
 
@@ -111,8 +124,10 @@ def read_geometry(path: Path) -> Geometry:
     return _read_grid(path, _nifti_header(path), [])
 
 
-def write_labels(labels: Volume, path: Path) -> None:
+def write_labels(labels: Volume, path: Path, organs: Mapping[str, int] = MappingProxyType({})) -> None:
     """Write a label map as uint8, compressed, on its own grid: the whole file or none.
+
+    A NIfTI file says which number is which of ``organs``, in an extension of its header.
 
     Raises ``ImageError`` if the labels are not whole numbers from 0 to 255, or the place cannot be written.
     """
@@ -122,10 +137,10 @@ def write_labels(labels: Volume, path: Path) -> None:
         if not np.array_equal(compact, array):
             raise ImageError(f"{path}: labels must be whole numbers from 0 to 255")
         array = compact
-    write_volume(Volume(array, labels.geometry), path)
+    write_volume(Volume(array, labels.geometry), path, label_names(organs))
 
 
-def write_volume(volume: Volume, path: Path) -> None:
+def write_volume(volume: Volume, path: Path, nifti_extension: bytes = b"") -> None:
     """Write ``volume`` compressed, in its array's own type and on its own grid: the whole file or none.
 
     Labels of a scan whose header contradicts itself get a header with the same contradictions: whichever statement a
@@ -143,7 +158,8 @@ def write_volume(volume: Volume, path: Path) -> None:
         # the partial file is made first, because SimpleITK's own report of a full or read-only disk names no reason
         with replacing(path, extension) as partial:
             if ".nii" in extension.lower():
-                write_nifti(volume.array, volume.geometry, partial, packed=extension.lower().endswith(".gz"))
+                packed = extension.lower().endswith(".gz")
+                write_nifti(volume.array, volume.geometry, partial, packed, nifti_extension)
             else:
                 from attention_dmfnet.files import itk_files
 

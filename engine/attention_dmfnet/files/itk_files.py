@@ -9,8 +9,9 @@ import contextlib
 import math
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -57,14 +58,19 @@ def read_voxels(path: Path) -> npt.NDArray[Any]:
         return array.reshape(geometry.shape_zyx)
 
 
-def write_image(volume: Volume, path: Path, extension: str) -> None:
-    """Write ``volume`` to ``path``, whose ``extension`` tells the kind of file. Raises ``OSError``."""
+def write_image(volume: Volume, path: Path, extension: str, metadata: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write ``volume`` to ``path``, whose ``extension`` tells the kind of file, with ``metadata`` in its header.
+
+    Raises ``OSError``.
+    """
     geometry = volume.geometry
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array))
     image.SetSpacing(geometry.spacing_zyx[::-1])
     image.SetOrigin(geometry.origin_lps)
     # ITK's direction matrix, row by row: its columns are the directions of x, y, z
     image.SetDirection(np.array(geometry.axes_lps[::-1], dtype=np.float64).T.ravel().tolist())
+    for key, value in metadata.items():
+        image.SetMetaData(key, value)
     with itk_name(path, extension) as name, _quiet_itk():
         try:
             sitk.WriteImage(image, name, useCompression=True)
