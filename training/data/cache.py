@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,12 @@ from training.errors import TrainingError
 _CHUNK_ZYX: Index = (32, 64, 64)
 _BLOCK_ZYX: Index = (16, 32, 32)
 _LEVEL = 5
+
+# numpy.lib.format, version 1.0: magic, length of the header, the header padded with spaces up to a line break
+_ROWS = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '<i2', 'fortran_order': False, 'shape': \((\d{1,9}), (\d{1,3})\), \} *",
+    re.DOTALL,
+)
 
 
 class CacheError(TrainingError):
@@ -88,6 +95,20 @@ class CachedArray:
 
     def __setstate__(self, path: Path) -> None:
         self.__init__(path)  # type: ignore[misc]  # an open file and a lock stay in the process that made them
+
+
+def read_rows(path: Path, columns: int) -> npt.NDArray[np.int16]:
+    """(n, ``columns``) whole numbers of a file that ``numpy.save`` wrote.
+
+    Read here and not by NumPy, which takes the memory that a damaged header asks for. Raises ``OSError``, and
+    ``ValueError`` for any other content.
+    """
+    content = path.read_bytes()
+    lead, _, packed = content.partition(b"\n")
+    match = _ROWS.fullmatch(lead)
+    if match is None or int(match[2]) != columns or int(match[1]) * columns * 2 != len(packed):
+        raise ValueError("no array of rows of 16-bit numbers")
+    return np.frombuffer(packed, "<i2").reshape(-1, columns).astype(np.int16)
 
 
 @contextlib.contextmanager

@@ -16,9 +16,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.geometry import Axes, Geometry, Index, Triple
+from attention_dmfnet.json_text import JsonError, decode_json
 
 from training.arrays import Hu, Labels
-from training.data.cache import CachedArray, CacheError
+from training.data.cache import CachedArray, CacheError, read_rows
 from training.data.splits import SPLITS_NAME, Splits, SplitsError, read_splits
 from training.errors import TrainingError
 from training.recipe import AtLeastOne, NotNegative, Positive, Share, Stage
@@ -121,7 +122,7 @@ class Case:
         """(n, 3) voxel indices z, y, x at which each label of this case is found: all, or a random few thousand."""
         path = self.folder / PLACES_NAME
         try:
-            places: npt.NDArray[np.int16] = np.load(path, allow_pickle=False)
+            places = read_rows(path, 4)
         except (OSError, ValueError) as error:
             raise CacheError(f"{path} is missing or damaged; delete {self.folder} and prepare again") from error
         return {int(label): places[places[:, 0] == label, 1:] for label in np.unique(places[:, 0])}
@@ -194,14 +195,14 @@ def read_index(folder: Path) -> tuple[DatasetIndex, bytes]:
     path = folder / DATASET_NAME
     try:
         content = path.read_bytes()
-        return msgspec.json.decode(content, type=DatasetIndex), content
+        return decode_json(content, DatasetIndex), content
     except FileNotFoundError:
         raise DatasetError(
             f"there is no {path}; make the data set with `python -m training prepare RAW --to {folder}`"
         ) from None
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except JsonError as error:
         raise DatasetError(f"{path} is not valid: {error}; prepare the data set again") from error
 
 
@@ -225,6 +226,6 @@ def cache_key(entry: CaseEntry, stage: Stage, grid: StageGrid) -> str:
 def read_cached_geometry(folder: Path) -> CachedGeometry | None:
     """What a case's folder in the cache holds; None if it is not there or not whole."""
     try:
-        return msgspec.json.decode((folder / CASE_NAME).read_bytes(), type=CachedGeometry)
-    except (OSError, msgspec.MsgspecError):
+        return decode_json((folder / CASE_NAME).read_bytes(), CachedGeometry)
+    except (OSError, JsonError):
         return None

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import SimpleITK
 
 from attention_dmfnet.files.cases import EXTENSIONS, EXTENSIONS_IN_WORDS, stem
-from attention_dmfnet.files.file_size import most_voxels
+from attention_dmfnet.files.file_size import ElsewhereError, most_voxels
 from attention_dmfnet.files.header_checks import HeaderError, Settled, check_size, settle
 from attention_dmfnet.files.itk_name import itk_name
 from attention_dmfnet.files.nifti_header import NiftiHeader, label_header
@@ -111,16 +112,21 @@ def read_volume(path: Path, notes: list[Note] | None = None, sized: bool = False
     with _openable(path) as name, _quiet_itk():
         header = _nifti_header(path)
         reader, geometry = _read_grid(path, name, header, said)
-        if sized:
-            _checked_size(str(path), geometry)
-        voxels = _read_voxels(path, header, reader, geometry, said)
+        try:
+            if sized:
+                _checked_size(str(path), geometry)
+            voxels = _read_voxels(path, header, reader, geometry, said)
+        finally:
+            _close(reader)
     return _from_values(voxels, geometry, notes)
 
 
 def read_geometry(path: Path) -> Geometry:
     """The grid of a scan, from its header alone. Raises ``ImageError`` as ``read_volume`` does."""
     with _openable(path) as name, _quiet_itk():
-        return _read_grid(path, name, _nifti_header(path), [])[1]
+        reader, geometry = _read_grid(path, name, _nifti_header(path), [])
+        _close(reader)
+        return geometry
 
 
 def write_labels(labels: Volume, path: Path) -> None:
@@ -231,21 +237,50 @@ def _read_grid(path: Path, name: str, header: NiftiHeader | None, notes: list[No
             "and axes at right angles are read; convert it to NIfTI-1"
         )
     else:
-        reader, geometry = _read_header(path, name)
+        # what ITK may crash on, it reads in a process of its own
+        plain = header is not None and header.shape_zyx is not None and header.dtype is not None
+        reader, geometry = _read_header(path, name, plain)
         geometry = _in_mm(path, geometry, notes)
     notes += settled.notes if settled is not None else ()
     return reader, geometry
 
 
-def _read_header(path: Path, name: str) -> tuple[Any, Geometry]:
-    """ITK's reader of ``path``, which it knows by ``name``, with nothing but the header read, and the grid."""
+def _read_header(path: Path, name: str, plain: bool) -> tuple[Any, Geometry]:
+    """ITK's reader of ``path``, which it knows by ``name``, with nothing but the header read, and the grid.
+
+    What is not a ``plain`` NIfTI file is read in a process of its own; ``_close`` the reader.
+    """
+    reader: Any = None
+    try:
+        reader = _plain_reader(name) if plain else _apart_reader(path, name)
+        reader.ReadImageInformation()
+        return reader, _checked_geometry(str(path), reader, reader.GetNumberOfComponents())
+    except BaseException as error:
+        _close(reader)
+        if isinstance(error, RuntimeError):
+            raise _unreadable(path, error) from error
+        if isinstance(error, OSError):
+            raise ImageError(f"cannot read {path}: {error.strerror}") from error
+        raise
+
+
+def _plain_reader(name: str) -> Any:
     reader = sitk.ImageFileReader()
     reader.SetFileName(name)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    return reader, _checked_geometry(str(path), reader, reader.GetNumberOfComponents())
+    return reader
+
+
+def _apart_reader(path: Path, name: str) -> Any:
+    # imported here: starting processes is nothing that a plain NIfTI file needs
+    from attention_dmfnet.files.apart import ApartReader
+
+    _most_voxels(path, 1)  # no other file is opened before it is known where it lies
+    return ApartReader(name) if sys.executable else _plain_reader(name)
+
+
+def _close(reader: Any) -> None:
+    if reader is not None and not isinstance(reader, sitk.ImageFileReader):
+        reader.close()
 
 
 def _checked_geometry(name: str, header: Any, channels: int) -> Geometry:
@@ -307,9 +342,9 @@ def _read_voxels(
     try:
         voxels = None if header is None else read_nifti_voxels(path, header, notes)
         if voxels is None:
-            _refuse_impossible_size(path, geometry)
+            _refuse_impossible_size(path, geometry, getattr(reader, "voxel_bytes", 1))
             image = reader.Execute()
-            array = sitk.GetArrayFromImage(image)
+            array = image if isinstance(image, np.ndarray) else sitk.GetArrayFromImage(image)
             voxels = NiftiVoxels(array.reshape(array.shape[-3:]), 1.0, 0.0)
     except DamagedFileError as error:
         raise _damaged(path, error) from error
@@ -325,9 +360,15 @@ def _read_voxels(
     return voxels
 
 
-def _refuse_impossible_size(path: Path, geometry: Geometry) -> None:
-    most = most_voxels(path)
-    if most is not None and math.prod(geometry.shape_zyx) > most:
+def _most_voxels(path: Path, voxel_bytes: int) -> int:
+    try:
+        return most_voxels(path, voxel_bytes)
+    except ElsewhereError as error:
+        raise ImageError(f"cannot read {path}: {error}") from error
+
+
+def _refuse_impossible_size(path: Path, geometry: Geometry, voxel_bytes: int) -> None:
+    if math.prod(geometry.shape_zyx) > _most_voxels(path, voxel_bytes):
         asked = " x ".join(map(str, geometry.shape_zyx[::-1]))
         raise DamagedFileError(f"its header asks for {asked} voxels, the file is too small to hold them")
 
@@ -370,8 +411,9 @@ def _compact(voxels: NiftiVoxels) -> tuple[npt.NDArray[Any], int]:
     empty_voxels = 0
     # slice by slice: a float64 scan must not be held in memory a second time
     for z, plane in enumerate(stored):
-        values = plane if unscaled else plane * voxels.slope + voxels.intercept
-        missing = ~np.isfinite(values)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows has no value
+            values = plane if unscaled else plane * voxels.slope + voxels.intercept
+            missing = ~np.isfinite(values.astype(np.float32) if values.dtype == np.float64 else values)
         empty_voxels += int(missing.sum())
         values = np.where(missing, values.dtype.type(AIR_HU), values) if missing.any() else values
         if array.dtype == np.int16 and not _fits_int16(values):
