@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from os import PathLike
 
     from attention_dmfnet.files.image_io import ImageError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from attention_dmfnet.model.network import LoadError, RunError
     from attention_dmfnet.model.runtimes import Backend, Device
     from attention_dmfnet.segmenter import Segmentation, Segmenter
+
+__version__ = "0.6.0"
 
 __all__ = [
     "Geometry",
@@ -58,6 +61,8 @@ def load(
     precision: Precision | None = None,
     models: str | PathLike[str] | None = None,
     gpu_memory_mb: int = 2048,
+    organs: Iterable[str] | None = None,
+    strict: bool = False,
 ) -> Segmenter:
     """Start to load the networks, and return what labels scans with them.
 
@@ -65,6 +70,10 @@ def load(
     ``precision`` ("float32", "bfloat16", "float16" or "int8") the fastest one is taken that was proven equal on this
     kind of machine. ``models`` is the folder of ``manifest.json``; without it the models of this release are used.
     ``gpu_memory_mb`` bounds what is taken on the GPU, CUDA's own memory included.
+
+    ``organs`` are the only ones in the results, with the numbers that they always have; None keeps all. They are said
+    here and not with each scan: an unknown name is refused before any network loads, and all scans of a run get the
+    same organs. ``strict`` refuses scans whose header or values are doubtful instead of noting it.
 
     Returns while the networks are still loading: the first scan is read meanwhile, and waits for them. Raises
     ``ManifestError`` and ``LoadError`` for what cannot be used; what is wrong with a network's file is raised by the
@@ -77,15 +86,17 @@ def load(
     with step("import"):
         from attention_dmfnet.model.loading import default_models, start_loading
         from attention_dmfnet.model.manifest import load_manifest
+        from attention_dmfnet.model.wanted_organs import wanted_organs
 
     folder = default_models() if models is None else Path(models)
     manifest = load_manifest(folder)
+    wanted = None if organs is None else wanted_organs(manifest, organs)
     networks = start_loading(folder, manifest, device, backend, precision, gpu_memory_mb)
     # after it has begun: the networks load on their own thread while these modules are being imported
     with step("import"):
         from attention_dmfnet.segmenter import Segmenter
 
-    return Segmenter(manifest, networks)
+    return Segmenter(manifest, networks, wanted, strict)
 
 
 if not TYPE_CHECKING:  # who checks types shall see a misspelt name

@@ -7,7 +7,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  # pip sees to it, predict.sh take
     sys.stderr.write(f"attention-dmfnet needs Python 3.11 or newer, {sys.executable} is {have}\n")
     sys.exit(2)
 
-from attention_dmfnet.cli.predict import run
+from attention_dmfnet.cli.main import run
 
 if __name__ == "__main__":
     run()

@@ -7,27 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.geometry import Volume, canonicalise
+from attention_dmfnet.organs import colour_of
 from PIL import Image, ImageDraw, ImageFont
 
 from evaluation.accuracy.same_grid import require_same_grid
 from evaluation.errors import EvaluationError
 from evaluation.organs import ORGANS
 
-COLOURS: tuple[tuple[int, int, int], ...] = (
-    (221, 124, 96),
-    (255, 214, 64),
-    (164, 104, 196),
-    (255, 158, 60),
-    (232, 40, 48),
-    (52, 120, 246),
-    (0, 206, 209),
-    (255, 105, 180),
-    (82, 190, 82),
-    (190, 144, 92),
-    (110, 220, 170),
-    (196, 220, 60),
-    (150, 196, 255),
-)
+COLOURS: tuple[tuple[int, int, int], ...] = tuple(map(colour_of, ORGANS))
 """Colour (red, green, blue) of organ ``ORGANS[i]``."""
 
 _WINDOW_HU = (40 - 200, 40 + 200)

@@ -8,7 +8,8 @@ import attention_dmfnet as dmf
 import msgspec
 import numpy as np
 import pytest
-from attention_dmfnet.cli.predict import DONE, SOME_FAILED, UNUSABLE, main
+from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.status import DONE, SOME_FAILED, UNUSABLE
 from attention_dmfnet.files.image_io import read_volume, write_volume
 from attention_dmfnet.model.loading import LoadingNetwork, Networks
 from attention_dmfnet.model.manifest import Manifest

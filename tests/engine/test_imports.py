@@ -41,14 +41,27 @@ def test_a_whole_case_is_labelled_without_them(blocked_imports: str, models: Pat
 
     write_volume(block_phantom()[0], tmp_path / "a.nii.gz")
     arguments = ["predict", str(tmp_path / "a.nii.gz"), str(tmp_path / "out"), "--models", str(models)]
-    result = _python(f"{blocked_imports}from attention_dmfnet.cli.predict import main\nsys.exit(main({arguments}))")
+    result = _python(f"{blocked_imports}from attention_dmfnet.cli.main import main\nsys.exit(main({arguments}))")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out" / "a.nii.gz").exists()
 
 
+def test_plain_nifti_is_read_labelled_and_written_without_simpleitk(models: Path, tmp_path: Path) -> None:
+    from attention_dmfnet.files.image_io import write_volume
+
+    from tests.engine.tiny import block_phantom
+
+    for name, seen in (("a.nii.gz", False), ("a.nrrd", True)):
+        write_volume(block_phantom()[0], tmp_path / name)
+        arguments = ["predict", str(tmp_path / name), str(tmp_path / "out"), "--models", str(models), "--overwrite"]
+        program = f"import sys\nfrom attention_dmfnet.cli.predict import main\nassert main({arguments}) == 0\n"
+        result = _python(f"{program}print('SimpleITK' in sys.modules)")
+        assert result.stdout.splitlines()[-1:] == [str(seen)], result.stderr
+
+
 def test_help_answers_without_loading_anything_heavy() -> None:
     program = (
-        "import sys\nfrom attention_dmfnet.cli.predict import main\n"
+        "import sys\nfrom attention_dmfnet.cli.main import main\n"
         "try: main(['predict', '--help'])\nexcept SystemExit: pass\n"
         "print([m for m in ('numpy', 'SimpleITK', 'cc3d', 'openvino', 'onnxruntime') if m in sys.modules])"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from attention_dmfnet.cli.predict import DONE, INTERRUPTED
+from attention_dmfnet.cli.status import DONE, INTERRUPTED
 from attention_dmfnet.files.image_io import read_volume, write_volume
 
 from tests.engine.tiny import block_phantom

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attention_dmfnet.cli.predict import DONE, main
+from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.status import DONE
 from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
 
 from tests.engine.tiny import block_phantom
@@ -78,7 +79,7 @@ def test_a_run_opens_no_socket_and_starts_no_process(tmp_path: Path, models: Pat
         "    if event.startswith(('socket.', 'subprocess.', 'os.system', 'os.exec', 'os.fork', 'pickle.')):\n"
         "        os.write(2, f'AUDIT {event}\\n'.encode())\n"
         "sys.addaudithook(watch)\n"
-        "from attention_dmfnet.cli.predict import main\n"
+        "from attention_dmfnet.cli.main import main\n"
         f"status = main(['predict', {str(tmp_path / 'a.nii.gz')!r}, {str(tmp_path / 'out')!r}, "
         f"'--models', {str(models)!r}, '--device', 'cpu'])\n"
         "os._exit(status)\n"

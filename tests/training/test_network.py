@@ -19,9 +19,9 @@ from training.network.cpu import fused_norm, subgrids
 from training.network.size import convolution_macs, parameters
 
 
-def tiny(classes: int = 3, **options: bool) -> AttentionDMFNet:
+def tiny(classes: int = 3, gates: bool = True, units: tuple[int, ...] = (3, 3, 3)) -> AttentionDMFNet:
     torch.manual_seed(0)
-    return AttentionDMFNet(classes, stem=8, width=16, groups=4, **options)
+    return AttentionDMFNet(classes, stem=8, width=16, groups=4, gates=gates, units=units)
 
 
 @pytest.mark.parametrize(("channels_in", "classes", "millions"), [(4, 3, 3.88), (1, 14, 3.87)])
@@ -60,6 +60,22 @@ def test_scores_have_the_images_shape_at_any_multiples_of_16(shape_zyx: tuple[in
         assert network(torch.zeros(2, 1, *shape_zyx)).shape == (2, 3, *shape_zyx)
         half = tuple(side // 2 for side in shape_zyx)
         assert network.half_scores(torch.zeros(2, 1, *shape_zyx)).shape == (2, 3, *half)
+
+
+@pytest.mark.parametrize(("units", "convolutions"), [((3, 3, 3), 77), ((1, 1, 1), 44), ((1, 2), 36), ((1, 1), 30)])
+@pytest.mark.parametrize("gates", [False, True])
+def test_fewer_units_make_a_network_of_fewer_convolutions_of_which_all_learn(
+    units: tuple[int, ...], convolutions: int, gates: bool
+) -> None:
+    network = tiny(gates=gates, units=units)
+    of_gates = 4 * sum(isinstance(module, AttentionGate) for module in network.modules())
+    assert of_gates == (4 * (len(units) - 1) if gates else 0)
+    counted = sum(isinstance(module, nn.Conv3d) for module in network.modules())
+    assert counted - of_gates == convolutions - 4 * (len(units) - 1)
+    scores = network(torch.randn(1, 1, 32, 32, 48))
+    assert scores.shape == (1, 3, 32, 32, 48)
+    scores.square().mean().backward()
+    assert all(each.grad is not None and each.grad.abs().sum() > 0 for each in network.parameters())
 
 
 def test_the_head_before_the_last_interpolation_is_the_head_after_it() -> None:

@@ -10,8 +10,10 @@ from attention_dmfnet.files.image_io import write_labels, write_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
 from tests.training.bodies import anatomy
+from tests.training.raw_anatomy import write_raw_anatomy
 from training.errors import TrainingError
 from training.painting.anatomy import Anatomy
+from training.painting.bodies import body_paths, build, read_body
 from training.painting.completion import BODY_SPACING_ZYX, Body, complete
 from training.painting.real_scans import VALIDATION_ONLY, one_phase_each, read_real_scan, real_scan_names
 from training.painting.tissue import Tissue
@@ -177,3 +179,22 @@ def test_of_ts_example_the_liver_is_believed_and_the_pancreas_is_not() -> None:
     assert shares[Tissue.FAT] > 0.1
     assert shares[Tissue.MUSCLE] > 0.05
     assert 0 < shares[Tissue.UNKNOWN] < 0.05
+
+
+def test_with_scan_labels_bodies_are_completed_in_another_scan(folder: Path, tmp_path: Path) -> None:
+    data, labels = tmp_path / "data", tmp_path / "labels"
+    write_raw_anatomy(data)
+    (data / "ct" / "patient-portal_0000.nii.gz").symlink_to(folder / "ct" / "patient-portal_0000.nii.gz")
+    labels.mkdir()
+    (labels / "patient-portal.nii.gz").symlink_to(folder / "labels.nii.gz")
+    tissues = []
+    for name, scan_labels in (("without", None), ("with", labels)):
+        build(data, tmp_path / name, workers=1, scan_labels=scan_labels)
+        tissues.append({path.stem: read_body(path).tissues for path in body_paths(tmp_path / name)})
+    without, within = tissues
+    # by their names both maps are given the scan for the first of their bodies; the second is a phantom's
+    assert {name for name in within if not np.array_equal(within[name], without[name])} == {
+        "amos_0013_0",
+        "totalseg_s0327_0",
+    }
+    assert within.keys() == without.keys() > {"amos_0013_1", "totalseg_s0327_1", "ts_example_0"}

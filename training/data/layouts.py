@@ -21,8 +21,10 @@ from evaluation.accuracy.annotated import annotated_labels
 from evaluation.errors import EvaluationError
 from evaluation.organs import ORGANS
 from evaluation.text_file import decode_text
+from training.arrays import UNKNOWN
 from training.data.organ_names import label_of_name
 from training.data.problem import Problem
+from training.data.release import find_release
 from training.errors import TrainingError
 
 LABELS = tuple(range(1, len(ORGANS) + 1))
@@ -30,6 +32,9 @@ PATIENTS_NAME = "patients.csv"
 SAME_NUMBERS: Mapping[int, int] = {label: label for label in LABELS}
 
 _DEPTH = 2
+
+_IGNORE = "ignore"
+"""nnU-Net's name for the label of voxels that nobody has judged."""
 
 
 class LayoutError(TrainingError):
@@ -40,9 +45,9 @@ class LayoutError(TrainingError):
 class RawCase:
     """A scan and, unless it is an unlabelled one, its labels.
 
-    ``label_of_value`` maps every value that the label map may hold (but 0) to FLARE22's label, or to 0 for a
-    structure that is none of the thirteen organs. ``annotated`` are the labels that were drawn at all; they are none
-    where that could not be found out, which is a problem already.
+    ``label_of_value`` maps every value that the label map may hold (but 0) to FLARE22's label, to 0 for a structure
+    that is none of the thirteen organs, or to ``UNKNOWN`` where nobody has judged. ``annotated`` are the labels that
+    were drawn at all; they are none where that could not be found out, which is a problem already.
     """
 
     name: str
@@ -71,7 +76,7 @@ def read_layout(raw: Path) -> RawFolder:
     FLARE22: folders ``images`` and ``labels`` beside each other, in ``raw`` or up to two folders below it. nnU-Net:
     ``imagesTr``, ``labelsTr`` and ``dataset.json``. In both, scans in a folder whose name contains "unlabel" have no
     labels. ``patients.csv`` (``case,patient``) says which cases are of one patient; otherwise every case is of its
-    own.
+    own. The release of FLARE's later tasks is known by its folder names (``training.data.release``).
 
     Raises ``LayoutError`` if ``raw`` is neither.
     """
@@ -81,6 +86,8 @@ def read_layout(raw: Path) -> RawFolder:
         raise LayoutError(
             f"the name of {printable(str(raw))} is not UTF-8 or has control characters; rename the folder"
         )
+    if (released := _published_release(raw)) is not None:
+        return released
     nnunet = (raw / "imagesTr").is_dir()
     folders = [raw] if nnunet else [folder for folder in _below(raw, _DEPTH) if (folder / "images").is_dir()]
     unlabelled = [folder for folder in _below(raw, _DEPTH) if folder != raw and "unlabel" in folder.name.lower()]
@@ -104,6 +111,24 @@ def read_layout(raw: Path) -> RawFolder:
     layout = "nnU-Net" if nnunet else "FLARE22"
     notes = tuple(note for part in parts for note in part.notes)
     return RawFolder(layout, tuple(cases), (*problems, *more), notes)
+
+
+def _published_release(raw: Path) -> RawFolder | None:
+    """The cases of a release of FLARE's later tasks, or None if ``raw`` is none."""
+    release = find_release(raw)
+    if release is None:
+        return None
+    cases, problems = _pair(release.images, release.labels)
+    if release.pseudo_images is not None:
+        scans, more = _scans(release.pseudo_images)
+        drawn = {case.name for case in cases}
+        cases += [RawCase(name, path) for name, path in scans.items() if name not in drawn]
+        problems += more
+    cases, more = _with_patients(cases, raw / PATIENTS_NAME, {case_name(problem.file) for problem in problems})
+    notes = []
+    if release.validation is not None:
+        notes.append(f"{release.validation[0].parent} is left alone: it is for measuring")
+    return RawFolder("FLARE's release", tuple(cases), (*problems, *more), tuple(notes))
 
 
 def merge(folders: Iterable[RawFolder]) -> RawFolder:
@@ -131,7 +156,7 @@ def _read_nnunet(folder: Path) -> RawFolder:
         return RawFolder("nnU-Net", (), (Problem(folder, "has imagesTr but no labelsTr", _NO_LABELS_FOLDER),))
     cases, problems = _pair(images, labels)
     numbering, more, notes = _read_dataset_json(about, len(cases))
-    drawn = frozenset(label for label in numbering.values() if label)
+    drawn = frozenset(label for label in numbering.values() if label in LABELS)
     cases = [replace(case, label_of_value=numbering, annotated=case.annotated & drawn) for case in cases]
     return RawFolder("nnU-Net", tuple(cases), (*problems, *more), notes)
 
@@ -237,13 +262,16 @@ def _read_dataset_json(path: Path, cases: int) -> tuple[Mapping[int, int], list[
         if value is None:
             problems.append(Problem(path, f"label {name!r} is not one whole number", "give each label one number"))
         elif value > 0:
+            if name.strip().lower() == _IGNORE:
+                numbering[value] = UNKNOWN
+                continue
             label = label_of_name(name)
             if label in numbering.values():
                 problems.append(Problem(path, f"names {ORGANS[(label or 1) - 1]} twice", "merge the two labels"))
             numbering[value] = label or 0
             if label is None:
                 notes.append(f"{path}: {name!r} (label {value}) is none of the thirteen organs and becomes background")
-    if not any(numbering.values()):
+    if not any(label in LABELS for label in numbering.values()):
         problems.append(Problem(path, "names none of the thirteen organs", f"name them as in: {', '.join(ORGANS)}"))
         return _NO_NUMBERING, problems, tuple(notes)
     return numbering, problems, tuple(notes)

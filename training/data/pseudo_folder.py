@@ -26,11 +26,12 @@ class PseudoError(TrainingError):
 class OrganReliability(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a teacher's organ is to be trusted; see ``training.pseudo.reliability``.
 
-    ``agreement`` is None with a single teacher. ``cut`` says whether the organ reaches the scan's first or last slice.
+    ``agreement`` is None with a single teacher, ``mean_probability`` where label maps of others were taken. ``cut``
+    says whether the organ reaches the scan's first or last slice.
     """
 
     volume_ml: float
-    mean_probability: Share
+    mean_probability: Share | None
     agreement: Share | None
     cut: bool
 
@@ -64,7 +65,9 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PseudoIndex(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of ``pseudo.json``. ``teachers`` are the hashes of their manifests, the one that labelled first."""
+    """The whole of ``pseudo.json``. ``teachers`` are the hashes of their manifests, the one that labelled first,
+    or the names of the folders of label maps.
+    """
 
     format: Literal[1]
     teachers: tuple[str, ...]

@@ -116,7 +116,7 @@ def use_cpu_kernels(network: nn.Module, on: bool, dense_up_to: int = 64) -> None
         elif isinstance(module, PreActivationConv3d):
             module.fused = on
         elif isinstance(module, AttentionDMFNet):
-            module.channels_last = on
+            module.layout = torch.channels_last_3d if on else None
 
 
 class DilatedConv3d(nn.Module):
@@ -206,32 +206,48 @@ class AttentionDMFNet(nn.Module):
         groups: fibers (16 in the paper).
         gates: attention gates on the skips at 1/8 and 1/4; without them the network is DMFNet, whose published
             parameter and multiply-accumulate counts the tests check.
+        units: units of each encoder stage below the stem. Two numbers leave out the deepest stage, its gate and its
+            decoder: enough for a coarse stage, whose deepest voxels are 48 mm as it is.
     """
 
-    channels_last = False
+    layout: torch.memory_format | None = None
+    """In which order tensors lie from the first convolution on; None: as it left them."""
 
     def __init__(
-        self, classes: int, stem: int = 32, width: int = 128, groups: int = 16, channels_in: int = 1, gates: bool = True
+        self,
+        classes: int,
+        stem: int = 32,
+        width: int = 128,
+        groups: int = 16,
+        channels_in: int = 1,
+        gates: bool = True,
+        units: Sequence[int] = (3, 3, 3),
     ) -> None:
         super().__init__()
 
         def unit(channels_in: int, channels_out: int, stride: int = 1, dilated: bool = False) -> MultiFiberUnit:
             return MultiFiberUnit(channels_in, channels_out, groups, stride, dilated)
 
+        def stage(channels_in: int, channels_out: int, count: int) -> nn.Sequential:
+            more = (unit(channels_out, channels_out, dilated=True) for _ in range(count - 1))
+            return nn.Sequential(unit(channels_in, channels_out, 2, True), *more)
+
+        # the last unit of three narrows what goes up again
+        deepest = 2 * width if units[-1] > 1 else 3 * width
         self.encode1 = nn.Conv3d(channels_in, stem, 3, 2, 1, bias=False)
-        self.encode2 = nn.Sequential(
-            unit(stem, width, 2, True), unit(width, width, dilated=True), unit(width, width, dilated=True)
-        )
-        self.encode3 = nn.Sequential(
-            unit(width, 2 * width, 2, True),
-            unit(2 * width, 2 * width, dilated=True),
-            unit(2 * width, 2 * width, dilated=True),
-        )
-        self.encode4 = nn.Sequential(
-            unit(2 * width, 3 * width, 2), unit(3 * width, 3 * width), unit(3 * width, 2 * width)
-        )
-        self.gate3 = AttentionGate(2 * width, 2 * width) if gates else None
-        self.decode1 = unit(4 * width, 2 * width)
+        self.encode2 = stage(stem, width, units[0])
+        self.encode3 = stage(width, 2 * width, units[1])
+        self.encode4: nn.Module | None = None
+        self.gate3: AttentionGate | None = None
+        self.decode1: nn.Module | None = None
+        if len(units) == 3:
+            self.encode4 = nn.Sequential(
+                unit(2 * width, 3 * width, 2),
+                *(unit(3 * width, 3 * width) for _ in range(units[2] - 2)),
+                *([unit(3 * width, 2 * width)] if units[2] > 1 else []),
+            )
+            self.gate3 = AttentionGate(2 * width, deepest) if gates else None
+            self.decode1 = unit(2 * width + deepest, 2 * width)
         self.gate2 = AttentionGate(width, 2 * width) if gates else None
         self.decode2 = unit(3 * width, width)
         self.decode3 = unit(width + stem, stem)
@@ -253,15 +269,17 @@ class AttentionDMFNet(nn.Module):
     def half_scores(self, x: Tensor) -> Tensor:
         """The scores at half resolution, (b, classes, z/2, y/2, x/2); ``forward`` interpolates them trilinearly."""
         skip1 = self.encode1(x)
-        if self.channels_last:
+        if self.layout is not None:
             # of one channel's order torch cannot tell which it is, and sometimes goes on in the slower one
-            skip1 = skip1.contiguous(memory_format=torch.channels_last_3d)
+            skip1 = skip1.contiguous(memory_format=self.layout)
         skip2 = self.encode2(skip1)
         skip3 = self.encode3(skip2)
-        deep = self.encode4(skip3)
-        if self.gate3 is not None:
-            skip3 = self.gate3(skip3, deep)
-        deep = self.decode1(torch.cat([upsample(deep), skip3], 1))
+        deep = skip3
+        if self.encode4 is not None and self.decode1 is not None:
+            deep = self.encode4(skip3)
+            if self.gate3 is not None:
+                skip3 = self.gate3(skip3, deep)
+            deep = self.decode1(torch.cat([upsample(deep), skip3], 1))
         if self.gate2 is not None:
             skip2 = self.gate2(skip2, deep)
         deep = self.decode2(torch.cat([upsample(deep), skip2], 1))

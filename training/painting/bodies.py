@@ -262,9 +262,11 @@ def without_doubtful(body: Body) -> Body:
 
 
 def finished(body: Body, atlas: CourseAtlas | None, seed: int) -> Body:
-    """The body with its vessels drawn and the chest's part of aorta and esophagus without a label."""
+    """The body with its vessels and diaphragm drawn and the chest's part of aorta and esophagus without a label."""
     rng = np.random.default_rng((seed, *body.name.encode()))
     drawn = body if atlas is None else body.with_vessels(atlas, rng)
+    if not drawn.is_real:
+        drawn = drawn.with_diaphragm(rng)
     whole = replace(drawn, tissues=_without_chest_vessels(drawn.tissues), vessels=None)
     return without_doubtful(whole) if whole.is_real else whole
 

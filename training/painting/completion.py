@@ -16,6 +16,7 @@ from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 
 from training.painting.anatomy import Anatomy, TissueMap
+from training.painting.diaphragm import draw_diaphragm
 from training.painting.esophagus import draw_through
 from training.painting.great_vessels import VesselSite, draw_great_vessels, site_of
 from training.painting.tissue import NO_HU, Tissue
@@ -75,6 +76,13 @@ class Body:
             tissues = np.where(self.hu == NO_HU, tissues, self.tissues)
         hu = np.where(tissues == self.tissues, self.hu, np.int16(NO_HU))
         return replace(self, tissues=tissues, hu=hu.astype(np.int16), vessels=None)
+
+    def with_diaphragm(self, rng: np.random.Generator) -> Body:
+        """The body with muscle between its lungs and what lies below them."""
+        tissues = self.tissues.copy()
+        draw_diaphragm(tissues, BODY_SPACING_ZYX, rng)
+        hu = np.where(tissues == self.tissues, self.hu, np.int16(NO_HU))
+        return replace(self, tissues=tissues, hu=hu.astype(np.int16))
 
 
 def _coordinates(geometry: Geometry, index: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from attention_dmfnet.geometry import Box, Geometry, Triple
@@ -56,21 +56,37 @@ _RUNS_THROUGH: Final = frozenset({"aorta", "inferior vena cava", "esophagus"})
 """Organs that leave every scan of an abdomen."""
 
 
-def judge(organs: Mapping[str, Kept], volumes_ml: Mapping[str, float], roi: Box, scan: Geometry) -> tuple[Note, ...]:
+def judge(
+    organs: Mapping[str, Kept],
+    volumes_ml: Mapping[str, float],
+    roi: Box,
+    scan: Geometry,
+    wanted: Collection[str] | None = None,
+) -> tuple[Note, ...]:
     """What of the ``organs`` is not as it is in adults; indices are within ``roi``, a box of the canonical ``scan``.
 
     ``volumes_ml`` has every organ, 0 where it was not found. Where hardly any organ was found, or most of them have
-    volumes of no adult, one note says that, and none says it of each organ.
+    volumes of no adult, one note says that, and none says it of each organ. Notes on single organs are of those
+    ``wanted`` alone (None: all); notes on the scan as a whole rest on every organ.
     """
     if len(organs) < min(_LEAST_ORGANS, len(volumes_ml)):
         text = f"only {len(organs)} of {len(volumes_ml)} organs were found: is it a scan of the abdomen?"
         return (Note("not-an-abdomen", text),)
     edges = {organ: _edges(kept, roi, scan) for organ, kept in organs.items()}
-    odd = [note for organ in organs if (note := _odd_volume(organ, volumes_ml[organ], bool(edges[organ]))) is not None]
+    odd = {
+        organ: note
+        for organ in organs
+        if (note := _odd_volume(organ, volumes_ml[organ], bool(edges[organ]))) is not None
+    }
+    of = volumes_ml if wanted is None else wanted
+    volumes = [note for organ, note in odd.items() if organ in of]
     if len(odd) > _MOST_ODD_VOLUMES:
         text = f"{len(odd)} of {len(organs)} organs have volumes that no adult has: is the spacing in the header right?"
-        odd = [Note("not-an-adult", text)]
-    return (*_cut(edges), *odd, *_missing(volumes_ml, edges), *_in_parts(organs), *_misplaced(organs, roi, scan))
+        volumes = [Note("not-an-adult", text)]
+    cut = _cut({organ: sides for organ, sides in edges.items() if organ in of})
+    missing = _missing({organ: volume for organ, volume in volumes_ml.items() if organ in of}, edges)
+    in_parts = _in_parts({organ: kept for organ, kept in organs.items() if organ in of})
+    return (*cut, *volumes, *missing, *in_parts, *_misplaced(organs, roi, scan))
 
 
 def _edges(kept: Kept, roi: Box, scan: Geometry) -> list[str]:

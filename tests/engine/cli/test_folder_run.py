@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attention_dmfnet.cli.predict import DONE, SOME_FAILED, UNUSABLE, main
+from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.status import DONE, SOME_FAILED, UNUSABLE
 from attention_dmfnet.files.image_io import read_volume, write_volume
 
 from tests.engine.tiny import block_phantom
@@ -49,7 +50,7 @@ def test_what_looks_like_a_scan_is_listed_and_does_not_change_the_status(
     inputs: Path, tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (inputs / "b.mhd").touch()
-    (inputs / "c.dcm").touch()
+    (inputs / "c.mgz").touch()
     (inputs / "below").mkdir()
     (inputs / "below" / "d.nii.gz").touch()
     assert _predict(inputs, tmp_path / "out", models, "--json") == DONE
@@ -58,13 +59,13 @@ def test_what_looks_like_a_scan_is_listed_and_does_not_change_the_status(
     assert [(report["case"], report["status"]) for report in reports] == [
         ("b.mhd", "passed over"),
         ("below", "passed over"),
-        ("c.dcm", "passed over"),
+        ("c.mgz", "passed over"),
         ("a", "done"),
     ]
-    assert "b.mhd (MetaImage in two files); below (folder with scans); c.dcm (DICOM)" in err
+    assert "b.mhd (MetaImage in two files); below (folder with scans); c.mgz (FreeSurfer)" in err
     (inputs / "a.nii.gz").unlink()
     assert _predict(inputs, tmp_path / "out", models) == UNUSABLE
-    assert "c.dcm (DICOM)" in capfd.readouterr().err
+    assert "c.mgz (FreeSurfer)" in capfd.readouterr().err
 
 
 def test_a_link_to_nowhere_is_a_failed_case(
@@ -86,7 +87,7 @@ def test_engines_side_by_side_finish_all_and_clear_up_after_a_killed_one(tmp_pat
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".attention-dmfnet-0123456789abcdef.partial.nii.gz").write_bytes(b"half")
     # all of them believe to be process 1, as in containers
-    program = "import os\nos.getpid = lambda: 1\nfrom attention_dmfnet.cli.predict import run\nrun()"
+    program = "import os\nos.getpid = lambda: 1\nfrom attention_dmfnet.cli.main import run\nrun()"
     arguments = ["predict", str(tmp_path / "in"), str(tmp_path / "out"), "--models", str(models), "--json"]
     engines = [
         subprocess.Popen(
@@ -109,10 +110,10 @@ def test_engines_side_by_side_finish_all_and_clear_up_after_a_killed_one(tmp_pat
 
 def test_what_a_library_prints_is_not_among_the_lines_of_json(inputs: Path, tmp_path: Path, models: Path) -> None:
     program = (
-        "import ctypes, os\nfrom attention_dmfnet.cli import predict\nload = predict._load\n"
+        "import ctypes, os\nfrom attention_dmfnet.cli import main, predict\nload = predict._load\n"
         "def loud(options):\n    os.write(1, b'libcuda: no such file\\n')\n"
         "    ctypes.CDLL(None).puts(b'loader')\n    ctypes.CDLL(None).fflush(None)\n    return load(options)\n"
-        "predict._load = loud\npredict.run()"
+        "predict._load = loud\nmain.run()"
     )
     arguments = ["predict", str(inputs), str(tmp_path / "out"), "--models", str(models), "--json"]
     run = subprocess.run(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attention_dmfnet.cli.predict import UNUSABLE, main
+from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.status import UNUSABLE
 from attention_dmfnet.files.image_io import write_volume
 from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import load_manifest

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from attention_dmfnet.cli.report import as_json, as_line
+from attention_dmfnet.cli.case_line import as_json, as_line
 from attention_dmfnet.folder import CaseReport, skipped
 from attention_dmfnet.notes import Note
 
