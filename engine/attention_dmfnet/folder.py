@@ -67,10 +67,11 @@ class CaseReport(msgspec.Struct, frozen=True):
     schema_version: int = 2
 
 
-def skipped(case: Case, outputs: Path) -> CaseReport:
-    """The report on a case whose output is there already."""
+def skipped(case: Case, outputs: Path, further: Sequence[Path] = ()) -> CaseReport:
+    """The report on a case whose output is there already; ``further`` ones that are asked for may be missing."""
     output = output_of(case, outputs)
-    note = Note("exists", f"{output} exists; --overwrite makes it again")
+    missing = "".join(f", and {path.name}, which is not there" for path in further if not path.exists())
+    note = Note("exists", f"{output} exists; --overwrite makes it again{missing}")
     return CaseReport(case.name, "skipped", str(output), notes=(note,))
 
 

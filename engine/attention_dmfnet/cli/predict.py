@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import attention_dmfnet
 from attention_dmfnet.cli.cases import Found, find_cases
+from attention_dmfnet.cli.outputs import asked_for
 from attention_dmfnet.cli.predict_options import add_options
 from attention_dmfnet.cli.progress import Progress, say
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, refuse
@@ -83,6 +84,7 @@ def _reports(
     """A report on everything that is not labelled, then on each of the other cases as it is done."""
     outputs: Path = options.outputs
     cases = found.cases
+    extras = asked_for(options, cases)
     there = [case for case in cases if not options.overwrite and os.path.lexists(output_of(case, outputs))]
     # the networks load while what is there is looked at
     segmenter = _load(options) if len(there) < len(cases) else None
@@ -95,7 +97,8 @@ def _reports(
     for case in there:
         fault = fault_of_label_map(output_of(case, outputs), case)
         if fault is None:
-            said = folder.skipped(case, outputs)
+            further = [path for extra in extras for path in extra.paths(case, outputs)]
+            said = folder.skipped(case, outputs, further)
             if report is not None:
                 from attention_dmfnet.cli.run_report import skipped
 
@@ -117,7 +120,7 @@ def _reports(
             again,
             options.case_timeout,
             options.strict,
-            () if report is None else (report,),
+            extras if report is None else (*extras, report),
         )
 
 

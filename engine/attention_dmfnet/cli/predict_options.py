@@ -28,6 +28,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         after="exit status: 0 all done, 1 some cases failed, 2 nothing could be tried",
     )
     add_scan_options(command.add_argument_group("scans and outputs"))
+    add_output_options(command.add_argument_group("further outputs, beside each label map"))
     add_network_options(command.add_argument_group("networks"))
     add_fault_options(command.add_argument_group("doubt and faults"))
     add_reporting_options(command.add_argument_group("reporting"))
@@ -60,6 +61,19 @@ def add_scan_options(group: Group) -> None:
         "--patient-names", action="store_true", help="begin the names of DICOM's label maps with the patient's ID"
     )
     group.add_argument("--overwrite", action="store_true", help="label again what is in OUTPUTS already")
+
+
+def add_output_options(group: Group) -> None:
+    """What is written of each case besides its label map."""
+    group.add_argument(
+        "--seg-nrrd", action="store_true", help="NAME.seg.nrrd, 3D Slicer's segmentation with names, colours and terms"
+    )
+    group.add_argument(
+        "--dicom-seg", action="store_true", help="NAME.seg.dcm, a DICOM SEG on the series; for scans that are DICOM"
+    )
+    group.add_argument(
+        "--rtstruct", action="store_true", help="NAME.rtstruct.dcm, a DICOM RTSTRUCT; for scans that are DICOM"
+    )
 
 
 def add_network_options(group: Group) -> None:
