@@ -49,6 +49,9 @@ RUN_BY = {
     "attention-dmfnet describe": "test_describe.py::test_for_people_every_label_and_hash_is_there",
     "attention-dmfnet doctor": "test_doctor.py::test_for_people_the_last_line_is_the_answer",
     "attention-dmfnet predict": "test_commands.py::test_the_installed_command_labels_a_folder",
+    "attention-dmfnet report": (
+        "test_report_command.py::test_a_report_afterwards_has_the_same_numbers_but_for_the_probability"
+    ),
     "python -m pip": "test_make.py::test_setup_installs_with_the_exact_versions",
     "python -m pytest": "test_make.py::test_check_asks_every_tool_and_test_the_tests_too",
     "python -m venv": "test_make.py::test_setup_installs_with_the_exact_versions",
@@ -81,12 +84,14 @@ RUN_BY = {
     "python -m training card": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
     "python -m training curve": "test_curve.py::test_the_published_story_can_be_drawn",
     "python -m training fit": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
+    "python -m training loader": "test_main.py::test_the_loader_is_timed_and_does_not_grow_with_the_cases",
     "python -m training prepare": (
-        "test_chain.py::test_predict_finds_the_large_organs_of_a_patient_whom_nobody_has_seen"
+        "test_chain.py::test_the_teachers_label_unlabelled_scans_and_the_student_learns_from_them"
     ),
     "python -m training pseudo-label": (
-        "test_chain.py::test_the_teacher_labels_unlabelled_scans_and_the_student_learns_from_them"
+        "test_chain.py::test_the_teachers_label_unlabelled_scans_and_the_student_learns_from_them"
     ),
+    "python -m training run": "test_paper.py::test_two_cannot_work_in_one_folder_and_status_needs_nothing_else",
     "python -m training recombine": (
         "test_body_library.py::test_a_library_holds_transplants_and_morphs_of_training_patients_only"
     ),

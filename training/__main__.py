@@ -16,6 +16,7 @@ DONE, FAILED = 0, 1
 _SIGNALLED = 128
 
 _COMMANDS = {
+    "run": ("training.paper.run_command", "run", "everything below in one command: from raw folders to models"),
     "prepare": ("training.data.prepare", "prepare", "check folders of scans and make a data set of them"),
     "synthesize": (
         "training.painting.synthesize",
@@ -32,6 +33,7 @@ _COMMANDS = {
     "pseudo-label": ("training.pseudo.label", "pseudo_label", "label unlabelled scans with trained teachers"),
     "ablation": ("training.reports.ablation", "ablation", "teacher only against students with each robust loss"),
     "step-time": ("training.reports.step_time", "step_time", "what the parts of a training step cost on this CPU"),
+    "loader": ("training.reports.loader", "loader", "samples a minute and memory of a worker that draws real samples"),
     "curve": ("training.reports.curve", "curve", "draw the loss of several runs and the scores reached on the way"),
     "card": ("training.reports.card", "card", "the paper's protocol table for a run"),
 }

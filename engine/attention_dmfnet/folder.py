@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Literal, ParamSpec, Self, TypeVar
+from typing import Literal, ParamSpec, Protocol, Self, TypeVar
 
 import msgspec
 
-from attention_dmfnet.files.cases import case_name, output_path
-from attention_dmfnet.files.image_io import ImageError, read_scan
+from attention_dmfnet.files.cases import Case, ReportError, output_of
+from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.files.passed_over import PassedOver
 from attention_dmfnet.geometry import GeometryError, Triple, Volume
 from attention_dmfnet.marks import Step, recording, seconds_by_step, step
 from attention_dmfnet.model.network import NetworkError, RunError
 from attention_dmfnet.notes import Note
-from attention_dmfnet.segmenter import Scored, Segmenter
+from attention_dmfnet.segmenter import Scored, Segmentation, Segmenter
 from attention_dmfnet.threads import run_aside
 
 _Given = ParamSpec("_Given")
@@ -33,6 +33,19 @@ _log = logging.getLogger(__name__)
 
 class CaseTimeoutError(Exception):
     """A case that took longer than it may."""
+
+
+class Extra(Protocol):
+    """A further output of every case, beside its label map."""
+
+    def write(self, case: Case, ct: Volume, result: Segmentation, outputs: Path) -> None:
+        """Write what belongs to ``case`` into the folder ``outputs``, where its label map is complete.
+
+        ``ct`` is the scan in HU, and ``result`` has all notes on the case; an extra with a true ``wants_probabilities``
+        gets its mean probabilities, too. Whatever this raises fails the case; the user sees the sentence of an
+        ``ImageError`` or a ``ReportError``.
+        """
+        ...
 
 
 class CaseReport(msgspec.Struct, frozen=True):
@@ -54,11 +67,12 @@ class CaseReport(msgspec.Struct, frozen=True):
     schema_version: int = 2
 
 
-def skipped(path: Path, outputs: Path) -> CaseReport:
-    """The report on a case whose output is there already."""
-    output = output_path(path, outputs)
-    note = Note("exists", f"{output} exists; --overwrite makes it again")
-    return CaseReport(case_name(path), "skipped", str(output), notes=(note,))
+def skipped(case: Case, outputs: Path, further: Sequence[Path] = ()) -> CaseReport:
+    """The report on a case whose output is there already; ``further`` ones that are asked for may be missing."""
+    output = output_of(case, outputs)
+    missing = "".join(f", and {path.name}, which is not there" for path in further if not path.exists())
+    note = Note("exists", f"{output} exists; --overwrite makes it again{missing}")
+    return CaseReport(case.name, "skipped", str(output), notes=(note,))
 
 
 def passed_over(found: PassedOver) -> CaseReport:
@@ -73,40 +87,42 @@ def made_again(fault: str) -> Note:
 
 
 def predict(
-    cases: Sequence[Path],
+    cases: Sequence[Case],
     outputs: Path,
     segmenter: Segmenter,
     on_step: Callable[[str, str], None] | None = None,
-    notes: Mapping[Path, Note] = MappingProxyType({}),
+    notes: Mapping[str, Note] = MappingProxyType({}),
     case_timeout_s: float | None = None,
     strict: bool = False,
+    extras: Sequence[Extra] = (),
 ) -> Iterator[CaseReport]:
     """Label every case and write it to ``outputs``; a report after each, in order.
 
-    ``notes`` are for the reports of those cases that have one. With ``case_timeout_s`` a case fails if it is not read
-    and seen by the networks, or afterwards not labelled and written, within so many seconds. What it was doing cannot
-    be interrupted and is left behind on its thread; the networks, if they do not return, are loaded again.
+    ``notes`` are for the reports of those cases that have one, by case name. With ``case_timeout_s`` a case fails if it
+    is not read and seen by the networks, or afterwards not labelled and written, within so many seconds. What it was
+    doing cannot be interrupted and is left behind on its thread; the networks, if they do not return, are loaded again.
 
     A case that fails is reported and does not stop the others. With ``strict``, a scan whose header or values are
-    doubtful fails. ``on_step`` hears the case's name and each step's, from two threads: while the networks see a scan,
-    the labels of the one before are made and written.
+    doubtful fails. ``extras`` are written after each label map; with any, a scan stays in memory until they are, one
+    more than without. ``on_step`` hears the case's name and each step's, from two threads: while the networks see a
+    scan, the labels of the one before are made and written.
     Raises ``NetworkError`` if the networks cannot be loaded: then no case can succeed.
     """
-    run = _Run(outputs, segmenter, on_step, notes, case_timeout_s)
+    run = _Run(outputs, segmenter, on_step, notes, case_timeout_s, tuple(extras))
     before: _Ending | None = None
     try:
         with ReadAhead(cases, strict) as ahead:
-            for path in cases:
+            for case in cases:
                 end: BaseException | None = None
                 try:
-                    found = run.find(path, ahead)
+                    found = run.find(case, ahead)
                 except BaseException as error:  # Ctrl-C as well: first the case that is done gets its report
                     end = error
                 if before is not None:
                     yield before.report(case_timeout_s)
                 if end is not None:
                     raise end
-                before = _Ending(found.path, outputs, time.perf_counter(), run_aside("labels", run.finish, found))
+                before = _Ending(found.case, outputs, time.perf_counter(), run_aside("labels", run.finish, found))
             if before is not None:
                 yield before.report(case_timeout_s)
     finally:
@@ -119,7 +135,7 @@ def predict(
 class _Ending:
     """A case whose labels are being made and written since ``started_s``."""
 
-    path: Path
+    case: Case
     outputs: Path
     started_s: float
     result: Future[CaseReport]
@@ -129,8 +145,8 @@ class _Ending:
         try:
             return _result(self.result, "labels and writing", self.started_s, timeout_s)
         except CaseTimeoutError as error:
-            output = output_path(self.path, self.outputs)
-            return CaseReport(case_name(self.path), "failed", str(output), error=f"{self.path}: {error}")
+            output = output_of(self.case, self.outputs)
+            return CaseReport(self.case.name, "failed", str(output), error=f"{self.case.path}: {error}")
 
 
 def _result(future: Future[_Result], what: str, started_s: float, timeout_s: float | None) -> _Result:
@@ -147,14 +163,18 @@ def _result(future: Future[_Result], what: str, started_s: float, timeout_s: flo
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A case between the networks and its labels; ``error`` instead of scores if it failed."""
+    """A case between the networks and its labels; ``error`` instead of scores if it failed.
 
-    path: Path
+    ``ct`` is there if further outputs are asked for.
+    """
+
+    case: Case
     started_s: float
     steps: tuple[Step, ...] = ()
     notes: tuple[Note, ...] = ()
     scored: Scored | None = None
     error: str | None = None
+    ct: Volume | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,24 +182,26 @@ class _Run:
     outputs: Path
     segmenter: Segmenter
     on_step: Callable[[str, str], None] | None
-    notes: Mapping[Path, Note]
+    notes: Mapping[str, Note]
     timeout_s: float | None = None
+    extras: tuple[Extra, ...] = ()
 
-    def find(self, path: Path, ahead: ReadAhead) -> _Found:
-        """Take the scan at ``path``, which is the next one ``ahead``, and ask the networks.
+    def find(self, case: Case, ahead: ReadAhead) -> _Found:
+        """Take the scan of ``case``, which is the next one ``ahead``, and ask the networks.
 
         Raises ``NetworkError`` where no other case could do better.
         """
         started_s = time.perf_counter()
-        said = (self.notes[path],) if path in self.notes else ()
-        with self._recording(path) as steps:
+        said = (self.notes[case.name],) if case.name in self.notes else ()
+        with self._recording(case) as steps:
             try:
                 scan, scored = self._read_and_score(ahead, started_s)
             except Exception as error:  # whatever it is, the other cases must not suffer from it
                 if isinstance(error, NetworkError) and not isinstance(error, RunError):
                     raise
-                return _Found(path, started_s, notes=said, error=_sentence(error, path))
-        return _Found(path, started_s, (*scan.steps, *steps), (*said, *scan.notes), scored)
+                return _Found(case, started_s, notes=said, error=_sentence(error, case))
+        ct = scan.volume if self.extras else None
+        return _Found(case, started_s, (*scan.steps, *steps), (*said, *scan.notes), scored, ct=ct)
 
     def _read_and_score(self, ahead: ReadAhead, started_s: float) -> tuple[Scan, Scored]:
         with step("wait"):
@@ -207,16 +229,18 @@ class _Run:
 
     def finish(self, found: _Found) -> CaseReport:
         """Make and write the labels."""
-        name, output = case_name(found.path), output_path(found.path, self.outputs)
+        name, output = found.case.name, output_of(found.case, self.outputs)
         error = found.error
-        with self._recording(found.path) as steps:
+        with self._recording(found.case) as steps:
             if found.scored is not None:
                 try:
-                    result = self.segmenter.label(found.scored)
+                    wanted = any(getattr(extra, "wants_probabilities", False) for extra in self.extras)
+                    result = self.segmenter.label(found.scored, probabilities=wanted)
                     with step("write"):
                         result.save(output)
+                    self._write_extras(found, result)
                 except Exception as failure:
-                    error = _sentence(failure, found.path)
+                    error = _sentence(failure, found.case)
         if error is not None:
             return CaseReport(name, "failed", str(output), notes=found.notes, error=error)
         seconds = seconds_by_step([*found.steps, *steps])
@@ -224,21 +248,27 @@ class _Run:
         notes = (*found.notes, *result.notes)
         return CaseReport(name, "done", str(output), seconds, result.roi.extent_mm_zyx, result.volumes_ml, notes)
 
-    def _recording(self, path: Path) -> AbstractContextManager[list[Step]]:
-        on_step, name = self.on_step, case_name(path)
+    def _write_extras(self, found: _Found, result: Segmentation) -> None:
+        if found.ct is not None:
+            with step("extras"):
+                result = replace(result, notes=(*found.notes, *result.notes))
+                for extra in self.extras:
+                    extra.write(found.case, found.ct, result, self.outputs)
+
+    def _recording(self, case: Case) -> AbstractContextManager[list[Step]]:
+        on_step, name = self.on_step, case.name
         return recording(None if on_step is None else lambda what: on_step(name, what))
 
 
-def _sentence(error: Exception, path: Path) -> str:
-    if isinstance(error, ImageError | GeometryError | RunError):
+def _sentence(error: Exception, case: Case) -> str:
+    if isinstance(error, ImageError | GeometryError | ReportError | RunError):
         return str(error)
     if isinstance(error, CaseTimeoutError):
-        return f"{path}: {error}"
-    _log.error("%s failed unexpectedly", case_name(path), exc_info=error)
+        return f"{case.path}: {error}"
+    _log.error("%s failed unexpectedly", case.name, exc_info=error)
     if isinstance(error, MemoryError):
-        return (
-            f"{path}: there is not enough memory for it ({str(error) or 'MemoryError'}); allow more, or crop the scan"
-        )
+        why = str(error) or "MemoryError"
+        return f"{case.path}: there is not enough memory for it ({why}); allow more, or crop the scan"
     return f"{type(error).__name__}: {error}"
 
 
@@ -254,10 +284,10 @@ class Scan:
 class ReadAhead:
     """Reads scans one ahead of ``take``: at most the one that was taken last and the next are in memory."""
 
-    def __init__(self, paths: Sequence[Path], strict: bool = False) -> None:
-        """``strict`` refuses scans that are doubtful, as ``read_scan`` does."""
+    def __init__(self, cases: Sequence[Case], strict: bool = False) -> None:
+        """``strict`` refuses scans that are doubtful, as ``Case.read`` does."""
         self._strict = strict
-        self._paths = iter(paths)
+        self._cases = iter(cases)
         self._coming: Future[Scan] | None = None
         self._read_next()
 
@@ -276,10 +306,10 @@ class ReadAhead:
             self._read_next()
 
     def _read_next(self) -> None:
-        path = next(self._paths, None)
-        if path is not None:
+        case = next(self._cases, None)
+        if case is not None:
             # a context of its own: this is called in the step of waiting for the case before
-            self._coming = Context().run(run_aside, "reader", _read, path, self._strict)
+            self._coming = Context().run(run_aside, "reader", _read, case, self._strict)
 
     def __enter__(self) -> Self:
         return self
@@ -287,11 +317,11 @@ class ReadAhead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._paths = iter(())
+        self._cases = iter(())
 
 
-def _read(path: Path, strict: bool) -> Scan:
+def _read(case: Case, strict: bool) -> Scan:
     notes: list[Note] = []
     with recording() as steps, step("read"):
-        volume = read_scan(path, notes, strict)
+        volume = case.read(notes, strict)
     return Scan(volume, tuple(notes), tuple(steps))

@@ -23,8 +23,11 @@ class Note(str):
         return Note, (self.code, str(self))
 
 
-_SETTLED = frozenset({"empty-voxels", "values-offset-1024", "units-converted", "header-voxel-offset"})
-"""Faults of a file that leave no doubt about what was meant."""
+_SETTLED = frozenset(
+    {"empty-voxels", "values-offset-1024", "units-converted", "header-voxel-offset"}
+    | {"dicom-series", "dicom-tilt", "dicom-duplicates", "dicom-localizer"}
+)
+"""What leaves no doubt about what was meant."""
 
 
 def doubts(notes: list[Note]) -> list[Note]:

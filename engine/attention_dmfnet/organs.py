@@ -37,6 +37,9 @@ SCHEME: Final = "SCT"
 CATEGORY: Final = Code("91723000", "Anatomical Structure")
 """What all of them are, by DICOM's CID 7150."""
 
+ORGAN: Final = Code("91772007", "Organ")
+"""The type of one that this table has not, by CID 7151."""
+
 SLICER_CATEGORY: Final = Code("123037004", "Anatomical Structure")
 """The same as 3D Slicer, dcmqi and TotalSegmentator code it: Slicer's lists know no other."""
 

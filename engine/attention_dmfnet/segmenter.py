@@ -14,7 +14,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from attention_dmfnet.files.image_io import ItkImage, as_scan, write_labels
+from attention_dmfnet.files.cases import is_scan_name
+from attention_dmfnet.files.image_io import ImageError, ItkImage, as_scan, write_labels
+from attention_dmfnet.files.passed_over import is_dicom
 from attention_dmfnet.geometry import Geometry, Triple, Volume, canonicalise
 from attention_dmfnet.marks import recording, seconds_by_step, step
 from attention_dmfnet.model.loading import Networks
@@ -57,10 +59,13 @@ def locate(scan: Volume, coarse: StageModel, roi_margin_mm: Triple) -> Roi:
     return find_roi(organs > background, coarse.score_grid(plan.grid), scan.geometry, roi_margin_mm)
 
 
-def label(found: Scored, manifest: Manifest, organs: Collection[str] | None = None) -> Segmentation:
+def label(
+    found: Scored, manifest: Manifest, organs: Collection[str] | None = None, probabilities: bool = False
+) -> Segmentation:
     """The other half of ``segment``: from scores to labels on the scan's grid, of ``organs`` alone if they are given.
 
-    All organs are looked at, because what is odd about a scan shows in how they lie to each other.
+    All organs are looked at, because what is odd about a scan shows in how they lie to each other. With
+    ``mean_probabilities`` if asked.
     """
     wanted = manifest.labels if organs is None else {o: n for o, n in manifest.labels.items() if o in organs}
     roi = found.scan.canonical().crop(found.roi.box)
@@ -81,7 +86,15 @@ def label(found: Scored, manifest: Manifest, organs: Collection[str] | None = No
     there = {organ: kept[number] for organ, number in manifest.labels.items() if number in kept}
     doubts = judge(there, volumes_ml=organs_ml, roi=found.roi.box, scan=found.scan.canonical(), wanted=wanted)
     notes = (*found.notes, *found.roi.notes, *(note for note in dropped if note is not None), *doubts)
-    return Segmentation(labels, {organ: organs_ml[organ] for organ in wanted}, roi, notes)
+    means: dict[str, float] = {}
+    if probabilities:
+        from attention_dmfnet.steps.probability import mean_probabilities
+
+        with step("probability"):
+            by_number = mean_probabilities(found.scores, found.grid, part, roi)
+        means = {organ: by_number[number] for organ, number in wanted.items() if number in by_number}
+    volumes = {organ: organs_ml[organ] for organ in wanted}
+    return Segmentation(labels, volumes, roi, notes, mean_probabilities=means, organs=dict(wanted))
 
 
 def _drop_others(labels: npt.NDArray[np.uint8], wanted: Iterable[int]) -> None:
@@ -107,9 +120,9 @@ class Segmentation:
     """The organs of one scan.
 
     ``labels`` (uint8) lie on the scan's own grid. ``volumes_ml`` has every organ that was asked for, 0 for those that
-    were not found.
-    ``roi`` is the part of the scan, turned to canonical axes, that was searched. ``notes`` say what is doubtful, each a
-    sentence with a ``code``, and ``seconds`` how long each step took.
+    were not found, and ``organs`` their numbers in the labels. ``roi`` is the part of the scan, turned to canonical
+    axes, that was searched. ``notes`` say what is doubtful, each a sentence with a ``code``, and ``seconds`` how long
+    each step took. ``mean_probabilities`` (0 to 1) of the organs that were found are there if they were asked for.
     """
 
     labels: Volume
@@ -117,10 +130,28 @@ class Segmentation:
     roi: Geometry
     notes: tuple[Note, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    mean_probabilities: dict[str, float] = field(default_factory=dict)
+    organs: dict[str, int] = field(default_factory=dict)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the label map, compressed: the whole file or none. Raises ``ImageError``."""
-        write_labels(self.labels, Path(path))
+        """Write the label map with the organs' names, compressed: the whole file or none. Raises ``ImageError``."""
+        write_labels(self.labels, Path(path), self.organs)
+
+
+def _read(scan: str | PathLike[str] | Volume | ItkImage, notes: list[Note], strict: bool) -> Volume:
+    if isinstance(scan, str | PathLike) and not is_scan_name(Path(scan)):
+        path = Path(scan)
+        if path.is_dir() or is_dicom(path):
+            try:
+                # late: whoever has no DICOM pays nothing for it
+                from attention_dmfnet.dicom.listing import only_case
+            except ModuleNotFoundError as error:
+                raise ImageError(
+                    f"{path} may hold DICOM, and the Python package {error.name} is missing; "
+                    'pip install "attention-dmfnet[dicom]" brings what reads it'
+                ) from error
+            return only_case(path).read(notes, strict)
+    return as_scan(scan, notes, strict)
 
 
 class Segmenter:
@@ -156,7 +187,10 @@ class Segmenter:
         self._open().runtime.add_done_callback(lambda done: None if done.exception() else tell(done.result()))
 
     def __call__(self, scan: str | PathLike[str] | Volume | ItkImage) -> Segmentation:
-        """Label the organs of ``scan``: a file, a ``Volume``, or an image of SimpleITK's.
+        """Label the organs of ``scan``: a file, a ``Volume``, an image of SimpleITK's, or one study of DICOM.
+
+        DICOM is a folder with folders below it, a ``.zip`` or a file; of its series the axial CT with most coverage is
+        taken. Reading it needs the extra ``dicom``.
 
         Raises ``ImageError`` for what is no CT (and, if strict, for what is doubtful), ``RunError`` if the runtime
         fails on it, ``LoadError`` if none can be used or this object is closed.
@@ -165,7 +199,7 @@ class Segmenter:
         self._open()
         with recording() as steps:
             with step("read"):
-                ct = as_scan(scan, notes, self._strict)
+                ct = _read(scan, notes, self._strict)
             with step("wait"):
                 self.wait()
                 # this one, whichever `restart` puts in its place
@@ -202,9 +236,9 @@ class Segmenter:
             instead = replace(self._instead.runtime.result(), why=why)
             return replace(found, notes=(Note("runtime-replaced", f"labelled by {instead}"),))
 
-    def label(self, found: Scored) -> Segmentation:
-        """Labels from what ``score`` returned."""
-        return label(found, self.manifest, self._wanted)
+    def label(self, found: Scored, probabilities: bool = False) -> Segmentation:
+        """Labels from what ``score`` returned; with ``mean_probabilities`` if asked."""
+        return label(found, self.manifest, self._wanted, probabilities)
 
     def restart(self) -> None:
         """Load the networks anew, in place of those that a call does not return from: what it holds stays lost.

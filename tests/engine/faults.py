@@ -16,10 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import SimpleITK
-from attention_dmfnet.files import nifti_voxels
-
-sitk: Any = SimpleITK
+from attention_dmfnet.files import nifti_voxels, nifti_writing
 
 
 @dataclass
@@ -127,46 +124,6 @@ def making_folders(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> Non
     _failing(patch, os, "mkdir", folder, fault)
 
 
-def writing_by_itk(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
-    """ITK's writer stops half-way and says so."""
-    whole = sitk.WriteImage
-
-    def call(image: Any, name: str, *given: Any, **named: Any) -> None:
-        whole(image, name, *given, **named)
-        if fault.due():
-            os.truncate(name, os.path.getsize(name) // 2)
-            raise RuntimeError("ITK ERROR: write failed")
-
-    patch.setattr(sitk, "WriteImage", call)
-
-
-def writing_by_itk_in_silence(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
-    """ITK's writer stops half-way and does not notice, as it does on a full disk."""
-    whole = sitk.WriteImage
-
-    def call(image: Any, name: str, *given: Any, **named: Any) -> None:
-        whole(image, name, *given, **named)
-        if fault.due():
-            os.truncate(name, os.path.getsize(name) // 2)
-
-    patch.setattr(sitk, "WriteImage", call)
-
-
-def reading_headers_by_itk(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
-    whole = sitk.ImageFileReader
-
-    class Reader:
-        def __init__(self) -> None:
-            self._reader = whole()
-
-        def __getattr__(self, name: str) -> Any:
-            if name in ("ReadImageInformation", "Execute"):
-                fault.strike()
-            return getattr(self._reader, name)
-
-    patch.setattr(sitk, "ImageFileReader", Reader)
-
-
 def allocating(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
     """Arrays of NumPy's, by the engine's own calls: each line that makes one counts once, there are hundreds a scan."""
     seen: set[tuple[str, int]] = set()
@@ -196,17 +153,31 @@ def starting_threads(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> N
 
 def unpacking(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
     """Memory for the inflater."""
-    whole = nifti_voxels._deflate.decompressobj
+    _allocating_deflate(patch, nifti_voxels, fault)
+
+
+def packing(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
+    """Memory for the packer."""
+    _allocating_deflate(patch, nifti_writing, fault)
+
+
+def _allocating_deflate(patch: pytest.MonkeyPatch, module: Any, fault: Fault) -> None:
+    whole = module._deflate
 
     class Deflate:
-        error = nifti_voxels._deflate.error
+        error = whole.error
 
         @staticmethod
         def decompressobj(*given: Any) -> Any:
             fault.strike()
-            return whole(*given)
+            return whole.decompressobj(*given)
 
-    patch.setattr(nifti_voxels, "_deflate", Deflate)
+        @staticmethod
+        def compressobj(*given: Any) -> Any:
+            fault.strike()
+            return whole.compressobj(*given)
+
+    patch.setattr(module, "_deflate", Deflate)
 
 
 NO_SPACE = os_error(errno.ENOSPC)
@@ -228,11 +199,9 @@ KINDS: dict[str, tuple[Callable[[pytest.MonkeyPatch, Path, Fault], None], Callab
     "remove, forbidden": (removing, FORBIDDEN),
     "mkdir, no space": (making_folders, NO_SPACE),
     "mkdir, forbidden": (making_folders, FORBIDDEN),
-    "write, told": (writing_by_itk, RuntimeError),
-    "write, in silence": (writing_by_itk_in_silence, RuntimeError),
-    "header, ITK": (reading_headers_by_itk, lambda: RuntimeError("ITK ERROR: bad header")),
     "array, no memory": (allocating, MemoryError),
     "thread, too many": (starting_threads, lambda: RuntimeError("can't start new thread")),
     "inflater, no memory": (unpacking, MemoryError),
+    "packer, no memory": (packing, MemoryError),
 }
 """Each kind of fault: how it is set up, and the error it raises."""

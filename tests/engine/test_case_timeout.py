@@ -13,6 +13,8 @@ import pytest
 from attention_dmfnet import folder, segmenter
 from attention_dmfnet.cli.main import main
 from attention_dmfnet.cli.status import SOME_FAILED
+from attention_dmfnet.files import image_io
+from attention_dmfnet.files.cases import ScanFile
 from attention_dmfnet.files.image_io import read_scan, read_volume, write_labels, write_volume
 from attention_dmfnet.folder import predict
 from attention_dmfnet.geometry import Volume
@@ -58,9 +60,9 @@ def test_a_reader_that_hangs_fails_its_case_and_the_others_are_labelled(
             never.wait()
         return read_scan(path, notes, strict)
 
-    monkeypatch.setattr(folder, "read_scan", read)
+    monkeypatch.setattr(image_io, "read_scan", read)
     (tmp_path / "out").mkdir()
-    reports = list(predict(scans, tmp_path / "out", fake_segmenter(), case_timeout_s=TIMEOUT_S))
+    reports = list(predict(list(map(ScanFile, scans)), tmp_path / "out", fake_segmenter(), case_timeout_s=TIMEOUT_S))
     assert [report.status for report in reports] == ["done", "failed", "done"]
     assert reports[1].error == f"{scans[1]}: reading took longer than the 5 s of --case-timeout"
     _assert_the_others_are_whole(tmp_path / "out")
@@ -87,7 +89,8 @@ def test_a_network_that_hangs_fails_its_case_and_is_loaded_again_for_the_others(
     stuck_at = len(calls) + 1
     calls.clear()
     (tmp_path / "out").mkdir()
-    reports = list(predict(scans, tmp_path / "out", Segmenter(manifest, networks), case_timeout_s=TIMEOUT_S))
+    cases, hanging = list(map(ScanFile, scans)), Segmenter(manifest, networks)
+    reports = list(predict(cases, tmp_path / "out", hanging, case_timeout_s=TIMEOUT_S))
     assert [report.status for report in reports] == ["done", "failed", "done"]
     assert reports[1].error == f"{scans[1]}: the networks took longer than the 5 s of --case-timeout"
     _assert_the_others_are_whole(tmp_path / "out")
@@ -103,7 +106,7 @@ def test_a_disk_that_takes_nothing_more_fails_the_case_that_is_being_written(
 
     monkeypatch.setattr(segmenter, "write_labels", write)
     (tmp_path / "out").mkdir()
-    reports = list(predict(scans, tmp_path / "out", fake_segmenter(), case_timeout_s=TIMEOUT_S))
+    reports = list(predict(list(map(ScanFile, scans)), tmp_path / "out", fake_segmenter(), case_timeout_s=TIMEOUT_S))
     assert [report.status for report in reports] == ["done", "failed", "done"]
     assert "labels and writing took longer" in (reports[1].error or "")
     _assert_the_others_are_whole(tmp_path / "out")
@@ -121,7 +124,7 @@ def test_the_last_case_may_hang_and_the_command_ends_with_the_right_status(
             never.wait()
         return read_scan(path, notes, strict)
 
-    monkeypatch.setattr(folder, "read_scan", read)
+    monkeypatch.setattr(image_io, "read_scan", read)
     monkeypatch.setattr(dmf, "load", lambda **settings: fake_segmenter())
     assert main(["predict", str(tmp_path), str(tmp_path / "out"), "--case-timeout", "5"]) == SOME_FAILED
     assert "1 of 3 cases failed: z" in capfd.readouterr().err
@@ -129,7 +132,7 @@ def test_the_last_case_may_hang_and_the_command_ends_with_the_right_status(
 
 def test_a_pipe_under_a_scans_name_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.nii.gz")
-    reports = list(predict([tmp_path / "pipe.nii.gz"], tmp_path, fake_segmenter(), case_timeout_s=60))
+    reports = list(predict([ScanFile(tmp_path / "pipe.nii.gz")], tmp_path, fake_segmenter(), case_timeout_s=60))
     assert [report.status for report in reports] == ["failed"]
     assert "pipe.nii.gz" in (reports[0].error or "")
     assert "longer" not in (reports[0].error or "")

@@ -8,6 +8,8 @@ import attention_dmfnet as dmf
 import numpy as np
 import pytest
 from attention_dmfnet import folder, segmenter
+from attention_dmfnet.files import image_io
+from attention_dmfnet.files.cases import Case, ScanFile
 from attention_dmfnet.files.image_io import ImageError, read_volume, write_labels, write_volume
 from attention_dmfnet.folder import CaseReport, ReadAhead, predict
 from attention_dmfnet.geometry import Volume
@@ -31,7 +33,7 @@ def _scans(inputs: Path, names: Sequence[str]) -> list[Path]:
 
 def _predict(cases: list[Path], outputs: Path, models: Path) -> list[CaseReport]:
     outputs.mkdir(exist_ok=True)
-    return list(predict(cases, outputs, _segmenter(models)))
+    return list(predict(list(map(ScanFile, cases)), outputs, _segmenter(models)))
 
 
 def _segmenter(models: Path) -> Segmenter:
@@ -98,7 +100,7 @@ def test_a_network_that_cannot_be_used_stops_everything(tmp_path: Path, models: 
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "manifest.json").write_bytes((models / "manifest.json").read_bytes())
     with pytest.raises(NetworkError, match="not there"):
-        list(predict(cases, tmp_path, _segmenter(tmp_path / "models")))
+        list(predict(list(map(ScanFile, cases)), tmp_path, _segmenter(tmp_path / "models")))
 
 
 def test_notes_from_reading_and_from_the_method_reach_the_report(tmp_path: Path, models: Path) -> None:
@@ -116,7 +118,8 @@ def test_notes_from_reading_and_from_the_method_reach_the_report(tmp_path: Path,
 def test_steps_are_told_with_the_case_they_belong_to(tmp_path: Path, models: Path) -> None:
     cases = _scans(tmp_path / "in", ["a.nii.gz"])
     told: list[tuple[str, str]] = []
-    list(predict(cases, tmp_path, _segmenter(models), lambda case, what: told.append((case, what))))
+    files = list(map(ScanFile, cases))
+    list(predict(files, tmp_path, _segmenter(models), lambda case, what: told.append((case, what))))
     assert told[0] == ("a", "wait")
     assert told[-1] == ("a", "write")
 
@@ -155,10 +158,10 @@ def test_the_labels_of_one_scan_are_made_while_the_networks_see_the_next(
 def test_labels_that_cannot_be_made_or_written_fail_one_case(
     tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(labels: Volume, path: Path) -> None:
+    def full(labels: Volume, path: Path, organs: dict[str, int]) -> None:
         if path.name.startswith("a"):
             raise ImageError(f"cannot write {path}: is the disk full?")
-        write_labels(labels, path)
+        write_labels(labels, path, organs)
 
     monkeypatch.setattr(segmenter, "write_labels", full)
     reports = _predict(_scans(tmp_path / "in", ["a.nii.gz", "b.nii.gz"]), tmp_path / "out", models)
@@ -178,7 +181,7 @@ def test_whatever_ends_a_run_the_case_before_is_whole_and_reported(
         return score(self, ct)
 
     monkeypatch.setattr(Segmenter, "score", score_once)
-    reports = predict(cases, tmp_path, _segmenter(models))
+    reports = predict(list(map(ScanFile, cases)), tmp_path, _segmenter(models))
     assert next(reports).status == "done"
     with pytest.raises(type(error)):
         next(reports)
@@ -193,7 +196,7 @@ class FakeDisk:
         self.reading = threading.Semaphore(0)
         self._alive: weakref.WeakSet[Volume] = weakref.WeakSet()
         self._template = block_phantom()[0]
-        monkeypatch.setattr(folder, "read_scan", self._read)
+        monkeypatch.setattr(image_io, "read_scan", self._read)
 
     def _read(self, path: Path, notes: list[Note], strict: bool) -> Volume:
         if "bad" in path.name:
@@ -211,7 +214,7 @@ class _Tracked(Volume):
 
 def test_the_next_scan_is_read_while_this_one_is_held_and_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = FakeDisk(monkeypatch)
-    with ReadAhead([Path(f"{number}.nii") for number in range(5)]) as ahead:
+    with ReadAhead([ScanFile(Path(f"{number}.nii")) for number in range(5)]) as ahead:
         assert disk.reading.acquire(timeout=10)
         for number in range(5):
             scan = ahead.take()
@@ -230,7 +233,7 @@ def test_a_whole_run_holds_at_most_two_scans(tmp_path: Path, models: Path, monke
 
 
 def test_a_scan_that_cannot_be_read_fails_at_its_own_turn() -> None:
-    with ReadAhead([Path("nowhere_1.nii"), Path("nowhere_2.nii")]) as ahead:
+    with ReadAhead([ScanFile(Path("nowhere_1.nii")), ScanFile(Path("nowhere_2.nii"))]) as ahead:
         with pytest.raises(ImageError, match="nowhere_1"):
             ahead.take()
         with pytest.raises(ImageError, match="nowhere_2"):
@@ -248,9 +251,63 @@ def test_no_scan_is_read_before_the_one_ahead_of_it_was_taken(monkeypatch: pytes
         gate.result(timeout=10)
         return block_phantom()[0]
 
-    monkeypatch.setattr(folder, "read_scan", read)
-    with ReadAhead([Path("1"), Path("2"), Path("3")]) as ahead:
+    monkeypatch.setattr(image_io, "read_scan", read)
+    with ReadAhead([ScanFile(Path(name)) for name in ("1", "2", "3")]) as ahead:
         gate.set_result(None)
         ahead.take()
         ahead.take()
         assert begun[:2] == ["1", "2"]
+
+
+class _Watching:
+    """An extra that keeps what it was given, and may fail."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails = fails
+        self.seen: list[tuple[str, Volume, Segmentation, bool]] = []
+
+    def write(self, case: Case, ct: Volume, result: Segmentation, outputs: Path) -> None:
+        self.seen.append((case.name, ct, result, (outputs / f"{case.name}.nii.gz").exists()))
+        if case.name == self.fails:
+            raise ImageError(f"{case.path}: no room for a picture")
+
+
+def _predict_with(extra: _Watching, tmp_path: Path, models: Path, names: list[str]) -> list[CaseReport]:
+    (tmp_path / "out").mkdir()
+    cases = [ScanFile(path) for path in _scans(tmp_path / "in", names)]
+    return list(predict(cases, tmp_path / "out", _segmenter(models), extras=[extra]))
+
+
+def test_an_extra_sees_the_scan_the_labels_and_their_numbers_when_the_label_map_is_there(
+    tmp_path: Path, models: Path
+) -> None:
+    ct, truth = block_phantom()
+    extra = _Watching()
+    reports = _predict_with(extra, tmp_path, models, ["a.nii.gz", "bad.nii.gz", "b.nii.gz"])
+    assert [report.status for report in reports] == ["done", "failed", "done"]
+    assert [(name, there) for name, _, _, there in extra.seen] == [("a", True), ("b", True)]
+    for _, seen, result, _ in extra.seen:
+        np.testing.assert_array_equal(seen.array, ct.array)
+        np.testing.assert_array_equal(result.labels.array, truth.array)
+        assert result.organs["left kidney"] == 13
+    assert "extras" in reports[0].seconds
+
+
+def test_an_extra_that_fails_fails_its_case_by_name(tmp_path: Path, models: Path) -> None:
+    reports = _predict_with(_Watching(fails="a"), tmp_path, models, ["a.nii.gz", "b.nii.gz"])
+    assert [report.status for report in reports] == ["failed", "done"]
+    assert reports[0].error == f"{tmp_path / 'in' / 'a.nii.gz'}: no room for a picture"
+    assert (tmp_path / "out" / "a.nii.gz").exists()
+
+
+def test_without_extras_no_scan_is_kept(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    finish = folder._Run.finish
+
+    def watch(self: folder._Run, found: folder._Found) -> CaseReport:
+        kept.append(found.ct)
+        return finish(self, found)
+
+    monkeypatch.setattr(folder._Run, "finish", watch)
+    _predict(_scans(tmp_path / "in", ["a.nii.gz"]), tmp_path / "out", models)
+    assert kept == [None]

@@ -46,6 +46,19 @@ def test_a_whole_case_is_labelled_without_them(blocked_imports: str, models: Pat
     assert (tmp_path / "out" / "a.nii.gz").exists()
 
 
+def test_plain_nifti_is_read_labelled_and_written_without_simpleitk(models: Path, tmp_path: Path) -> None:
+    from attention_dmfnet.files.image_io import write_volume
+
+    from tests.engine.tiny import block_phantom
+
+    for name, seen in (("a.nii.gz", False), ("a.nrrd", True)):
+        write_volume(block_phantom()[0], tmp_path / name)
+        arguments = ["predict", str(tmp_path / name), str(tmp_path / "out"), "--models", str(models), "--overwrite"]
+        program = f"import sys\nfrom attention_dmfnet.cli.main import main\nassert main({arguments}) == 0\n"
+        result = _python(f"{program}print('SimpleITK' in sys.modules)")
+        assert result.stdout.splitlines()[-1:] == [str(seen)], result.stderr
+
+
 def test_help_answers_without_loading_anything_heavy() -> None:
     program = (
         "import sys\nfrom attention_dmfnet.cli.main import main\n"

@@ -84,7 +84,7 @@ def test_every_format_is_written_and_read_under_a_name_that_is_not_utf_8(tmp_pat
 
 
 def test_where_no_link_can_be_made_the_name_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / LATIN_1 / "a.nii.gz"
+    path = tmp_path / LATIN_1 / "a.nrrd"
     path.parent.mkdir()
     write_labels(block_phantom()[1], path)
 

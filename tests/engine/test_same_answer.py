@@ -8,6 +8,7 @@ import attention_dmfnet as dmf
 import numpy as np
 import numpy.typing as npt
 import pytest
+from attention_dmfnet.files.cases import ScanFile
 from attention_dmfnet.files.image_io import read_volume, write_volume
 from attention_dmfnet.folder import predict
 from attention_dmfnet.geometry import Volume
@@ -77,7 +78,8 @@ def test_the_order_of_a_folder_and_reading_ahead_change_nothing(backend: str, tm
         for order in (scans, scans[::-1], random.Random(0).sample(scans, 4)):
             shutil.rmtree(tmp_path / "out", ignore_errors=True)
             (tmp_path / "out").mkdir()
-            assert {report.status for report in predict(order, tmp_path / "out", segmenter)} == {"done"}
+            reports = predict(list(map(ScanFile, order)), tmp_path / "out", segmenter)
+            assert {report.status for report in reports} == {"done"}
             for scan in scans:
                 np.testing.assert_array_equal(read_volume(tmp_path / "out" / scan.name).array, alone[scan.name])
     assert len({labels.tobytes() for labels in alone.values()}) == 4

@@ -1,10 +1,11 @@
-"""From raw folders to labels by ``predict.sh``, with every command that docs/training.md names: about 80 CPU seconds.
+"""From raw folders to labels by ``predict.sh``, by ``python -m training run`` and so by each step's own command.
 
 Phantoms of coarse voxels and networks of a few thousand weights; what is proven is that the parts fit together and
 that what comes out at the end has learned something, not how good the method is.
 """
 
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from tests.training.small_patients import add_labelled
 from training.__main__ import main as training
 from training.data.dataset import open_dataset
 from training.data.pseudo_folder import read_pseudo
-from training.learning.checkpoint import WEIGHTS
+from training.learning.run_files import WEIGHTS
+from training.paper.carry_out import carry_out
+from training.paper.processes import Ended
+from training.paper.steps import Protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,38 +90,29 @@ tile_zyx = [32, 32, 48]
 
 [fine.loss]
 class_weights = [0.5, 1, 1, 1, 2, 1.5, 2, 5, 5, 2, 4, 1, 2, 1]
-pseudo = { name = "generalised" }
 """
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Where everything is."""
+    """Where everything is, and the commands that were run: `prepare`, `fit`, `onnx`, `pseudo-label`, ..."""
 
     folder: Path
+    commands: list[str]
 
-    def run(self, *arguments: object) -> None:
-        """A command of ``python -m training``."""
-        assert training([str(argument) for argument in arguments]) == 0
-
-    def fit(self, stage: str, data: str, to: str) -> None:
-        """``fit`` on the CPU."""
-        data_and_run = ("--data", self.folder / data, "--to", self.folder / to)
-        self.run(
-            "fit", "--stage", stage, "--recipe", self.folder / "recipe.toml", *data_and_run, "--accelerator", "cpu"
-        )
-
-    def export(self, fine: str, to: str) -> None:
-        """Both stages to a models folder."""
-        runs = (str(self.folder / "coarse"), str(self.folder / fine))
-        release = ("--precision", "float32", "--release", "0.0.0")
-        assert export(["onnx", *runs, "--to", str(self.folder / to), *release]) == 0
+    def run(self, commands: Sequence[Sequence[str]], at_once: int) -> list[Ended]:
+        """The commands, in this process."""
+        ended = []
+        for package, *arguments in commands:
+            self.commands.append(arguments[0])
+            ended.append(Ended((training if package == "training" else export)(arguments), 1.0))
+        return ended
 
     def predict(self, models: str) -> dict[str, float]:
         """DSC by organ of ``predict.sh`` on the patient whom nobody has seen."""
         output = self.folder / f"predicted by {models}"
         command = ["sh", str(ROOT / "predict.sh"), str(self.folder / "test"), str(output)]
-        subprocess.run([*command, "--models", str(self.folder / models), "--device", "cpu"], check=True)
+        subprocess.run([*command, "--models", str(self.folder / "all" / models), "--device", "cpu"], check=True)
         predicted, truth = read_volume(output / "Test.nii.gz"), read_volume(self.folder / "truth.nii.gz")
         assert predicted.geometry == truth.geometry
         return dice_by_organ(predicted.array, truth.array)
@@ -125,24 +120,24 @@ class Chain:
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    """The whole way, up to two models folders: the teacher's and the student's."""
-    folder = tmp_path_factory.mktemp("chain")
-    chain = Chain(folder)
+    """The whole way: two teachers, who label together, and a student."""
+    chain = Chain(tmp_path_factory.mktemp("chain"), [])
+    folder = chain.folder
     write_raw(folder)
     (folder / "recipe.toml").write_text(RECIPE)
     # a teacher this small is never as sure as a real one
-    (folder / "selection.toml").write_text("min_organs = 4\n[min_probability]\nall = 0.5\n")
-    raw, recipe = folder / "raw", ("--recipe", folder / "recipe.toml", "--workers", 1)
-    chain.run("prepare", raw, "--to", folder / "data", *recipe)
-    chain.fit("coarse", "data", "coarse")
-    chain.fit("fine", "data", "teacher-run")
-    chain.export("teacher-run", "teacher")
-    selection = ("--data", folder / "data", "--selection", folder / "selection.toml", "--device", "cpu")
-    chain.run("pseudo-label", raw / "unlabeled", "--models", folder / "teacher", "--to", folder / "pseudo", *selection)
-    taught = ("--pseudo", folder / "pseudo", "--splits", folder / "data" / "splits.json")
-    chain.run("prepare", raw, "--to", folder / "student-data", *recipe, *taught)
-    chain.fit("fine", "student-data", "student-run")
-    chain.export("student-run", "models")
+    (folder / "selection.toml").write_text("min_organs = 4\n[min_probability]\nall = 0.5\n[min_agreement]\nall = 0.5\n")
+    protocol = Protocol(
+        str(folder / "recipe.toml"),
+        (folder / "raw",),
+        folder / "all",
+        folds=2,
+        selection=folder / "selection.toml",
+        fit_how=("--accelerator", "cpu"),
+        label_how=("--device", "cpu"),
+        workers=("--workers", "1"),
+    )
+    carry_out(protocol, "as typed", chain.run)
     return chain
 
 
@@ -160,16 +155,22 @@ def write_raw(folder: Path) -> None:
     write_labels(truth, folder / "truth.nii.gz")
 
 
-def test_the_teacher_labels_unlabelled_scans_and_the_student_learns_from_them(chain: Chain) -> None:
-    kept = [decision for decision in read_pseudo(chain.folder / "pseudo").cases if decision.kept]
+def test_the_teachers_label_unlabelled_scans_and_the_student_learns_from_them(chain: Chain) -> None:
+    to = chain.folder / "all"
+    kept = [decision for decision in read_pseudo(to / "pseudo").cases if decision.kept]
     assert kept
-    taught = [case for case in open_dataset(chain.folder / "student-data", "fine").cases if case.is_pseudo]
+    taught = [case for case in open_dataset(to / "student-data", "fine").cases if case.is_pseudo]
     assert [case.name for case in taught] == [decision.name for decision in kept]
-    weights = [(chain.folder / run / WEIGHTS).read_bytes() for run in ("teacher-run", "student-run")]
-    assert weights[0] != weights[1]
+    weights = {(to / run / WEIGHTS).read_bytes() for run in ("teacher-0", "teacher-1", "student")}
+    assert len(weights) == 3
+    assert chain.commands == [
+        *("prepare", "fit", "fit", "fit", "onnx", "onnx", "pseudo-label"),
+        *("prepare", "fit", "onnx", "parity", "card"),
+    ]
+    assert "12 steps done" in (to / "status.md").read_text()
 
 
-@pytest.mark.parametrize("models", ["teacher", "models"])
+@pytest.mark.parametrize("models", ["teacher-0-models", "models"])
 def test_predict_finds_the_large_organs_of_a_patient_whom_nobody_has_seen(chain: Chain, models: str) -> None:
     dsc = chain.predict(models)
     assert sum(dsc[organ] for organ in LARGE) / len(LARGE) > FLOOR, dsc

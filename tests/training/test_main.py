@@ -20,6 +20,7 @@ TINY = ["network.stem=8", "network.width=16", "network.groups=4", "grid.tile_zyx
         "run.epochs=1", "run.steps_per_epoch=2", "sampling.workers=0", "schedule.recalibrate_samples=2",
         "run.validation_cases=1"]  # fmt: skip
 COMMANDS = [
+    "run",
     "prepare",
     "synthesize",
     "audit",
@@ -28,6 +29,7 @@ COMMANDS = [
     "pseudo-label",
     "ablation",
     "step-time",
+    "loader",
     "curve",
     "card",
 ]
@@ -64,6 +66,20 @@ def test_the_parts_of_a_step_are_timed(bodies: Path, capsys: pytest.CaptureFixtu
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["part"] for row in rows] == ["batch", "gradients", "update"]
     assert all(row["seconds"] > 0 and row["cpu_seconds"] > 0 for row in rows)
+
+
+def test_the_loader_is_timed_and_does_not_grow_with_the_cases(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["loader", "--cases", "60", "--to", str(tmp_path), "--samples", "60", "--set", "grid.tile_zyx=[16,16,16]"]
+    off = [f"augmentation.{name}_probability=0" for name in ("spatial", "elastic", "blur", "low_resolution")]
+    assert main([*command, *sets(off)]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["samples"] for row in rows] == [6 * n for n in range(1, 11)]
+    # places and opened arrays of 60 cases that are kept would be 30 MiB
+    assert rows[-1]["mib"] < 15
+    assert main(["loader", "--cases", "60"]) == 1
+    assert "name either --data, or --cases and --to" in capsys.readouterr().err
 
 
 def test_bodies_are_completed_drawn_and_painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

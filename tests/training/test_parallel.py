@@ -14,8 +14,8 @@ from tests.training.spheres import Spheres, recipe
 from training.errors import TrainingError
 from training.learning.batches import batches
 from training.learning.fit import fit
-from training.learning.journal import read_log
 from training.learning.learner import share_of_batch
+from training.learning.run_files import read_log
 
 ROOT = Path(__file__).resolve().parents[2]
 

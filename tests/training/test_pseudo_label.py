@@ -13,7 +13,7 @@ from attention_dmfnet.model.manifest import Manifest
 from attention_dmfnet.segmenter import Segmentation, segment
 from attention_dmfnet.steps.stage import StageModel
 
-import training.pseudo.label
+import training.pseudo.teachers
 from evaluation.accuracy.dice import dice_by_organ
 from evaluation.organs import ORGANS
 from tests.training.small_patients import make_patient, write_flare22, write_recipe_for_patients, write_teacher
@@ -110,7 +110,7 @@ def test_a_second_run_labels_nothing_again_but_selects_anew(
     def refuse(*arguments: object) -> None:
         raise AssertionError("a scan was labelled again")
 
-    monkeypatch.setattr(training.pseudo.label, "segment", refuse)
+    monkeypatch.setattr(training.pseudo.teachers, "segment", refuse)
     strict = tmp_path / "strict.toml"
     strict.write_text("[min_probability]\nliver = 1.0\n")
     assert label(raw, tmp_path / "pseudo", dataset, teacher, extra=("--selection", str(strict))) == 0
@@ -129,7 +129,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return segment(ct, coarse, fine, manifest)
 
-    monkeypatch.setattr(training.pseudo.label, "segment", stop_at_the_second)
+    monkeypatch.setattr(training.pseudo.teachers, "segment", stop_at_the_second)
     assert label(raw, tmp_path / "pseudo", dataset, teacher) == 130
     assert [path.name for path in (tmp_path / "pseudo" / "labels").iterdir()] == ["Case_00001.nii.gz"]
     assert not (tmp_path / "pseudo" / "pseudo.json").exists()
@@ -192,3 +192,22 @@ def test_what_was_selected_can_be_prepared_for_a_student(
     for case in taught:
         assert case.annotated == set(range(1, 14)) - {5}
         assert 5 not in case.class_locations
+
+
+def test_an_ensemble_labels_by_the_mean_and_agrees_less_where_one_is_blind(
+    tmp_path: Path, raw: Path, dataset: Path, teacher: Path, doubter: Path
+) -> None:
+    # two see the aorta (5) with near certainty, one takes it for its neighbours: the mean still sees it
+    assert label(raw, tmp_path / "pseudo", dataset, doubter, teacher, teacher, extra=("--ensemble",)) == 0
+    about = read_case(tmp_path / "pseudo", "Case_00001")
+    true = make_patient(101)[1]
+    found = read_volume(tmp_path / "pseudo" / "labels" / "Case_00001.nii.gz")
+    assert dice_by_organ(found.array, true.array)["aorta"] > 0.8
+    agreement = about.organs["aorta"].agreement
+    assert agreement is not None
+    assert agreement == pytest.approx(2 / 3, abs=0.03)  # 1, 1 and 0
+    probability = about.organs["aorta"].mean_probability
+    assert probability is not None
+    assert probability == pytest.approx(2 / 3, abs=0.1)
+    assert (about.organs["liver"].agreement or 0) > 0.98
+    assert about.teachers[0] == "together"

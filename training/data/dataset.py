@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,9 +16,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.geometry import Axes, Geometry, Index, Triple
+from attention_dmfnet.json_text import JsonError, decode_json
 
 from training.arrays import Hu, Labels
-from training.data.cache import CachedArray, CacheError
+from training.data.cache import CachedArray, CacheError, read_rows
 from training.data.splits import SPLITS_NAME, Splits, SplitsError, read_splits
 from training.errors import TrainingError
 from training.recipe import AtLeastOne, NotNegative, Positive, Share, Stage
@@ -116,21 +117,27 @@ class Case:
         """The whole case, HU clipped to the stage's window and rounded to whole numbers. Raises as ``read_patch``."""
         return self.read_patch((0, 0, 0), self.shape_zyx)
 
-    @functools.cached_property
+    @property
     def class_locations(self) -> dict[int, npt.NDArray[np.int16]]:
-        """(n, 3) voxel indices z, y, x at which each label of this case is found: all, or a random few thousand."""
+        """(n, 3) voxel indices z, y, x at which each label of this case is found: all, or a random few thousand.
+
+        They are read anew each time, through a memory map: kept, those of 2,000 cases would take 0.8 GB a worker.
+        """
         path = self.folder / PLACES_NAME
         try:
-            places: npt.NDArray[np.int16] = np.load(path, allow_pickle=False)
+            places = read_rows(path, 4)
         except (OSError, ValueError) as error:
             raise CacheError(f"{path} is missing or damaged; delete {self.folder} and prepare again") from error
-        return {int(label): places[places[:, 0] == label, 1:] for label in np.unique(places[:, 0])}
+        # ascending, as stage_arrays wrote them
+        labels = np.ascontiguousarray(places[:, 0])
+        edges = [*np.flatnonzero(np.diff(labels, prepend=0)), len(labels)]
+        return {int(labels[first]): places[first:last, 1:] for first, last in itertools.pairwise(edges)}
 
-    @functools.cached_property
+    @property
     def _image(self) -> CachedArray:
         return CachedArray(self.folder / IMAGE_NAME)
 
-    @functools.cached_property
+    @property
     def _labels(self) -> CachedArray:
         return CachedArray(self.folder / LABELS_NAME)
 
@@ -173,7 +180,7 @@ def open_dataset(folder: Path, stage: Stage) -> Dataset:
 
     Raises ``DatasetError``, with what to do, if it is not there, damaged, or holds no case for ``stage``.
     """
-    index, content = read_index(folder)
+    index = read_index(folder)
     if stage not in index.grids:
         raise DatasetError(f"{folder} was not prepared for the {stage} stage; prepare it again with a {stage} recipe")
     grid = index.grids[stage]
@@ -184,24 +191,34 @@ def open_dataset(folder: Path, stage: Stage) -> Dataset:
         splits = read_splits(folder / SPLITS_NAME)
     except SplitsError as error:
         raise DatasetError(str(error)) from error
-    digest = hashlib.sha256(content + msgspec.json.encode(splits)).hexdigest()
     unlabelled = tuple(entry for entry in index.cases if entry.labels is None)
-    return Dataset(folder, stage, grid, cases, unlabelled, splits, digest)
+    return Dataset(folder, stage, grid, cases, unlabelled, splits, stage_fingerprint(index, stage, splits))
 
 
-def read_index(folder: Path) -> tuple[DatasetIndex, bytes]:
-    """``dataset.json`` of ``folder``, and its bytes. Raises ``DatasetError``."""
+def stage_fingerprint(index: DatasetIndex, stage: Stage, splits: Splits) -> str:
+    """A hash of what ``stage`` is trained on: its cases, its grid and who is held out.
+
+    Where the files lie does not matter, nor do the other stage's cases and scans without labels.
+    """
+    cases = [
+        (cache_key(entry, stage, index.grids[stage]), entry.name, entry.patient, entry.weight)
+        for entry in index.cases_of(stage)
+    ]
+    return hashlib.sha256(msgspec.json.encode((cases, splits))).hexdigest()
+
+
+def read_index(folder: Path) -> DatasetIndex:
+    """``dataset.json`` of ``folder``. Raises ``DatasetError``."""
     path = folder / DATASET_NAME
     try:
-        content = path.read_bytes()
-        return msgspec.json.decode(content, type=DatasetIndex), content
+        return decode_json(path.read_bytes(), DatasetIndex)
     except FileNotFoundError:
         raise DatasetError(
             f"there is no {path}; make the data set with `python -m training prepare RAW --to {folder}`"
         ) from None
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except JsonError as error:
         raise DatasetError(f"{path} is not valid: {error}; prepare the data set again") from error
 
 
@@ -225,6 +242,6 @@ def cache_key(entry: CaseEntry, stage: Stage, grid: StageGrid) -> str:
 def read_cached_geometry(folder: Path) -> CachedGeometry | None:
     """What a case's folder in the cache holds; None if it is not there or not whole."""
     try:
-        return msgspec.json.decode((folder / CASE_NAME).read_bytes(), type=CachedGeometry)
-    except (OSError, msgspec.MsgspecError):
+        return decode_json((folder / CASE_NAME).read_bytes(), CachedGeometry)
+    except (OSError, JsonError):
         return None

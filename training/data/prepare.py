@@ -21,6 +21,7 @@ import msgspec
 from attention_dmfnet.cli.progress import Progress
 from attention_dmfnet.cpus import available_cpus
 from attention_dmfnet.files.cases import EXTENSIONS, case_name
+from attention_dmfnet.json_text import JsonError, decode_json
 
 from training.data.cache import write_text
 from training.data.cache_cases import Job, cache_cases
@@ -62,7 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="changes", help="change the recipe, as in fit"
     )
-    parser.add_argument("--pseudo", metavar="PSEUDO", type=Path, help="add the pseudo labels selected in this folder")
+    parser.add_argument(
+        "--pseudo", metavar="PSEUDO", type=Path, nargs="+", action="extend", default=[],
+        help="add the pseudo labels selected in these folders; of a case in several, the first one's",
+    )  # fmt: skip
     parser.add_argument("--splits", metavar="JSON", type=Path, help="hold out the same patients as this splits.json")
     parser.add_argument("--folds", type=int, default=5, help="folds for cross-validation; default: 5")
     parser.add_argument("--seed", type=int, default=0, help="of the splits; default: 0")
@@ -130,13 +134,13 @@ def grid_of(recipe_name: str, stage: Stage, changes: Sequence[str]) -> StageGrid
     return StageGrid(recipe.grid.spacing_zyx, recipe.grid.tile_zyx, recipe.intensity.window_hu, ROI_MARGIN_MM)
 
 
-def _read_raw(folders: Sequence[Path], pseudo: Path | None, leave_out: Sequence[str]) -> RawFolder:
+def _read_raw(folders: Sequence[Path], pseudo: Sequence[Path], leave_out: Sequence[str]) -> RawFolder:
     raw = merge(read_layout(folder) for folder in folders)
     unknown = sorted(set(leave_out) - {case.name for case in raw.cases} - _named_in(raw.problems))
     if unknown:
         raise TrainingError(f"--leave-out names {unknown[0]}, but there is no such case in {folders[0]}")
-    if pseudo is not None:
-        raw = _with_pseudo(raw, pseudo)
+    for folder in pseudo:
+        raw = _with_pseudo(raw, folder)
     cases = tuple(case for case in raw.cases if case.name not in leave_out)
     problems = tuple(problem for problem in raw.problems if not _named_in([problem]) & set(leave_out))
     return replace(raw, cases=cases, problems=problems)
@@ -148,14 +152,17 @@ def _named_in(problems: Iterable[Problem]) -> set[str]:
 
 
 def _with_pseudo(raw: RawFolder, pseudo: Path) -> RawFolder:
-    """``raw`` with the selected pseudo labels on its unlabelled cases; selected ones without a scan are problems."""
+    """``raw`` with the selected pseudo labels on its unlabelled cases; selected ones without a scan are problems.
+
+    Cases that an earlier folder gave pseudo labels keep them.
+    """
     selected = {decision.name: decision for decision in read_pseudo(pseudo).cases if decision.kept}
     if not selected:
         raise TrainingError(f"no case in {pseudo} was selected; see {pseudo / REPORT_NAME} and lower the thresholds")
     cases = []
     for case in raw.cases:
-        decision = selected.pop(case.name, None) if case.labels is None else None
-        if decision is not None:
+        decision = selected.pop(case.name, None) if case.labels is None or case.is_pseudo else None
+        if decision is not None and not case.is_pseudo:
             case = replace(
                 case,
                 labels=labels_path(pseudo, case.name),
@@ -205,8 +212,8 @@ def _check(raw: RawFolder, folder: Path, workers: int) -> tuple[dict[str, CaseFa
 
 def _read_known(path: Path) -> Mapping[str, _Known]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, _Known])
-    except (OSError, msgspec.MsgspecError):
+        return decode_json(path.read_bytes(), dict[str, _Known])
+    except (OSError, JsonError):
         # nothing is lost but time
         return {}
 

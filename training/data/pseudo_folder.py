@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from attention_dmfnet.json_text import JsonError, decode_json
 
 from training.errors import TrainingError
 from training.recipe import Share
@@ -25,11 +26,12 @@ class PseudoError(TrainingError):
 class OrganReliability(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How far a teacher's organ is to be trusted; see ``training.pseudo.reliability``.
 
-    ``agreement`` is None with a single teacher. ``cut`` says whether the organ reaches the scan's first or last slice.
+    ``agreement`` is None with a single teacher, ``mean_probability`` where label maps of others were taken. ``cut``
+    says whether the organ reaches the scan's first or last slice.
     """
 
     volume_ml: float
-    mean_probability: Share
+    mean_probability: Share | None
     agreement: Share | None
     cut: bool
 
@@ -63,7 +65,9 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PseudoIndex(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of ``pseudo.json``. ``teachers`` are the hashes of their manifests, the one that labelled first."""
+    """The whole of ``pseudo.json``. ``teachers`` are the hashes of their manifests, the one that labelled first,
+    or the names of the folders of label maps.
+    """
 
     format: Literal[1]
     teachers: tuple[str, ...]
@@ -74,7 +78,7 @@ def read_pseudo(folder: Path) -> PseudoIndex:
     """``pseudo.json`` of ``folder``. Raises ``PseudoError``."""
     path = folder / PSEUDO_NAME
     try:
-        return msgspec.json.decode(path.read_bytes(), type=PseudoIndex)
+        return decode_json(path.read_bytes(), PseudoIndex)
     except FileNotFoundError:
         raise PseudoError(
             f"there is no {path}; label the scans with `python -m training pseudo-label IMAGES --to {folder}`, "
@@ -82,7 +86,7 @@ def read_pseudo(folder: Path) -> PseudoIndex:
         ) from None
     except OSError as error:
         raise PseudoError(f"cannot read {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except JsonError as error:
         raise PseudoError(f"{path} is not valid: {error}; run `python -m training pseudo-label` again") from error
 
 

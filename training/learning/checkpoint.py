@@ -17,7 +17,6 @@ Everything is safetensors, JSON or TOML: nothing is ever unpickled.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +30,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from training.errors import TrainingError
+from training.learning.run_files import BEST, CHECKPOINT, LOG, RECIPE, WEIGHTS, replace_file
 from training.network.attention_dmfnet import AttentionDMFNet
 from training.recipe import Recipe, differences, parse_recipe, write_recipe
 
-RECIPE, CHECKPOINT, WEIGHTS, LOG = "recipe.toml", "checkpoint.safetensors", "weights.safetensors", "log.jsonl"
-BEST = "best"
+__all__ = ["BEST", "CHECKPOINT", "LOG", "RECIPE", "WEIGHTS", "replace_file"]
+
 _RELEASED = ".safetensors"
 
 
@@ -57,7 +57,9 @@ class Trained:
 
 class Progress(msgspec.Struct, forbid_unknown_fields=True):
     """How far a run has come: steps taken, seconds spent, the losses of the epoch under way, the last step scored,
-    whether BatchNorm has been frozen, and the best mean DSC so far with the step (0: none) that reached it.
+    whether BatchNorm has been frozen, the best mean DSC so far with the step (0: none) that reached it, the scale of
+    the loss in float16 (0: not scaled), and what was used: CPU-seconds of one process, and joules of the GPUs (0: not
+    counted).
     """
 
     step: int = 0
@@ -67,6 +69,9 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
     norms_are_frozen: bool = False
     best_dsc: float = 0.0
     best_step: int = 0
+    loss_scale: float = 0.0
+    cpu_s: float = 0.0
+    gpu_joules: float = 0.0
 
 
 def build_network(recipe: Recipe) -> AttentionDMFNet:
@@ -189,20 +194,6 @@ def load_checkpoint(
     _restore_optimiser(optimiser, _below(tensors, "optimiser."))
     torch.set_rng_state(tensors["generator"])
     return progress
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write beside ``path``, then rename: ``path`` is never half a file, and a full disk leaves the old one."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

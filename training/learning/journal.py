@@ -14,7 +14,7 @@ from attention_dmfnet.cli.progress import Progress as Bar
 
 from evaluation.organs import ORGANS
 from training.arrays import Rgb
-from training.learning.checkpoint import LOG, replace_file
+from training.learning.run_files import LOG, read_log, replace_file
 from training.learning.validation import CaseScores, mean_by_label, mean_dsc
 from training.recipe import Recipe
 
@@ -106,17 +106,6 @@ class Journal:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         self._bar.print_line(line, self._stream)
-
-
-def read_log(path: Path) -> list[dict[str, object]]:
-    """The rows of a log; a last line that a crash cut short is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
 
 
 def forget_after(path: Path, step: int) -> None:

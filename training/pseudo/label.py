@@ -1,35 +1,28 @@
-"""``python -m training pseudo-label``: a teacher labels scans that nobody has labelled, with the engine's own code.
+"""``python -m training pseudo-label``: teachers label scans that nobody has labelled, with the engine's own code.
 
-What it predicts here is what it would predict in ``predict.sh``. A scan whose labels are there is not labelled again,
-unless the scan or a teacher has changed; the selection is made anew each time, so that thresholds can be tried.
+What a teacher predicts here is what it would predict in ``predict.sh``. A scan whose labels are there is not labelled
+again, unless the scan or a teacher has changed; the selection is made anew each time, so that thresholds can be tried.
+Several processes can share the scans out as shards, into one folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 from attention_dmfnet.cli.progress import Progress
-from attention_dmfnet.files.cases import InputError, case_name, list_cases
+from attention_dmfnet.files.cases import InputError, ScanFile, case_name, list_cases
 from attention_dmfnet.files.image_io import ImageError, write_labels
 from attention_dmfnet.folder import ReadAhead, Scan
-from attention_dmfnet.geometry import GeometryError, Volume, canonicalise
-from attention_dmfnet.model.loading import Networks, start_loading
-from attention_dmfnet.model.manifest import MANIFEST_NAME, Manifest, ManifestError, load_manifest
+from attention_dmfnet.geometry import GeometryError
+from attention_dmfnet.json_text import JsonError, decode_json
+from attention_dmfnet.model.manifest import ManifestError
 from attention_dmfnet.model.network import NetworkError
-from attention_dmfnet.notes import Note
-from attention_dmfnet.segmenter import segment
-from attention_dmfnet.steps.stage import StageModel
 
-from evaluation.organs import ORGANS
 from training.data.cache import write_text
 from training.data.fingerprint import read_fingerprint
 from training.data.pseudo_folder import (
@@ -37,32 +30,41 @@ from training.data.pseudo_folder import (
     PSEUDO_NAME,
     Decision,
     LabelledCase,
-    OrganReliability,
     PseudoError,
     PseudoIndex,
     labels_path,
 )
 from training.errors import TrainingError
-from training.pseudo.reliability import RecordingStage, agreements, mean_probabilities
+from training.pseudo.ready_maps import find_maps
 from training.pseudo.report import write_report
 from training.pseudo.selection import Selection, decide, read_selection
+from training.pseudo.teachers import Ensemble, Labeller, Panel, ReadyMaps, Teacher
 
 DONE, SOME_FAILED = 0, 1
-
-_log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``pseudo-label``."""
     parser.add_argument("images", metavar="IMAGES", type=Path, nargs="+", help="folders of unlabelled scans")
     parser.add_argument("--to", metavar="PSEUDO", type=Path, required=True, help="the folder for the labels")
-    parser.add_argument(
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument(
         "--models",
         metavar="MODELS",
         type=Path,
         nargs="+",
-        required=True,
         help="the teacher, as `python -m export` makes it; further ones are asked whether they agree",
+    )
+    who.add_argument(
+        "--maps",
+        metavar="MAPS",
+        type=Path,
+        nargs="+",
+        help="instead: folders of ready label maps; the first's are taken, the others are asked whether they agree",
+    )
+    parser.add_argument("--ensemble", action="store_true", help="all teachers label together, by their mean")
+    parser.add_argument(
+        "--shard", metavar="K/N", type=_shard, default=(1, 1), help="label the K-th of N shares of the scans only"
     )
     parser.add_argument("--data", metavar="DATASET", type=Path, help="a data set whose organ volumes are believable")
     parser.add_argument("--selection", metavar="TOML", type=Path, help="thresholds other than the defaults")
@@ -82,43 +84,44 @@ def pseudo_label(options: argparse.Namespace) -> int:
     seen_ml = None if options.data is None else read_fingerprint(options.data).volumes_ml()
     try:
         scans = _scans(options.images)
-        teachers = [_Teacher.load(models, options) for models in options.models]
-        labelled, failed = _label_all(scans, teachers, options.to)
+        labeller = _labeller(options)
+        failed = _label_missing(_share(scans, *options.shard), labeller, options.to)
     except (InputError, ManifestError, NetworkError) as error:
         raise TrainingError(str(error)) from error
-    decisions = [decide(case, selection, seen_ml) for case in labelled]
-    hashes = tuple(teacher.hash for teacher in teachers)
-    write_report(options.to, labelled, decisions, failed, options.pictures)
-    # last: a folder with an index is whole
-    index = PseudoIndex(1, hashes, tuple(decisions))
-    write_text(msgspec.json.format(msgspec.json.encode(index), indent=1).decode() + "\n", options.to / PSEUDO_NAME)
-    _tell(options.to, decisions, failed)
+    labelled = _labelled(scans, labeller, options.to)
+    while True:
+        decisions = [decide(case, selection, seen_ml) for case in labelled]
+        write_report(options.to, labelled, decisions, failed, options.pictures)
+        # last: a folder with an index is whole
+        index = PseudoIndex(1, labeller.hashes, tuple(decisions))
+        write_text(msgspec.json.format(msgspec.json.encode(index), indent=1).decode() + "\n", options.to / PSEUDO_NAME)
+        before, labelled = labelled, _labelled(scans, labeller, options.to)
+        if len(labelled) == len(before):  # or another shard's process has labelled more meanwhile
+            break
+    _tell(options.to, decisions, failed, len(scans) - len(labelled) - len(failed))
     return SOME_FAILED if failed else DONE
 
 
-@dataclass(frozen=True)
-class _Teacher:
-    """A models folder, its networks loading."""
+def _labeller(options: argparse.Namespace) -> Labeller:
+    if options.maps is not None:
+        if options.ensemble:
+            raise PseudoError("--ensemble is for --models: label maps have no probabilities; leave it out")
+        return ReadyMaps(options.maps, [find_maps(folder) for folder in options.maps])
+    teachers = [Teacher.load(models, options) for models in options.models]
+    return Ensemble(teachers) if options.ensemble else Panel(teachers)
 
-    manifest: Manifest
-    networks: Networks
-    hash: str
 
-    @staticmethod
-    def load(models: Path, options: argparse.Namespace) -> _Teacher:
-        manifest = load_manifest(models)
-        if manifest.labels != {organ: label for label, organ in enumerate(ORGANS, start=1)}:
-            raise PseudoError(f"the models in {models} number their organs unlike FLARE22; export them again")
-        # the manifest holds the hashes of the networks
-        digest = hashlib.sha256((models / MANIFEST_NAME).read_bytes()).hexdigest()
-        return _Teacher(manifest, start_loading(models, manifest, options.device, options.backend), digest)
+def _shard(text: str) -> tuple[int, int]:
+    """K and N of ``K/N``."""
+    share, _, shares = text.partition("/")
+    if not (share.isdecimal() and shares.isdecimal() and 1 <= int(share) <= int(shares)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no share of the scans; write 2/4 for the second of four")
+    return int(share), int(shares)
 
-    def label(self, scan: Volume) -> tuple[Volume, RecordingStage, tuple[Note, ...]]:
-        """The label map, the fine stage with its probabilities, and what is to be said about the case."""
-        coarse = StageModel(self.manifest.coarse, self.networks.coarse)
-        fine = RecordingStage(self.manifest.fine, self.networks.fine)
-        result = segment(scan, coarse, fine, self.manifest)
-        return result.labels, fine, result.notes
+
+def _share(scans: Sequence[Path], share: int, shares: int) -> Sequence[Path]:
+    """Every N-th scan: shares take about as long as each other, as neighbours in a folder are alike."""
+    return scans[share - 1 :: shares]
 
 
 def _scans(folders: Sequence[Path]) -> list[Path]:
@@ -134,65 +137,57 @@ def _has_images(folder: Path) -> bool:
     return (folder / "images").is_dir()
 
 
-def _label_all(
-    paths: Sequence[Path], teachers: Sequence[_Teacher], folder: Path
-) -> tuple[list[LabelledCase], dict[str, str]]:
-    """What is known of every scan, and why for those that could not be labelled."""
-    hashes = tuple(teacher.hash for teacher in teachers)
-    done = {path: _read_case(path, hashes, folder) for path in paths}
-    missing = [path for path in paths if done[path] is None]
+def _label_missing(paths: Sequence[Path], labeller: Labeller, folder: Path) -> dict[str, str]:
+    """Label what is not labelled yet; returns why for the scans that could not be."""
+    missing = [path for path in paths if _read_case(path, labeller, folder) is None]
     if missing:
         # labels and selection must not be taken for each other's until the run is through
         (folder / PSEUDO_NAME).unlink(missing_ok=True)
     progress = Progress(len(missing), sys.stderr)
     failed: dict[str, str] = {}
     with ExitStack() as stack:
-        ahead = stack.enter_context(ReadAhead(missing)) if missing else None
+        ahead = stack.enter_context(ReadAhead([ScanFile(path) for path in missing])) if missing else None
         stack.callback(progress.clear)
         for path in missing:
             assert ahead is not None
             progress.show(case_name(path))
             try:
                 # taken in the call, so that no scan is held while the next but one is read
-                done[path] = _label(path, ahead.take(), teachers, folder)
-            except (ImageError, GeometryError) as error:
+                _label(path, ahead.take(), labeller, folder)
+            except (ImageError, GeometryError, PseudoError) as error:
                 failed[case_name(path)] = str(error)
                 progress.print_line(f"{case_name(path)}  FAILED: {error}", sys.stderr)
             progress.case_done()
-    return [case for case in done.values() if case is not None], failed
+    return failed
 
 
-def _label(path: Path, scan: Scan, teachers: Sequence[_Teacher], folder: Path) -> LabelledCase:
+def _labelled(paths: Sequence[Path], labeller: Labeller, folder: Path) -> list[LabelledCase]:
+    """What is known of every scan that is labelled, by whichever process."""
+    found = (_read_case(path, labeller, folder) for path in paths)
+    return [case for case in found if case is not None]
+
+
+def _label(path: Path, scan: Scan, labeller: Labeller, folder: Path) -> None:
     """Label one scan and write the labels, then what is known of them: with that file the case is done."""
-    labels, fine, notes = teachers[0].label(scan.volume)
-    probabilities = mean_probabilities(labels, *fine.recorded[0])
-    others = [teacher.label(scan.volume)[0].array for teacher in teachers[1:]]
-    agreement = agreements(labels.array, others)
-    organs = {}
-    for label, probability in probabilities.items():
-        inside = canonicalise(labels).array == label
-        volume_ml = float(np.count_nonzero(inside) * labels.geometry.voxel_volume_mm3 / 1000)
-        cut = bool(inside[0].any() or inside[-1].any())
-        organs[ORGANS[label - 1]] = OrganReliability(volume_ml, probability, agreement[label], cut)
     name = case_name(path)
+    made = labeller.label(name, scan.volume)
     output = labels_path(folder, name)
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_labels(labels, output)
-    hashes = tuple(teacher.hash for teacher in teachers)
-    said = tuple(str(note) for note in (*scan.notes, *notes))
-    case = LabelledCase(name, str(path.resolve()), hashes, _stamp(path), organs, said)
+    write_labels(made.labels, output)
+    said = (*map(str, scan.notes), *made.notes)
+    stamp = _stamp(path) + labeller.stamp(name)
+    case = LabelledCase(name, str(path.resolve()), labeller.hashes, stamp, made.organs, said)
     write_text(msgspec.json.encode(case).decode() + "\n", folder / CASES_FOLDER / f"{name}.json")
-    return case
 
 
-def _read_case(path: Path, teachers: tuple[str, ...], folder: Path) -> LabelledCase | None:
+def _read_case(path: Path, labeller: Labeller, folder: Path) -> LabelledCase | None:
     """What an earlier run found out about a scan; None if there is none, or the scan or a teacher has changed."""
     name = case_name(path)
     try:
-        case = msgspec.json.decode((folder / CASES_FOLDER / f"{name}.json").read_bytes(), type=LabelledCase)
-    except (OSError, msgspec.MsgspecError):
+        case = decode_json((folder / CASES_FOLDER / f"{name}.json").read_bytes(), LabelledCase)
+    except (OSError, JsonError):
         return None
-    same = case.teachers == teachers and case.image_stamp == _stamp(path)
+    same = case.teachers == labeller.hashes and case.image_stamp == _stamp(path) + labeller.stamp(name)
     return case if same and labels_path(folder, name).is_file() else None
 
 
@@ -201,9 +196,11 @@ def _stamp(path: Path) -> str:
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
-def _tell(folder: Path, decisions: Sequence[Decision], failed: dict[str, str]) -> None:
+def _tell(folder: Path, decisions: Sequence[Decision], failed: dict[str, str], waiting: int) -> None:
     kept = [decision for decision in decisions if decision.kept]
     organs = sum(len(decision.annotated) for decision in kept)
     print(f"{folder}: {len(kept)} of {len(decisions)} cases kept, with {organs} organs; see {folder / 'report.md'}")
     if failed:
         print(f"{len(failed)} scans could not be labelled: {', '.join(failed)}", file=sys.stderr)
+    if waiting:
+        print(f"{waiting} scans of other shards are not labelled yet; the last one selects from all", file=sys.stderr)

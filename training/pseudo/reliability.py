@@ -49,6 +49,30 @@ class RecordingStage(StageModel):
         return scores
 
 
+@dataclass(frozen=True, slots=True)
+class EnsembleStage(RecordingStage):
+    """Several networks that see the same view: scores are the logarithms of their probabilities' mean.
+
+    ``votes`` are the labels (z, y, x) that each alone gave to its last view, on the scores' grid.
+    """
+
+    others: tuple[StageModel, ...] = ()
+    votes: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+
+    def score(self, view: Volume, plan: Plan) -> Scores:
+        """As any stage scores."""
+        mean: Probabilities = np.zeros(1, np.float32)
+        self.votes.clear()
+        for stage in (StageModel(self.stage, self.network), *self.others):
+            probabilities = softmax(stage.score(view, plan))
+            self.votes.append(probabilities.argmax(0).astype(np.uint8))
+            mean = mean + probabilities / np.float32(1 + len(self.others))
+        self.recorded[:] = [(self.score_grid(view.geometry), mean)]
+        # a class that no network thinks of at all has a logarithm too
+        scores: Scores = np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+        return scores
+
+
 def softmax(scores: Scores) -> Probabilities:
     """Probabilities from scores (class, z, y, x)."""
     probabilities: Probabilities = scores - scores.max(axis=0)

@@ -55,7 +55,7 @@ def _organ_table(cases: Sequence[LabelledCase], decisions: Sequence[Decision]) -
         kept = sum(decision.kept and label in decision.annotated for decision in decisions)
         agreement = [each.agreement for each in found if each.agreement is not None]
         numbers = (
-            _median([each.mean_probability for each in found], ".2f"),
+            _median([each.mean_probability for each in found if each.mean_probability is not None], ".2f"),
             _median(agreement, ".2f"),
             _median([each.volume_ml for each in found], ".0f"),
         )

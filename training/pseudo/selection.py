@@ -95,7 +95,7 @@ def _doubt(
 ) -> str | None:
     """Why ``organ`` cannot be trusted, or None if it can."""
     least = _threshold(organ, selection.min_probability, MIN_PROBABILITY)
-    if found.mean_probability < least:
+    if found.mean_probability is not None and found.mean_probability < least:
         return f"mean probability {found.mean_probability:.2f} is below {least:.2f}"
     least = _threshold(organ, selection.min_agreement, MIN_AGREEMENT)
     if found.agreement is not None and found.agreement < least:
@@ -122,7 +122,9 @@ def _volume_range(organ: str, factor: float, seen_ml: tuple[float, float] | None
 
 
 def _reliability(found: OrganReliability) -> float:
-    """One number for weighting: probability and agreement, both of which must be high (geometric mean)."""
-    if found.agreement is None:
-        return found.mean_probability
-    return math.sqrt(found.mean_probability * found.agreement)
+    """One number for weighting: the geometric mean of probability and agreement, both of which must be high.
+
+    Where only one is known it is that one, and 1 for a single label map of others: nothing is known against it.
+    """
+    known = [number for number in (found.mean_probability, found.agreement) if number is not None]
+    return math.prod(known) ** (1 / len(known)) if known else 1.0

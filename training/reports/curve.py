@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from training.errors import TrainingError
-from training.learning.journal import read_log
+from training.learning.run_files import read_log
 
 RUNS = "runs.json"
 _SMOOTHED = 5

@@ -1,5 +1,6 @@
 """What this program promises to whoever runs it, from the places that hold it."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +16,11 @@ SUMMARY: Final = "Thirteen abdominal organs from a CT. Research only, not for cl
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """What goes in; ``in_container`` is where the container takes it from."""
+    """What goes in, DICOM where its package is installed; ``in_container`` is where the container takes it from."""
 
     what: str = "a folder of CT scans, or one scan"
     formats: tuple[str, ...] = EXTENSIONS
+    dicom: bool = False
     voxels: str = "one three-dimensional volume of HU, of any axes and spacing"
     in_container: str = "/workspace/inputs"
 
@@ -67,7 +69,7 @@ def contract_of(models: Path | None = None) -> Contract:
         __version__,
         SUMMARY,
         "attention-dmfnet predict INPUTS OUTPUTS",
-        Inputs(),
+        Inputs(dicom=find_spec("pydicom") is not None),
         Outputs(),
         {"background": 0, **manifest.labels},
         {

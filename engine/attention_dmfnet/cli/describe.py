@@ -61,6 +61,8 @@ def _lines(contract: "Contract") -> Iterator[str]:
     yield contract.summary
     yield f"command  {contract.command}; in the container: sh predict.sh"
     yield f"inputs   {inputs.what} ({' '.join(inputs.formats)}): {inputs.voxels}"
+    if inputs.dicom:
+        yield "         DICOM too: folders, trees of folders, .zip, enhanced files"
     yield f"         in the container: {inputs.in_container}"
     yield f"outputs  {outputs.what}: {outputs.voxels}"
     yield f"         in the container: {outputs.in_container}"

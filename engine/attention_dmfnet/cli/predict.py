@@ -8,23 +8,28 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attention_dmfnet
+from attention_dmfnet.cli.cases import Found, find_cases
+from attention_dmfnet.cli.outputs import asked_for
 from attention_dmfnet.cli.predict_options import add_options
 from attention_dmfnet.cli.progress import Progress, say
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, refuse
-from attention_dmfnet.files.cases import InputError, list_cases, output_path, printable
-from attention_dmfnet.files.passed_over import PassedOver, as_sentence, find_passed_over
+from attention_dmfnet.files.cases import Case, InputError, output_of, printable
+from attention_dmfnet.files.passed_over import as_sentence
 from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.marks import step
 
 if TYPE_CHECKING:
     from attention_dmfnet.cli.record import RunRecorder
     from attention_dmfnet.folder import CaseReport
+    from attention_dmfnet.further_outputs import FileOutput
     from attention_dmfnet.notes import Note
+    from attention_dmfnet.report.run_report import RunReport
     from attention_dmfnet.segmenter import Segmenter
 
 __all__ = ["add_options", "run"]
@@ -33,26 +38,30 @@ __all__ = ["add_options", "run"]
 def run(options: argparse.Namespace) -> int:
     """See ``commands.CommandModule``."""
     # Imported late, and not at the top: --help answers at once, and the networks load on their own thread while
-    # SimpleITK is still being imported.
+    # the rest is still being imported.
     with step("import"):
         from attention_dmfnet.model.manifest import ManifestError
         from attention_dmfnet.model.network import NetworkError
 
     try:
-        passed_over = find_passed_over(options.inputs, options.outputs)
-        cases = _list_cases(options.inputs, passed_over)
+        found = find_cases(options.inputs, options.outputs, options.series or (), options.patient_names)
+        cases = found.cases
         _prepare_outputs(options.outputs, cases)
         progress = Progress(len(cases), sys.stderr)
-        if passed_over:
-            progress.print_line(as_sentence(passed_over), sys.stderr)
-        there = [
-            case for case in cases if not options.overwrite and os.path.lexists(output_path(case, options.outputs))
-        ]
+        if found.passed_over:
+            progress.print_line(as_sentence(found.passed_over), sys.stderr)
+        for series in found.series:
+            progress.print_line(f"not labelled: {printable(f'{series.path}, {series.kind}')}", sys.stderr)
+        extras = asked_for(options, cases)
+        there = [case for case in cases if not options.overwrite and os.path.lexists(output_of(case, options.outputs))]
         # the networks load while the record's place and what is there are looked at
         segmenter = _load(options) if len(there) < len(cases) else None
-        with _recorder(options) or contextlib.nullcontext() as recorder:
-            reports = _reports(cases, there, segmenter, passed_over, progress, options, recorder)
-            failed = _report_all(reports, progress, options, recorder)
+        further = {
+            case.name: [path for extra in extras for path in extra.paths(case, options.outputs)] for case in cases
+        }
+        with _recorder(options, further) or contextlib.nullcontext() as recorder:
+            work = _Work(options, found, extras, there, segmenter, recorder, progress)
+            failed = _report_all(_gathered(work), work)
     except (InputError, ManifestError, NetworkError) as error:
         return refuse(str(error))
     if failed:
@@ -60,22 +69,27 @@ def run(options: argparse.Namespace) -> int:
     return SOME_FAILED if failed else DONE
 
 
-def _recorder(options: argparse.Namespace) -> "RunRecorder | None":
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What there is to do, and with what; ``there`` are the cases whose output exists."""
+
+    options: argparse.Namespace
+    found: Found
+    extras: "Sequence[FileOutput]"
+    there: Sequence[Case]
+    segmenter: "Segmenter | None"
+    recorder: "RunRecorder | None"
+    progress: Progress
+
+
+def _recorder(options: argparse.Namespace, further: Mapping[str, Sequence[Path]]) -> "RunRecorder | None":
     # False: --no-record
     if options.record is False:
         return None
     with step("import"):
         from attention_dmfnet.cli.record import RECORD_NAME, RunRecorder
     said = {name: value for name, value in vars(options).items() if name not in ("command", "record")}
-    return RunRecorder(options.record or options.outputs / RECORD_NAME, said)
-
-
-def _list_cases(inputs: Path, passed_over: Sequence[PassedOver]) -> list[Path]:
-    try:
-        return list_cases(inputs)
-    except InputError as error:
-        # where nothing can be read, what is there instead is half of the answer
-        raise InputError(f"{error} ({as_sentence(passed_over)})" if passed_over else str(error)) from error
+    return RunRecorder(options.record or options.outputs / RECORD_NAME, said, further)
 
 
 def _load(options: argparse.Namespace) -> "Segmenter":
@@ -87,39 +101,50 @@ def _load(options: argparse.Namespace) -> "Segmenter":
         gpu_memory_mb=options.gpu_memory_mb,
         organs=options.organs,
         strict=options.strict,
+        cache=options.cache,
     )
 
 
-def _reports(
-    cases: Sequence[Path],
-    there: Sequence[Path],
-    segmenter: "Segmenter | None",
-    passed_over: Sequence[PassedOver],
-    progress: Progress,
-    options: argparse.Namespace,
-    recorder: "RunRecorder | None",
-) -> "Iterator[CaseReport]":
+def _gathered(work: _Work) -> "Iterator[CaseReport]":
+    """``_reports``, with numbers and pages where they are asked for."""
+    options = work.options
+    if not (options.report or options.statistics):
+        return _reports(work)
+    from attention_dmfnet.cli.run_report import gathered, start_report
+
+    report = start_report(options)
+    return gathered(_reports(work, report), report, options.outputs)
+
+
+def _reports(work: _Work, report: "RunReport | None" = None) -> "Iterator[CaseReport]":
     """A report on everything that is not labelled, then on each of the other cases as it is done."""
+    options, found, progress = work.options, work.found, work.progress
     outputs: Path = options.outputs
     with step("import"):
         from attention_dmfnet import folder
         from attention_dmfnet.files.label_maps import fault_of_label_map
     if options.json:
-        yield from map(folder.passed_over, passed_over)
-    again: dict[Path, Note] = {}
-    for case in there:
-        fault = fault_of_label_map(output_path(case, outputs), case)
+        yield from map(folder.passed_over, [*found.passed_over, *found.series])
+    again: dict[str, Note] = {}
+    for case in work.there:
+        fault = fault_of_label_map(output_of(case, outputs), case)
         if fault is None:
-            yield folder.skipped(case, outputs)
+            further = [path for extra in work.extras for path in extra.paths(case, outputs)]
+            said = folder.skipped(case, outputs, further)
+            if report is not None:
+                from attention_dmfnet.cli.run_report import skipped
+
+                said = skipped(case, said, outputs, report)
+            yield said
         else:
-            again[case] = folder.made_again(fault)
-    kept = set(there) - again.keys()
-    missing = [case for case in cases if case not in kept]
+            again[case.name] = folder.made_again(fault)
+    kept = {case.name for case in work.there} - again.keys()
+    missing = [case for case in found.cases if case.name not in kept]
     if missing:
-        segmenter = segmenter or _load(options)
+        segmenter = work.segmenter or _load(options)
         segmenter.tell_runtime(lambda runtime: progress.print_line(str(runtime), sys.stderr))
-        if recorder is not None:
-            record, manifest = recorder.set_runtime, segmenter.manifest
+        if work.recorder is not None:
+            record, manifest = work.recorder.set_runtime, segmenter.manifest
             segmenter.tell_runtime(lambda runtime: record(runtime, manifest))
         show = progress.show
         yield from folder.predict(
@@ -130,12 +155,11 @@ def _reports(
             again,
             options.case_timeout,
             options.strict,
+            work.extras if report is None else (*work.extras, report),
         )
 
 
-def _report_all(
-    reports: "Iterator[CaseReport]", progress: Progress, options: argparse.Namespace, recorder: "RunRecorder | None"
-) -> list[str]:
+def _report_all(reports: "Iterator[CaseReport]", work: _Work) -> list[str]:
     """Print the reports as they come; returns the names of the cases that failed."""
     failed = []
     try:
@@ -143,23 +167,25 @@ def _report_all(
             from attention_dmfnet.cli.case_line import as_json, as_line
 
             # before its line: who reads the line and stops the run finds the case in the record
-            if recorder is not None:
-                recorder.add(report)
-            progress.case_done()
-            progress.print_line(as_json(report) if options.json else as_line(report), sys.stdout)
+            if work.recorder is not None:
+                work.recorder.add(report)
+            work.progress.case_done()
+            work.progress.print_line(as_json(report) if work.options.json else as_line(report), sys.stdout)
             if report.status == "failed":
                 failed.append(report.case)
     finally:
-        progress.clear()
+        work.progress.clear()
     return failed
 
 
-def _prepare_outputs(outputs: Path, cases: Sequence[Path]) -> None:
+def _prepare_outputs(outputs: Path, cases: Sequence[Case]) -> None:
     """Make the folder and see that it takes files, before any work. Raises ``InputError``."""
     for case in cases:
-        output = output_path(case, outputs)
-        if output.exists() and output.samefile(case):
-            raise InputError(f"the labels of {case} would replace the scan itself; choose another folder for outputs")
+        output = output_of(case, outputs)
+        if output.exists() and output.samefile(case.path):
+            raise InputError(
+                f"the labels of {case.path} would replace the scan itself; choose another folder for outputs"
+            )
     try:
         outputs.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=outputs):

@@ -11,9 +11,9 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
@@ -87,13 +87,17 @@ class NoteRecord(msgspec.Struct, frozen=True):
 
 
 class CaseRecord(msgspec.Struct, frozen=True):
-    """What became of a case, in the run called ``run``; ``output`` is the label map's file, ``sha256`` its hash."""
+    """What became of a case, in the run called ``run``; ``output`` is the label map's file, ``sha256`` its hash.
+
+    ``further`` has the other files that were written for it, with their hashes.
+    """
 
     case: str
     run: str
     status: Literal["done", "failed", "skipped"]
     output: str
     sha256: str | None
+    further: dict[str, str]
     seconds: dict[str, float]
     roi_mm: tuple[float, float, float] | None
     volumes_ml: dict[str, float]
@@ -112,9 +116,18 @@ class Record(msgspec.Struct):
 class RunRecorder:
     """The record of one run, in the file ``path``; a block that ends it, with the exit status of how it is left."""
 
-    def __init__(self, path: Path, options: Mapping[str, object]) -> None:
-        """Raises ``InputError`` if a file is there that is no record of ours: it is not replaced."""
+    def __init__(
+        self,
+        path: Path,
+        options: Mapping[str, object],
+        further: Mapping[str, Sequence[Path]] = MappingProxyType({}),
+    ) -> None:
+        """``further`` are the files that are written for a case beside its label map, by the case's name.
+
+        Raises ``InputError`` if a file is there that is no record of ours: it is not replaced.
+        """
         self._path = path
+        self._further = further
         if not path.parent.is_dir():
             raise InputError(f"there is no folder {path.parent} for the record; make it, or name another with --record")
         read_record(path)
@@ -140,7 +153,7 @@ class RunRecorder:
         """Take in a case, and write the file unless that was done a moment ago. What is no case is left out."""
         if report.status == "passed over":
             return
-        case = _case_record(report, self._run.id)
+        case = _case_record(report, self._run.id, self._further.get(report.case, ()))
         self._cases[case.case] = case
         if time.perf_counter() - self._written_s >= _LEAST_SHARE * self._took_s:
             self._write()
@@ -205,20 +218,27 @@ def _merged(there: Record, run: RunRecord, cases: Mapping[str, CaseRecord]) -> R
     return Record(1, [one for one in runs.values() if one.id in used], ordered)
 
 
-def _case_record(report: "CaseReport", run: str) -> CaseRecord:
+def _case_record(report: "CaseReport", run: str, further: Sequence[Path] = ()) -> CaseRecord:
     from attention_dmfnet.cli.case_line import rounded
 
     told = rounded(report)
     notes = [NoteRecord(note.code, str(note)) for note in told.notes]
-    sha256 = None
-    if report.status == "done":
-        # the file is compressed, half a megabyte, and was written a moment ago: this takes a millisecond
-        with contextlib.suppress(OSError, MemoryError):
-            sha256 = hashlib.sha256(Path(report.output).read_bytes()).hexdigest()
     output = printable(Path(report.output).name)
+    # the label map is compressed, half a megabyte, and was written a moment ago: this takes a millisecond
+    hashes = _hashes([Path(report.output), *further] if report.status == "done" else [])
+    sha256 = hashes.pop(output, None)
     measured = (told.seconds, told.roi_mm, told.volumes_ml)
     status = "skipped" if report.status == "passed over" else report.status
-    return CaseRecord(told.case, run, status, output, sha256, *measured, notes, told.error)
+    return CaseRecord(told.case, run, status, output, sha256, hashes, *measured, notes, told.error)
+
+
+def _hashes(files: Sequence[Path]) -> dict[str, str]:
+    """Of those that can be read, by name."""
+    found = {}
+    for file in files:
+        with contextlib.suppress(OSError, MemoryError):
+            found[printable(file.name)] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
 
 
 def _versions() -> dict[str, str]:

@@ -1,7 +1,16 @@
 """The scans that are asked for, and what each of them is called. Nothing here needs SimpleITK or NumPy."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from attention_dmfnet.geometry import Geometry, Volume
+    from attention_dmfnet.notes import Note
 
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 """File names that count as scans; upper and lower case are the same."""
@@ -15,15 +24,73 @@ class InputError(Exception):
     """Scans that are not there, or whose outputs would overwrite each other."""
 
 
+class ReportError(InputError):
+    """Numbers or pages of cases that cannot be made here, or not be written."""
+
+
+class Case(Protocol):
+    """A scan that is asked for, wherever its voxels come from."""
+
+    @property
+    def name(self) -> str:
+        """What it is called: its label map is ``NAME.nii.gz``."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """The file or folder that messages name."""
+        ...
+
+    def read(self, notes: list[Note], strict: bool) -> Volume:
+        """The scan in HU; what is to be said about it is appended to ``notes``. Raises ``ImageError``.
+
+        ``strict`` refuses a scan whose header or values are doubtful.
+        """
+        ...
+
+    def grid(self) -> Geometry:
+        """The grid that ``read`` would return, from headers alone. Raises ``ImageError``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFile:
+    """The case that is one file: NIfTI, NRRD or MetaImage."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """As ``case_name`` has it."""
+        return case_name(self.path)
+
+    def read(self, notes: list[Note], strict: bool) -> Volume:
+        """As ``image_io.read_scan`` has it."""
+        from attention_dmfnet.files import image_io
+
+        return image_io.read_scan(self.path, notes, strict)
+
+    def grid(self) -> Geometry:
+        """As ``image_io.read_geometry`` has it."""
+        from attention_dmfnet.files import image_io
+
+        return image_io.read_geometry(self.path)
+
+
 def case_name(path: Path) -> str:
     """The case's name: the file's, without its extension and without one trailing ``_0000`` (FLARE22's rule)."""
     name = stem(path)
     return name.removesuffix("_0000") or name
 
 
-def output_path(case: Path, outputs: Path) -> Path:
-    """Where the label map of a scan goes."""
-    return outputs / f"{case_name(case)}.nii.gz"
+def output_of(case: Case, outputs: Path) -> Path:
+    """Where the label map of a case goes."""
+    return outputs / f"{case.name}.nii.gz"
+
+
+def output_path(scan: Path, outputs: Path) -> Path:
+    """Where the label map of a scan that is one file goes."""
+    return output_of(ScanFile(scan), outputs)
 
 
 def list_cases(inputs: Path) -> list[Path]:
@@ -45,7 +112,7 @@ def list_cases(inputs: Path) -> list[Path]:
         paths = [inputs]
     else:
         raise InputError(f"no such file or folder: {inputs}")
-    _refuse_shared_names(paths)
+    refuse_shared_names([ScanFile(path) for path in paths])
     return paths
 
 
@@ -77,12 +144,13 @@ def is_scan_name(path: Path) -> bool:
     return path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
 
 
-def _refuse_shared_names(paths: list[Path]) -> None:
-    first: dict[str, Path] = {}
-    for path in paths:
-        other = first.setdefault(case_name(path), path)
-        if other != path:
+def refuse_shared_names(cases: Sequence[Case]) -> None:
+    """Raise ``InputError`` if two cases would be written to the same output."""
+    first: dict[str, Case] = {}
+    for case in cases:
+        other = first.setdefault(case.name, case)
+        if other is not case:
             raise InputError(
-                f"{other.name} and {path.name} would both be written to {case_name(path)}.nii.gz; "
+                f"{other.path.name} and {case.path.name} would both be written to {case.name}.nii.gz; "
                 "rename one or predict them one at a time"
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,11 +28,15 @@ Scanners reach 2.0 to 2.2 m along the table and 0.85 m across. The bounds keep t
 can need, whatever number a header holds.
 """
 
+FURTHEST_MM = 1e5
+"""No origin is further off: a NIfTI file keeps it as a 32-bit number, which is exact to 0.01 mm up to here."""
+
 SPACING_MM = (0.2, 12.0)
 LEAST_EXTENT_MM_ZYX = (60.0, 150.0, 150.0)
 """What an abdominal CT has: voxels of such sizes, and at least so much of the body."""
 
 _RIGHT_ANGLES = 1e-3
+_SKEW_OF_ROUNDING = 1e-5
 _SPACING_TOLERANCE = 0.01
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 
@@ -42,12 +47,14 @@ class HeaderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What is made of a header: the grid, or None where ITK's reading of it stands."""
+    """What is made of a header: the grid, or None where ITK has to be asked for it."""
 
     geometry: Geometry | None
     notes: tuple[Note, ...]
 
 
+# a header may hold any number; what overflows is judged below, as what it became
+@np.errstate(over="ignore", invalid="ignore")
 def settle(header: NiftiHeader) -> Settled | None:
     """Compare the statements of ``header``; None if it is not one of a three-dimensional scan.
 
@@ -66,7 +73,7 @@ def settle(header: NiftiHeader) -> Settled | None:
     notes += of_unit
     # NIfTI-2 is unknown to ITK's reader
     if not ours and not notes and header.version == 1:
-        return Settled(None, ())
+        return Settled(_as_itk_reads(header, shape), ())
     if "header-axes-sheared" in {note.code for note in notes}:
         return Settled(None, tuple(notes))
     geometry = _geometry(affine * scale, shape)
@@ -81,6 +88,11 @@ def check_size(geometry: Geometry) -> list[Note]:
             f"the scan would be {_length(x)} x {_length(y)} x {_length(z)} in size, with voxels of "
             f"{_by(geometry.spacing_zyx[::-1])} mm, which no scan of a body is; correct the spacing or its unit in "
             "the header"
+        )
+    if max(map(abs, geometry.origin_lps)) > FURTHEST_MM:
+        raise HeaderError(
+            f"the scan's first voxel would be at {_by(geometry.origin_lps)} mm, further off than any scanner is long; "
+            "correct the origin in the header"
         )
     low, high = SPACING_MM
     if not all(low <= mm <= high for mm in geometry.spacing_zyx):
@@ -163,6 +175,21 @@ def _possible(extent: list[float], scale: float) -> bool:
     return middle <= WIDEST_MM and SHORTEST_MM <= longest <= LONGEST_MM
 
 
+def _as_itk_reads(header: NiftiHeader, shape: Index) -> Geometry | None:
+    """The grid that ITK's reader (5.4) makes of forms that agree, bit for bit; None where it has to be asked.
+
+    Labels on it have the scan's very numbers, whichever program compares them.
+    """
+    qform, sform = (None if form is None else np.float32(form) for form in (header.qform, header.sform))
+    if sform is not None and _sheared(sform, _SKEW_OF_ROUNDING):
+        return None
+    # of two forms it takes the matrix if that is the scanner's own; of two that are the same, either
+    of_scanner = header.forms.sform_code == 1
+    form = sform if qform is None or (sform is not None and (of_scanner or np.allclose(qform, sform))) else qform
+    lengths = header.pixdim[1:4]
+    return _geometry(np.asarray(form, dtype=np.float64), shape, lengths)
+
+
 def _plain(header: NiftiHeader) -> Affine:
     """The matrix without any orientation, as ITK has it: LPS axes from the origin."""
     x, y, z = header.pixdim[1:4]
@@ -173,9 +200,9 @@ def _usable(affine: Affine) -> bool:
     return bool(np.isfinite(affine).all() and (np.linalg.norm(affine[:, :3], axis=0) > 0).all())
 
 
-def _sheared(affine: Affine) -> bool:
+def _sheared(affine: Affine, tolerance: float = _RIGHT_ANGLES) -> bool:
     axes = affine[:, :3] / np.linalg.norm(affine[:, :3], axis=0)
-    return not np.allclose(axes.T @ axes, np.eye(3), rtol=0, atol=_RIGHT_ANGLES)
+    return not np.allclose(axes.T @ axes, np.eye(3), rtol=0, atol=tolerance)
 
 
 def _furthest_mm(first: Affine, second: Affine, header: NiftiHeader) -> float:
@@ -189,18 +216,19 @@ def _tolerance_mm(header: NiftiHeader) -> float:
     return 0.5 * min(header.pixdim[1:4]) * header.unit_mm
 
 
-def _geometry(affine: Affine, shape_zyx: Index) -> Geometry:
+def _geometry(affine: Affine, shape_zyx: Index, spacing_xyz: Triple | None = None) -> Geometry:
+    """The grid of ``affine``, in mm; its own lengths are the spacing where none is given."""
     lps = np.diag([-1.0, -1.0, 1.0]) @ affine
-    spacing = np.linalg.norm(lps[:, :3], axis=0)
-    axes = (lps[:, :3] / spacing).T
-    along_x, along_y, along_z = (_triple(axis) for axis in axes)
+    lengths = [math.sqrt(sum(along * along for along in axis)) for axis in lps[:, :3].T.tolist()]
+    along_x, along_y, along_z = (_triple(axis / length) for axis, length in zip(lps[:, :3].T, lengths, strict=True))
+    spacing = _triple((spacing_xyz or lengths)[::-1])
     try:
-        return Geometry(shape_zyx, _triple(spacing[::-1]), _triple(lps[:, 3]), (along_z, along_y, along_x))
+        return Geometry(shape_zyx, spacing, _triple(lps[:, 3]), (along_z, along_y, along_x))
     except GeometryError as error:
         raise HeaderError(f"{error}; correct its header") from error
 
 
-def _triple(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Triple:
+def _triple(values: Iterable[float]) -> Triple:
     a, b, c = (float(value) + 0.0 for value in values)
     return (a, b, c)
 

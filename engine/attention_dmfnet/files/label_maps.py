@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from attention_dmfnet.files.image_io import ImageError, read_geometry, read_volume
+from attention_dmfnet.files.cases import Case
+from attention_dmfnet.files.image_io import ImageError, read_volume
 from attention_dmfnet.geometry import GeometryError
 
 _TOLERANCE_MM = 0.01
@@ -13,10 +14,10 @@ _TOLERANCE_MM = 0.01
 _MOST_LABEL = 255
 
 
-def fault_of_label_map(path: Path, scan: Path) -> str | None:
+def fault_of_label_map(path: Path, scan: Case) -> str | None:
     """Why the file ``path`` is not a whole label map on the grid of ``scan``, or None if it is.
 
-    The label map is read to its end, of the scan only the header.
+    The label map is read to its end, of the scan only what its header says of the grid.
     """
     try:
         labels = read_volume(path)
@@ -28,7 +29,7 @@ def fault_of_label_map(path: Path, scan: Path) -> str | None:
     if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() > _MOST_LABEL:
         return f"{path} holds values that are no labels"
     try:
-        grid = read_geometry(scan)
+        grid = scan.grid()
     except ImageError as error:
         # what the scan is worth, its own turn will show
         return f"{path} cannot be compared with its scan ({error})"

@@ -31,6 +31,8 @@ TYPES: Final = {
 """The ``datatype`` codes with one number per voxel, as NumPy names them."""
 
 _UNITS: Final = {1: 1000.0, 3: 0.001}
+_HALF_A_TURN: Final = 1e-7
+"""Where 1 - b^2 - c^2 - d^2 is below this, a is 0 and b, c, d are rounded: as nifti1_io.c has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,11 @@ class NiftiHeader:
             return None
         b, c, d = self.forms.quaternion
         squares = b * b + c * c + d * d
-        if squares > 1:  # rounding; a is 0 then
+        if 1 - squares < _HALF_A_TURN:
             b, c, d = (number / math.sqrt(squares) for number in (b, c, d))
-        a = math.sqrt(max(0.0, 1 - squares))
+            a = 0.0
+        else:
+            a = math.sqrt(1 - squares)
         rotation = np.array(
             [
                 [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
@@ -168,19 +172,3 @@ def _parse(head: bytes, layout: _Layout, order: str) -> NiftiHeader:
         intercept if scaled else 0.0,
         forms,
     )
-
-
-def label_header(forms: NiftiForms, shape_zyx: Index) -> bytes:
-    """The first 352 bytes of a NIfTI-1 file of uint8 voxels that says of its place what ``forms`` say."""
-    head = bytearray(352)
-    z, y, x = shape_zyx
-    struct.pack_into("<i", head, 0, 348)
-    struct.pack_into("<8h", head, 40, 3, x, y, z, 1, 1, 1, 1)
-    struct.pack_into("<2h", head, 70, 2, 8)
-    struct.pack_into("<4f", head, 76, *forms.pixdim)
-    struct.pack_into("<3f", head, 108, 352, 1, 0)
-    head[123] = forms.units & 0xFF
-    struct.pack_into("<2h", head, 252, forms.qform_code, forms.sform_code)
-    struct.pack_into("<18f", head, 256, *forms.quaternion, *forms.offset, *forms.rows)
-    head[344:348] = b"n+1\0"
-    return bytes(head)

@@ -26,7 +26,6 @@ try:
 except ImportError:
     _deflate = zlib
 
-_ITK_FIRST_BYTE = 352
 _CHUNK_BYTES = 1 << 20
 _HEADER_CHUNK_BYTES = 1 << 12
 _TOO_SHORT = "the file ends before its last voxel"
@@ -103,20 +102,6 @@ def _open(file: BinaryIO, chunk_bytes: int = _CHUNK_BYTES) -> "_Plain | _Gunzip"
     packed = file.read(2) == _GZIP_MAGIC
     file.seek(0)
     return _Gunzip(file, chunk_bytes) if packed else _Plain(file)
-
-
-def ends_as_written(path: Path, voxel_bytes: int) -> bool:
-    """Whether a NIfTI-1 file that ITK has just written has its end, by its length alone and without unpacking it.
-
-    A gzip stream ends with the length of what it holds; in a stream that was cut short, anything else stands there.
-    """
-    with path.open("rb") as file:
-        packed = file.read(2) == _GZIP_MAGIC
-        length = file.seek(0, os.SEEK_END)
-        if packed and length > 4:
-            file.seek(-4, os.SEEK_END)
-            length = int.from_bytes(file.read(4), "little")
-    return length == (_ITK_FIRST_BYTE + voxel_bytes) % (1 << 32 if packed else 1 << 63)
 
 
 class _Plain:

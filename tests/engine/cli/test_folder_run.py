@@ -50,7 +50,7 @@ def test_what_looks_like_a_scan_is_listed_and_does_not_change_the_status(
     inputs: Path, tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (inputs / "b.mhd").touch()
-    (inputs / "c.dcm").touch()
+    (inputs / "c.mgz").touch()
     (inputs / "below").mkdir()
     (inputs / "below" / "d.nii.gz").touch()
     assert _predict(inputs, tmp_path / "out", models, "--json") == DONE
@@ -59,13 +59,13 @@ def test_what_looks_like_a_scan_is_listed_and_does_not_change_the_status(
     assert [(report["case"], report["status"]) for report in reports] == [
         ("b.mhd", "passed over"),
         ("below", "passed over"),
-        ("c.dcm", "passed over"),
+        ("c.mgz", "passed over"),
         ("a", "done"),
     ]
-    assert "b.mhd (MetaImage in two files); below (folder with scans); c.dcm (DICOM)" in err
+    assert "b.mhd (MetaImage in two files); below (folder with scans); c.mgz (FreeSurfer)" in err
     (inputs / "a.nii.gz").unlink()
     assert _predict(inputs, tmp_path / "out", models) == UNUSABLE
-    assert "c.dcm (DICOM)" in capfd.readouterr().err
+    assert "c.mgz (FreeSurfer)" in capfd.readouterr().err
 
 
 def test_a_link_to_nowhere_is_a_failed_case(

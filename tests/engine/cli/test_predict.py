@@ -315,14 +315,14 @@ def test_strict_refuses_a_scan_that_is_labelled_with_a_note_otherwise(
 def test_what_is_not_read_and_what_is_made_again_is_told_with_a_code(
     scan: Path, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (scan / "series.dcm").touch()
+    (scan / "analyze.hdr").touch()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.nii.gz").write_bytes(b"half a label map")
     assert _predict(scan, tmp_path / "out", models, "--json") == DONE
     passed_over, made_again = map(json.loads, capsys.readouterr().out.splitlines())
     assert (passed_over["status"], passed_over["notes"]) == (
         "passed over",
-        [{"code": "not-read", "text": f"{scan / 'series.dcm'} is not read: DICOM"}],
+        [{"code": "not-read", "text": f"{scan / 'analyze.hdr'} is not read: Analyze or NIfTI in two files"}],
     )
     assert made_again["status"] == "done"
     assert made_again["notes"][0]["code"] == "made-again"

@@ -68,6 +68,14 @@ def test_a_record_tells_what_made_each_label_map(scans: Path, models: Path) -> N
     assert "c.nii.gz" in c["error"]
 
 
+def test_further_outputs_have_their_hashes_too(scans: Path, models: Path) -> None:
+    out = scans.parent / "out"
+    assert _predict(scans, models, "--seg-nrrd") == DONE
+    for case in _read(out / "run.json")["cases"]:
+        file = f"{case['case']}.seg.nrrd"
+        assert case["further"] == {file: hashlib.sha256((out / file).read_bytes()).hexdigest()}
+
+
 def test_a_second_run_keeps_the_cases_of_the_first(scans: Path, models: Path) -> None:
     out = scans.parent / "out"
     assert _predict(scans, models) == DONE

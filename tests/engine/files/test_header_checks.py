@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import SimpleITK
+from attention_dmfnet.files.cases import ScanFile
 from attention_dmfnet.files.image_io import ImageError, read_scan, read_volume, write_labels
 from attention_dmfnet.files.label_maps import fault_of_label_map
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
@@ -229,9 +230,10 @@ def test_a_label_map_that_repeats_its_scans_header_is_whole(
     scan, output = write(tmp_path / "a.nii", **forms), tmp_path / f"labels{extension}"
     volume = read_volume(scan)
     write_labels(Volume(np.ones(volume.array.shape, np.uint8), volume.geometry), output)
-    assert fault_of_label_map(output, scan) is None
+    assert fault_of_label_map(output, ScanFile(scan)) is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii", output.name]
-    assert fault_of_label_map(output, nifti(tmp_path / "b.nii", np.add(PLAIN, [[0, 0, 0, 9]] * 3).tolist(), None))
+    other = nifti(tmp_path / "b.nii", np.add(PLAIN, [[0, 0, 0, 9]] * 3).tolist(), None)
+    assert fault_of_label_map(output, ScanFile(other))
 
 
 @pytest.mark.parametrize("factor", [0.001, 0.1, 10.0, 1000.0, 1e30])

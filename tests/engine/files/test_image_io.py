@@ -207,15 +207,15 @@ def test_flipped_and_transposed_views_are_written_as_they_appear(tmp_path: Path)
     np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").array, view)
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), RuntimeError("disk full")])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_an_interrupted_write_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: BaseException
 ) -> None:
-    def write_half(image: Any, path: str, useCompression: bool) -> None:  # noqa: N803  # SimpleITK's name
-        Path(path).write_bytes(b"half of it")
+    def write_half(array: object, geometry: object, path: Path, packed: bool, extension: bytes) -> None:
+        path.write_bytes(b"half of it")
         raise interruption
 
-    monkeypatch.setattr(image_io.sitk, "WriteImage", write_half)
+    monkeypatch.setattr(image_io, "write_nifti", write_half)
     with pytest.raises((KeyboardInterrupt, ImageError)):
         write_labels(Volume(np.zeros((3, 4, 5), np.uint8), OBLIQUE), tmp_path / "a.nii.gz")
     assert list(tmp_path.iterdir()) == []
@@ -225,10 +225,10 @@ def test_an_interrupted_write_leaves_the_old_file_as_it_was(tmp_path: Path, monk
     path = tmp_path / "a.nii.gz"
     path.write_bytes(b"the old one")
 
-    def fail(image: Any, path: str, useCompression: bool) -> None:  # noqa: N803  # SimpleITK's name
-        raise RuntimeError("disk full")
+    def fail(array: object, geometry: object, path: Path, packed: bool, extension: bytes) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(image_io.sitk, "WriteImage", fail)
+    monkeypatch.setattr(image_io, "write_nifti", fail)
     with pytest.raises(ImageError):
         write_labels(Volume(np.zeros((3, 4, 5), np.uint8), OBLIQUE), path)
     assert path.read_bytes() == b"the old one"
@@ -237,6 +237,15 @@ def test_an_interrupted_write_leaves_the_old_file_as_it_was(tmp_path: Path, monk
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"cannot write .*nowhere.*No such file or directory"):
         write_labels(Volume(np.zeros((3, 4, 5), np.uint8), OBLIQUE), tmp_path / "nowhere" / "a.nii.gz")
+
+
+def test_a_type_or_a_size_that_nifti_does_not_have_is_refused(tmp_path: Path) -> None:
+    long = Geometry((1, 1, 32768), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
+    with pytest.raises(ImageError, match="no axis of 32768 voxels"):
+        write_volume(Volume(np.zeros((1, 1, 32768), np.uint8), long), tmp_path / "a.nii.gz")
+    with pytest.raises(ImageError, match="no voxels of type float16"):
+        write_volume(Volume(np.zeros((3, 4, 5), np.float16), OBLIQUE), tmp_path / "a.nii.gz")
+    assert list(tmp_path.iterdir()) == []
 
 
 @ALL_FORMATS

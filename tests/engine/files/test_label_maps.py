@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.files.cases import ScanFile
 from attention_dmfnet.files.image_io import write_labels, write_volume
 from attention_dmfnet.files.label_maps import fault_of_label_map
 from attention_dmfnet.geometry import Geometry, Volume
@@ -22,7 +23,7 @@ def scan(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def _fault(path: Path, scan: Path) -> str:
-    fault = fault_of_label_map(path, scan)
+    fault = fault_of_label_map(path, ScanFile(scan))
     assert fault is not None
     assert str(path) in fault
     return fault
@@ -30,12 +31,12 @@ def _fault(path: Path, scan: Path) -> str:
 
 def test_a_whole_label_map_on_the_scans_grid_has_no_fault(tmp_path: Path, scan: Path) -> None:
     write_labels(LABELS, tmp_path / "a.nii.gz")
-    assert fault_of_label_map(tmp_path / "a.nii.gz", scan) is None
+    assert fault_of_label_map(tmp_path / "a.nii.gz", ScanFile(scan)) is None
 
 
 def test_a_label_map_without_organs_or_of_another_type_is_whole_too(tmp_path: Path, scan: Path) -> None:
     write_volume(Volume(np.zeros(GRID.shape_zyx, np.float32), GRID), tmp_path / "a.nii.gz")
-    assert fault_of_label_map(tmp_path / "a.nii.gz", scan) is None
+    assert fault_of_label_map(tmp_path / "a.nii.gz", ScanFile(scan)) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])

@@ -1,4 +1,5 @@
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -47,12 +48,38 @@ def test_scans_notes_and_hidden_files_are_not_passed_over(tmp_path: Path) -> Non
     assert find_passed_over(tmp_path / "nowhere", tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("below", ["a.nii.gz", "deep/er/a.mha", "1.dcm", "deep/a.mhd"])
+@pytest.mark.parametrize("below", ["a.nii.gz", "deep/er/a.mha", "deep/a.mhd"])
 def test_a_folder_with_scans_is_named_once(tmp_path: Path, below: str) -> None:
     (tmp_path / "patient" / below).parent.mkdir(parents=True)
     (tmp_path / "patient" / below).touch()
     (tmp_path / "patient" / "z.nii.gz").touch()
     assert find_passed_over(tmp_path, tmp_path / "out") == [PassedOver(tmp_path / "patient", "folder with scans")]
+
+
+def test_a_folder_with_dicom_is_told_from_one_with_scans(tmp_path: Path) -> None:
+    (tmp_path / "patient" / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "patient" / "deep" / "er" / "1.dcm").touch()
+    dicom = PassedOver(tmp_path / "patient", "folder with DICOM")
+    assert find_passed_over(tmp_path, tmp_path / "out") == [dicom]
+    (tmp_path / "patient" / "a.nii.gz").touch()
+    assert find_passed_over(tmp_path, tmp_path / "out") == [
+        dicom,
+        PassedOver(tmp_path / "patient", "folder with scans"),
+    ]
+
+
+def test_an_archive_is_dicom_by_what_it_holds(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "texts.zip", "w") as archive:
+        archive.writestr("notes.txt", "text")
+    assert find_passed_over(tmp_path, tmp_path / "out") == []
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        archive.writestr("notes.txt", "text")
+        archive.writestr("deep/IM0001", bytes(128) + b"DICM")
+    (tmp_path / "torn.zip").write_bytes(b"PK")
+    assert find_passed_over(tmp_path, tmp_path / "out") == [
+        PassedOver(tmp_path / "study.zip", "DICOM"),
+        PassedOver(tmp_path / "torn.zip", "damaged archive"),
+    ]
 
 
 def test_the_folder_for_outputs_is_not_passed_over(tmp_path: Path) -> None:

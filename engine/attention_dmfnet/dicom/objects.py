@@ -1,0 +1,107 @@
+"""What all DICOM objects of ours say: who made them, of which patient and study, and what an organ is called."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
+
+from highdicom.sr import CodedConcept
+from pydicom import Dataset
+from pydicom.valuerep import DS
+
+from attention_dmfnet.files.image_io import ImageError
+from attention_dmfnet.files.whole_file import replacing
+from attention_dmfnet.organs import CATEGORY, ORGAN, SCHEME, Code, find_organ
+
+MANUFACTURER = "attention-dmfnet"
+MODEL_NAME = "Attention-DMFNet"
+CREATOR = "Attention-DMFNet^"
+WHAT = "abdominal organs, labelled by a neural network, for research"
+
+# type 2: they must be there and may be blank, and archives drop them
+_MAY_BE_BLANK = (
+    "AccessionNumber",
+    "PatientBirthDate",
+    "PatientID",
+    "PatientName",
+    "PatientSex",
+    "ReferringPhysicianName",
+    "StudyDate",
+    "StudyID",
+    "StudyTime",
+)
+
+
+class Term(NamedTuple):
+    """What an organ is, in DICOM's words: category and type, and the side of one of a pair."""
+
+    category: CodedConcept
+    type: CodedConcept
+    side: CodedConcept | None
+
+
+def term_of(name: str) -> Term:
+    """The codes of the organ called ``name``; one that the table has not is an organ and no more."""
+    organ = find_organ(name)
+    return Term(
+        _concept(CATEGORY),
+        _concept(ORGAN if organ is None else organ.type),
+        None if organ is None or organ.side is None else _concept(organ.side),
+    )
+
+
+def _concept(code: Code) -> CodedConcept:
+    return CodedConcept(code.value, SCHEME, code.meaning)
+
+
+def with_blanks(source: Dataset) -> Dataset:
+    """``source``, with what must be there and is not added blank."""
+    missing = [keyword for keyword in _MAY_BE_BLANK if keyword not in source]
+    if not missing:
+        return source
+    filled = Dataset(source)
+    for keyword in missing:
+        setattr(filled, keyword, "")
+    return filled
+
+
+def with_thickness(source: Dataset, thickness_mm: float) -> Dataset:
+    """``source``, with ``thickness_mm`` as its slices' thickness where it states none: highdicom asks for it."""
+    if "SharedFunctionalGroupsSequence" not in source:
+        if source.get("SliceThickness") is not None:
+            return source
+        filled = Dataset(source)
+        filled.SliceThickness = DS(thickness_mm, auto_format=True)
+        return filled
+    shared = source.SharedFunctionalGroupsSequence[0]
+    if any(measures.get("SliceThickness") is None for measures in shared.get("PixelMeasuresSequence", [])):
+        source = deepcopy(source)
+        measures = source.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SliceThickness = DS(thickness_mm, auto_format=True)
+    return source
+
+
+def series_number(source: Dataset, offset: int) -> int:
+    """The number of a series that belongs to that of ``source``."""
+    return offset + int(source.get("SeriesNumber") or 0) % 1_000_000
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without highdicom's doubts about a patient's name: it is copied as it stands."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*unlikely to represent the intended person name")
+        yield
+
+
+def save(made: Dataset, path: Path) -> None:
+    """Write ``made``: the whole file or none. Raises ``ImageError`` if the place cannot be written."""
+    try:
+        with replacing(path, ".dcm") as partial:
+            made.save_as(partial, enforce_file_format=True)
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,56 @@
+"""Images grouped by the series that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from attention_dmfnet.dicom.headers import Frame
+from attention_dmfnet.dicom.stack import Stack, place_frames
+from attention_dmfnet.files.cases import printable
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """The planes of one series, in no order. All of them are of one study and have one series UID."""
+
+    frames: tuple[Frame, ...]
+
+    @property
+    def uid(self) -> str:
+        """SeriesInstanceUID."""
+        return self.frames[0].header.series_uid
+
+    @property
+    def study_uid(self) -> str:
+        """StudyInstanceUID."""
+        return self.frames[0].header.study_uid
+
+    @property
+    def path(self) -> Path:
+        """The file it is, or else the folder or archive of its first file."""
+        sources = {frame.header.source for frame in self.frames}
+        first = min(sources, key=lambda source: (source.path, source.member or ""))
+        return first.path if len(sources) == 1 else first.place
+
+    @cached_property
+    def stack(self) -> Stack:
+        """Its planes in order, and their grid. Raises ``StackError``."""
+        return place_frames(self.frames)
+
+    def __str__(self) -> str:
+        header = self.frames[0].header
+        number = "" if header.number is None else f" number {header.number}"
+        said = f' "{printable(header.description)}"' if header.description else ""
+        count = len(self.frames)
+        return f"series {printable(self.uid)}{number}{said} of {count} image{'s' * (count != 1)}"
+
+
+def group(frames: Iterable[Frame]) -> list[Series]:
+    """The series that ``frames`` belong to, in the order of their first images."""
+    by_series: dict[tuple[str, str], list[Frame]] = {}
+    for frame in frames:
+        by_series.setdefault((frame.header.study_uid, frame.header.series_uid), []).append(frame)
+    return [Series(tuple(members)) for members in by_series.values()]

@@ -1,0 +1,237 @@
+"""The paper's protocol as a list of steps, each a command that a person could type.
+
+prepare          the scans, checked and cached
+coarse           where the organs are
+teacher-0 ...    a fine network for each fold, or one, on what was drawn; each exported
+pseudo           what they label in the scans that nobody has labelled: all together, if there are several
+student-data     both kinds of labels in one data set, the same patients held out
+student          the fine network that learns from both
+models           what the engine reads, compared with the original (parity) and described (card)
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.data.dataset import DATASET_NAME, CaseEntry, read_index
+from training.data.fingerprint import FINGERPRINT_NAME
+from training.data.pseudo_folder import PSEUDO_NAME
+from training.data.release import find_release
+from training.data.splits import SPLITS_NAME, read_splits
+from training.errors import TrainingError
+from training.learning.run_files import RECIPE, WEIGHTS
+from training.paper.content import Files, Input, PreparedCases, Text, UnlabelledScans
+from training.recipe import RECIPES, Stage
+
+EACH = "each"
+_PARITY_SCANS = 3
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. ``words`` follow ``python -m`` and decide what comes out; ``how`` only where and how fast.
+
+    ``made`` are files that are there when it is done. A run folder that was begun with other ``inputs`` is set aside.
+    A command that ``may_complain`` has done its work with status 1 too, if it wrote what it was to make: some cases
+    were left out, as its own report says.
+    """
+
+    name: str
+    what: str
+    words: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    made: tuple[Path, ...]
+    how: tuple[str, ...] = ()
+    run_folder: Path | None = None
+    may_complain: bool = False
+    after: str = ""
+    """A step whose repetition repeats this one too, whatever the inputs are."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What was asked for. ``fold`` is ``each``, ``all`` or a number; ``pseudo`` are folders of pseudo labels."""
+
+    recipe: str
+    raw: tuple[Path, ...]
+    to: Path
+    fold: str = EACH
+    folds: int = 5
+    changes: tuple[str, ...] = ()
+    pseudo: tuple[Path, ...] = ()
+    selection: Path | None = None
+    pseudo_loss: str = "generalised"
+    fit_how: tuple[str, ...] = ()
+    label_how: tuple[str, ...] = ()
+    workers: tuple[str, ...] = ()
+    at_once: int = 1
+    """How many teachers are trained at once, each on a GPU of its own."""
+
+    def steps(self) -> Iterator[tuple[Step, ...]]:
+        """Every step in its turn, those together that do not depend on each other.
+
+        Later ones depend on what earlier ones found, so each must be done before the next is asked for.
+
+        Raises ``TrainingError`` where there is nothing for a student to learn from.
+        """
+        data = self.to / "data"
+        yield (self._prepare(data),)
+        cases = read_index(data).cases
+        yield (self._fit("coarse", "coarse", data, self._one_fold),)
+        pseudo = self.pseudo
+        if not pseudo and any(entry.labels is None for entry in cases):
+            yield from self._label(data, cases)
+            pseudo = (self.to / "pseudo",)
+        fine = "student"
+        if pseudo:
+            student_data = self.to / "student-data"
+            yield (self._prepare_for_student(student_data, pseudo),)
+            loss = ("--set", f'loss.pseudo={{name="{self.pseudo_loss}"}}')
+            yield (self._fit("student", "fine", student_data, self._one_fold, loss),)
+        elif self.fold == EACH:
+            raise TrainingError(
+                "there are no unlabelled scans, so nothing for a student to learn from; add a folder of them (with "
+                '"unlabeled" in its name) to --data, or train one network with --fold all'
+            )
+        else:
+            fine = "teacher"
+            yield (self._fit(fine, "fine", data, self.fold),)
+        yield (self._export(fine, "models"),)
+        yield (self._parity(fine, [Path(entry.image) for entry in cases if entry.labels is not None]),)
+        yield (self._card(fine),)
+        yield from self._measure()
+
+    @property
+    def _one_fold(self) -> str:
+        """Of the networks that are trained once: with a teacher for each fold, they hold out the first."""
+        return "0" if self.fold == EACH else self.fold
+
+    def _prepare(self, data: Path) -> Step:
+        return Step(
+            "prepare",
+            "check the scans and make a data set of them",
+            ("training", "prepare", *map(str, self.raw), "--to", str(data), *self._recipe_words, *self._folds_words),
+            (*self._recipe_inputs, *map(Files, self.raw)),
+            (data / DATASET_NAME, data / SPLITS_NAME, data / FINGERPRINT_NAME),
+            self.workers,
+            may_complain=True,
+        )
+
+    def _prepare_for_student(self, data: Path, pseudo: Sequence[Path]) -> Step:
+        same = ("--stage", "fine", "--splits", str(self.to / "data" / SPLITS_NAME))
+        words = ("training", "prepare", *map(str, self.raw), "--to", str(data), *self._recipe_words, *same)
+        return Step(
+            "student-data",
+            "add the selected pseudo labels",
+            (*words, "--pseudo", *map(str, pseudo)),
+            (*self._recipe_inputs, *map(Files, self.raw), *(Files(folder / PSEUDO_NAME) for folder in pseudo)),
+            (data / DATASET_NAME,),
+            self.workers,
+            may_complain=True,
+        )
+
+    def _fit(self, name: str, stage: Stage, data: Path, fold: str, more: tuple[str, ...] = ()) -> Step:
+        run = self.to / name
+        words = ("training", "fit", "--stage", stage, *self._recipe_words, *more, "--fold", fold)
+        return Step(
+            name,
+            f"train the {stage} stage, {'on all cases' if fold == 'all' else f'holding out fold {fold}'}",
+            (*words, "--data", str(data), "--to", str(run), "--resume"),
+            (*self._recipe_inputs, PreparedCases(data, stage)),
+            (run / WEIGHTS, run / RECIPE),
+            self.fit_how,
+            run_folder=run,
+        )
+
+    def _label(self, data: Path, cases: Sequence[CaseEntry]) -> Iterator[tuple[Step, ...]]:
+        pseudo = self.to / "pseudo"
+        images = list(dict.fromkeys(str(Path(entry.image).parent) for entry in cases if entry.labels is None))
+        words = ("training", "pseudo-label", *images, "--to", str(pseudo), "--data", str(data))
+        inputs: tuple[Input, ...] = (UnlabelledScans(data), Files(data / FINGERPRINT_NAME))
+        if self.selection is not None:
+            words = (*words, "--selection", str(self.selection))
+            inputs = (*inputs, Files(self.selection))
+        maps = [folder for raw in self.raw if (found := find_release(raw)) for folder in found.pseudo_maps]
+        what = "take the published label maps, and see how far they agree"
+        if maps:
+            inputs, who = (*inputs, *map(Files, maps)), ("--maps", *map(str, maps))
+        else:
+            folds = [str(fold) for fold in range(read_splits(data / SPLITS_NAME).folds)]
+            names = {f"teacher-{fold}": fold for fold in folds} if self.fold == EACH else {"teacher": self.fold}
+            yield tuple(self._fit(name, "fine", data, fold) for name, fold in names.items())
+            for name in names:
+                yield (self._export(name, f"{name}-models"),)
+            teachers = [self.to / f"{name}-models" for name in names]
+            inputs = (*inputs, *(Files(teacher / _MANIFEST) for teacher in teachers))
+            who = ("--models", *map(str, teachers))
+            if len(teachers) > 1:
+                who = ("--ensemble", *who)
+            what = "label the unlabelled scans and select what can be trusted"
+        made = (pseudo / PSEUDO_NAME,)
+        yield (Step("pseudo", what, (*words, *who), inputs, made, self.label_how, may_complain=True),)
+
+    def _export(self, fine: str, models: str) -> Step:
+        runs = (self.to / "coarse", self.to / fine)
+        return Step(
+            models,
+            "make the files that the engine reads",
+            ("export", "onnx", *map(str, runs), "--to", str(self.to / models), "--release", fine),
+            tuple(Files(run / file) for run in runs for file in (WEIGHTS, RECIPE)),
+            (self.to / models / _MANIFEST,),
+        )
+
+    def _parity(self, fine: str, scans: Sequence[Path]) -> Step:
+        table, few = self.to / "parity.md", scans[:_PARITY_SCANS]
+        return Step(
+            "parity",
+            "compare the models with the network that was trained",
+            ("export", "parity", str(self.to / "models"), *map(str, few), "--table", str(table)),
+            (Files(self.to / fine / WEIGHTS), *map(Files, few)),
+            (table,),
+            after="models",
+        )
+
+    def _card(self, fine: str) -> Step:
+        card, runs = self.to / "card.md", [self.to / "coarse", self.to / fine]
+        words = ("training", "card", *map(str, runs), "--to", str(card))
+        return Step("card", "write the paper's tables", words, tuple(Files(run / WEIGHTS) for run in runs), (card,))
+
+    def _measure(self) -> Iterator[tuple[Step, ...]]:
+        """Where a release brings scans to measure on: how good the models are there."""
+        held = [found.validation for raw in self.raw if (found := find_release(raw)) and found.validation]
+        for images, labels in held[:1]:
+            predicted, scores = self.to / "validation", self.to / "validation.csv"
+            manifest = Files(self.to / "models" / _MANIFEST)
+            words = ("attention_dmfnet", "predict", str(images), str(predicted), "--models", str(self.to / "models"))
+            yield (Step("validation", "label the scans for measuring", words, (manifest, Files(images)), (predicted,)),)
+            words = ("evaluation", "score", str(predicted), str(labels), "--csv", str(scores))
+            inputs = (Files(predicted), Files(labels))
+            yield (Step("score", "DSC and NSD there", words, inputs, (scores,), after="validation"),)
+
+    @property
+    def _recipe_words(self) -> tuple[str, ...]:
+        return ("--recipe", self.recipe, *(word for change in self.changes for word in ("--set", change)))
+
+    @property
+    def _recipe_inputs(self) -> tuple[Input, ...]:
+        path = Path(self.recipe)
+        return (Files(path if path.suffix == ".toml" else RECIPES / f"{self.recipe}.toml"),)
+
+    @property
+    def _folds_words(self) -> tuple[str, ...]:
+        return ("--folds", str(self.folds))
+
+
+def inputs_of(step: Step, protocol: Protocol) -> dict[str, Input]:
+    """What ``step`` depends on, its options among it, by names that stay the same when ``protocol.to`` is moved."""
+    everything = (Text("the options", " ".join(step.words).replace(str(protocol.to), "DIR")), *step.inputs)
+    return {each.name.replace(str(protocol.to), "DIR"): each for each in everything}
+
+
+def as_typed(step: Step) -> str:
+    """The command of a step, for a shell."""
+    return shlex.join(("python", "-m", *step.words, *step.how))
