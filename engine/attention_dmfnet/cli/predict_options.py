@@ -133,6 +133,20 @@ def add_reporting_options(group: Group) -> None:
         help="write statistics.csv and .json: volume, HU, size and place of each organ; default: with --report",
     )
     group.add_argument("--json", action="store_true", help="one JSON object per case on standard output")
+    group.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="where to keep what made the label maps: versions, models, options, each case's seconds, notes and hash; "
+        "default: run.json in OUTPUTS",
+    )
+    group.add_argument(
+        "--no-record",
+        action="store_const",
+        const=False,
+        dest="record",
+        help="keep no record: OUTPUTS gets label maps alone",
+    )
 
 
 def seconds(text: str) -> float:
