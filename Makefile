@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-DEV_EXTRAS := cpu,report,training,export,evaluation,dev
+DEV_EXTRAS := cpu,dicom,report,training,export,evaluation,dev
 CT ?=
 
 .DEFAULT_GOAL := help

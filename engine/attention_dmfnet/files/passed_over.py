@@ -30,6 +30,9 @@ _OTHER_KINDS = {
 }
 """Kinds of images that are not read, by the ends of their names."""
 
+INSTALL_DICOM = 'pip install "attention-dmfnet[dicom]"'
+"""What to type where DICOM cannot be read."""
+
 DICOM = "DICOM"
 FOLDER_WITH_DICOM = "folder with DICOM"
 _FOLDER_WITH_SCANS = "folder with scans"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attention_dmfnet.cli.predict import DONE, SOME_FAILED, UNUSABLE, main
+from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.status import DONE, SOME_FAILED, UNUSABLE
 from attention_dmfnet.files.image_io import read_volume, write_volume
 from attention_dmfnet.geometry import canonicalise
 
@@ -88,7 +89,7 @@ def _program(inputs: Path, outputs: Path, models: Path, before: str = "") -> str
     arguments = ["predict", str(inputs), str(outputs), "--models", str(models), "--device", "cpu"]
     loaded = "[m for m in sys.modules if m.startswith(('pydicom', 'highdicom', 'zipfile', 'attention_dmfnet.dicom'))]"
     return (
-        f"import sys\n{before}\nfrom attention_dmfnet.cli.predict import main\nstatus = main({arguments})\n"
+        f"import sys\n{before}\nfrom attention_dmfnet.cli.main import main\nstatus = main({arguments})\n"
         f"print({loaded})\nsys.exit(status)"
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -14,6 +15,7 @@ from attention_dmfnet.geometry import Volume
 from attention_dmfnet.notes import Note, doubts
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
+from pydicom.uid import MPEG4HP41
 
 from tests.engine.dicom.made import INTERCEPT, Change, put_pixels, save, write_enhanced, write_series
 from tests.engine.tiny import block_phantom
@@ -209,7 +211,7 @@ def test_loss_is_noted(tmp_path: Path) -> None:
         ({"PixelSpacing": [200.0, 200.0]}, "no scan of a body"),
     ],
 )
-def test_headers_that_cannot_be_are_refused(values: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_headers_that_cannot_be_are_refused(values: dict[str, Any], said: str, tmp_path: Path) -> None:
     write_series(CT, tmp_path, **values)
     assert said in _refused(tmp_path)
 
@@ -251,7 +253,7 @@ def test_a_decoder_that_is_missing_is_named_with_what_brings_it(
 def test_a_film_is_no_ct(tmp_path: Path) -> None:
     for path in write_series(CT, tmp_path):
         image = pydicom.dcmread(path)
-        image.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
+        image.file_meta.TransferSyntaxUID = MPEG4HP41
         image.PixelData = pydicom.encaps.encapsulate([b"\0" * 10])
         image["PixelData"].VR = "OB"
         save(image, path)
