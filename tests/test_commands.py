@@ -45,6 +45,7 @@ RUN_BY = {
     "sh evaluation/peers/install.sh": "test_make.py::test_bench_makes_the_peers_environment_with_the_projects_python",
     "sh predict.sh": "test_commands.py::test_predict_sh_labels_a_folder",
     "attention-dmfnet predict": "test_commands.py::test_the_installed_command_labels_a_folder",
+    "attention-dmfnet report": "test_report_command.py::test_a_report_afterwards_has_the_same_numbers_but_for_the_probability",
     "python -m pip": "test_make.py::test_setup_installs_with_the_exact_versions",
     "python -m pytest": "test_make.py::test_check_asks_every_tool_and_test_the_tests_too",
     "python -m venv": "test_make.py::test_setup_installs_with_the_exact_versions",
@@ -77,6 +78,7 @@ RUN_BY = {
     "python -m training card": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
     "python -m training curve": "test_curve.py::test_the_published_story_can_be_drawn",
     "python -m training fit": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
+    "python -m training loader": "test_main.py::test_the_loader_is_timed_and_does_not_grow_with_the_cases",
     "python -m training prepare": (
         "test_chain.py::test_the_teachers_label_unlabelled_scans_and_the_student_learns_from_them"
     ),

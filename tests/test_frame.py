@@ -32,7 +32,7 @@ EXTRAS = {
     "training": {"training"},
     "evaluation": {"report", "evaluation"},
     "cluster": {"cluster"},
-    "attention_dmfnet": {"cpu", "cuda", "tensorrt"},
+    "attention_dmfnet": {"cpu", "cuda", "tensorrt", "dicom", "report"},
 }
 """For each package, the extras that bring what it imports beyond the requirements of all."""
 
@@ -89,7 +89,10 @@ def test_the_import_linter_guards_every_package_that_is_there() -> None:
 
 
 def test_itk_files_alone_knows_simpleitk() -> None:
-    assert {path.name for path, name in imports_of("attention_dmfnet") if name == "SimpleITK"} == {"itk_files.py"}
+    assert {path.name for path, name in imports_of("attention_dmfnet") if name == "SimpleITK"} == {
+        "itk_files.py",
+        "itk_child.py",
+    }
 
 
 def test_the_engine_itself_needs_five_packages() -> None:
@@ -147,6 +150,14 @@ def test_the_builder_sees_all_that_the_dockerfile_copies() -> None:
     copies = re.findall(r"^COPY (?!--from)(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     copied = {source.rstrip("/") for line in copies for source in line.split()[:-1]}
     assert copied == admitted
+
+
+def test_the_builder_does_not_see_the_reports_viewer() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    viewer = "engine/attention_dmfnet/report/viewer"
+    assert (ROOT / viewer / "niivue.umd.js").exists()
+    # a later line counts more: it stands behind the one that admits the engine
+    assert lines.index(viewer) > lines.index("!engine")
 
 
 def test_the_readme_names_each_label_as_the_engine_does() -> None:

@@ -9,7 +9,10 @@ Hu = npt.NDArray[np.float32]
 """(z, y, x) HU."""
 
 Labels = npt.NDArray[np.uint8]
-"""(z, y, x) labels; coarse stage: 1 is any organ; fine stage: FLARE22's 1 to 13; 0 is the rest."""
+"""(z, y, x) labels; coarse stage: 1 is any organ; fine stage: FLARE22's 1 to 13; 0 is the rest, 255 unknown."""
+
+UNKNOWN = 255
+"""The label of voxels in which nobody knows what is there: they teach nothing."""
 
 Rgb = npt.NDArray[np.uint8]
 """(row, column, 3)."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from attention_dmfnet.geometry import Triple
+from attention_dmfnet.json_text import one_line
 
 from training.arrays import TILE_MULTIPLE
 from training.errors import TrainingError
@@ -166,7 +167,9 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Dice + cross-entropy on true labels; on pseudo labels ``pseudo`` instead of the cross-entropy.
 
     ``class_weights`` weight the voxelwise part by the voxel's label (one number a class; none: all 1). ``dice_weight``
-    and ``pseudo_dice_weight`` weight the Dice part, ``pseudo_weight`` a whole case with pseudo labels.
+    and ``pseudo_dice_weight`` weight the Dice part, ``pseudo_weight`` a whole case with pseudo labels. The Dice part is
+    as little robust as cross-entropy: from 1 to 2, ``pseudo_dice_gamma`` makes it the noise-robust Dice on pseudo
+    labels (Wang et al. 2020), the more robust the nearer to 1.
     """
 
     class_weights: tuple[NotNegative, ...] = ()
@@ -174,6 +177,11 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pseudo: RobustLoss = PlainCE()
     pseudo_dice_weight: NotNegative = 1.0
     pseudo_weight: NotNegative = 1.0
+    pseudo_dice_gamma: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.0
+
+    def __post_init__(self) -> None:
+        if 0 < self.pseudo_dice_gamma < 1:
+            raise ValueError("loss.pseudo_dice_gamma is 0 (the soft Dice) or lies from 1 to 2")
 
 
 class SGD(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="name", tag="sgd"):
@@ -221,9 +229,11 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``batch`` is what a step sees; several processes share it evenly. ``ema`` is the decay of the averaged weights a
     step (0: none). Every ``validate_every_epochs`` (0: only at the end) the ``fold``'s validation cases are scored, at
-    most ``validation_cases`` of them (0: none); the fold "all" holds out nobody. The weights are kept as snapshots at
-    the shares ``snapshots_at``. Several processes normalise by the statistics of all their batches, or, without
-    ``shared_norms``, each by its own.
+    most ``validation_cases`` of them (0: none); the fold "all" holds out nobody. Where ``patience`` (0: none) such
+    scorings in a row bring no better mean DSC, the run ends early. The weights are kept as snapshots at the shares
+    ``snapshots_at``. ``precision`` is the network's; a GPU without bfloat16 takes float16, whose loss is scaled, and a
+    CPU takes bfloat16 for float16. Several processes normalise by the statistics of all their batches, or,
+    without ``shared_norms``, each by its own.
     """
 
     batch: AtLeastOne
@@ -231,11 +241,12 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     epochs: Count = 0
     minutes: NotNegative = 0.0
     seed: Count = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     ema: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     fold: Count | Literal["all"] = 0
     validate_every_epochs: Count = 0
     validation_cases: Count = 0
+    patience: Count = 0
     checkpoint_every_s: Positive = 300.0
     snapshots_at: tuple[Share, ...] = ()
     shared_norms: bool = True
@@ -243,6 +254,8 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if (self.epochs > 0) is (self.minutes > 0):
             raise ValueError("run needs one budget: either epochs or minutes greater than 0")
+        if self.patience and not (self.validate_every_epochs and self.validation_cases):
+            raise ValueError("run.patience needs scores on the way: set validate_every_epochs and validation_cases")
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -337,7 +350,7 @@ def _convert(table: Mapping[str, Any], where: str) -> Recipe:
         # TOML has integers where a float is meant (50 for 50.0)
         recipe: Recipe = msgspec.convert(table, Recipe)
     except msgspec.ValidationError as error:
-        raise RecipeError(f"the recipe {where} is not valid: {error}") from error
+        raise RecipeError(f"the recipe {where} is not valid: {one_line(str(error))}") from error
     return recipe
 
 

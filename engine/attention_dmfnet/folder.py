@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Literal, ParamSpec, Protocol, Self, TypeVar
 
 import msgspec
 
-from attention_dmfnet.files.cases import Case, output_of
+from attention_dmfnet.files.cases import Case, ReportError, output_of
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.files.passed_over import PassedOver
 from attention_dmfnet.geometry import GeometryError, Triple, Volume
@@ -41,7 +41,9 @@ class Extra(Protocol):
     def write(self, case: Case, ct: Volume, result: Segmentation, outputs: Path) -> None:
         """Write what belongs to ``case`` into the folder ``outputs``, where its label map is complete.
 
-        ``ct`` is the scan in HU. Whatever this raises fails the case; of an ``ImageError`` the user sees the sentence.
+        ``ct`` is the scan in HU, and ``result`` has all notes on the case; an extra with a true ``wants_probabilities``
+        gets its mean probabilities, too. Whatever this raises fails the case; the user sees the sentence of an
+        ``ImageError`` or a ``ReportError``.
         """
         ...
 
@@ -65,10 +67,11 @@ class CaseReport(msgspec.Struct, frozen=True):
     schema_version: int = 2
 
 
-def skipped(case: Case, outputs: Path) -> CaseReport:
-    """The report on a case whose output is there already."""
+def skipped(case: Case, outputs: Path, further: Sequence[Path] = ()) -> CaseReport:
+    """The report on a case whose output is there already; ``further`` ones that are asked for may be missing."""
     output = output_of(case, outputs)
-    note = Note("exists", f"{output} exists; --overwrite makes it again")
+    missing = "".join(f", and {path.name}, which is not there" for path in further if not path.exists())
+    note = Note("exists", f"{output} exists; --overwrite makes it again{missing}")
     return CaseReport(case.name, "skipped", str(output), notes=(note,))
 
 
@@ -231,7 +234,8 @@ class _Run:
         with self._recording(found.case) as steps:
             if found.scored is not None:
                 try:
-                    result = self.segmenter.label(found.scored)
+                    wanted = any(getattr(extra, "wants_probabilities", False) for extra in self.extras)
+                    result = self.segmenter.label(found.scored, probabilities=wanted)
                     with step("write"):
                         result.save(output)
                     self._write_extras(found, result)
@@ -247,6 +251,7 @@ class _Run:
     def _write_extras(self, found: _Found, result: Segmentation) -> None:
         if found.ct is not None:
             with step("extras"):
+                result = replace(result, notes=(*found.notes, *result.notes))
                 for extra in self.extras:
                     extra.write(found.case, found.ct, result, self.outputs)
 
@@ -256,7 +261,7 @@ class _Run:
 
 
 def _sentence(error: Exception, case: Case) -> str:
-    if isinstance(error, ImageError | GeometryError | RunError):
+    if isinstance(error, ImageError | GeometryError | ReportError | RunError):
         return str(error)
     if isinstance(error, CaseTimeoutError):
         return f"{case.path}: {error}"

@@ -133,8 +133,8 @@ class Segmentation:
     organs: dict[str, int] = field(default_factory=dict)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the label map, compressed: the whole file or none. Raises ``ImageError``."""
-        write_labels(self.labels, Path(path))
+        """Write the label map with the organs' names, compressed: the whole file or none. Raises ``ImageError``."""
+        write_labels(self.labels, Path(path), self.organs)
 
 
 def _read(scan: str | PathLike[str] | Volume | ItkImage, notes: list[Note], strict: bool) -> Volume:

@@ -7,9 +7,9 @@ from pathlib import Path
 import attention_dmfnet as dmf
 import numpy as np
 import pytest
-from attention_dmfnet import segmenter
+from attention_dmfnet import folder, segmenter
 from attention_dmfnet.files import image_io
-from attention_dmfnet.files.cases import ScanFile
+from attention_dmfnet.files.cases import Case, ScanFile
 from attention_dmfnet.files.image_io import ImageError, read_volume, write_labels, write_volume
 from attention_dmfnet.folder import CaseReport, ReadAhead, predict
 from attention_dmfnet.geometry import Volume
@@ -158,10 +158,10 @@ def test_the_labels_of_one_scan_are_made_while_the_networks_see_the_next(
 def test_labels_that_cannot_be_made_or_written_fail_one_case(
     tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(labels: Volume, path: Path) -> None:
+    def full(labels: Volume, path: Path, organs: dict[str, int]) -> None:
         if path.name.startswith("a"):
             raise ImageError(f"cannot write {path}: is the disk full?")
-        write_labels(labels, path)
+        write_labels(labels, path, organs)
 
     monkeypatch.setattr(segmenter, "write_labels", full)
     reports = _predict(_scans(tmp_path / "in", ["a.nii.gz", "b.nii.gz"]), tmp_path / "out", models)
@@ -257,3 +257,57 @@ def test_no_scan_is_read_before_the_one_ahead_of_it_was_taken(monkeypatch: pytes
         ahead.take()
         ahead.take()
         assert begun[:2] == ["1", "2"]
+
+
+class _Watching:
+    """An extra that keeps what it was given, and may fail."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails = fails
+        self.seen: list[tuple[str, Volume, Segmentation, bool]] = []
+
+    def write(self, case: Case, ct: Volume, result: Segmentation, outputs: Path) -> None:
+        self.seen.append((case.name, ct, result, (outputs / f"{case.name}.nii.gz").exists()))
+        if case.name == self.fails:
+            raise ImageError(f"{case.path}: no room for a picture")
+
+
+def _predict_with(extra: _Watching, tmp_path: Path, models: Path, names: list[str]) -> list[CaseReport]:
+    (tmp_path / "out").mkdir()
+    cases = [ScanFile(path) for path in _scans(tmp_path / "in", names)]
+    return list(predict(cases, tmp_path / "out", _segmenter(models), extras=[extra]))
+
+
+def test_an_extra_sees_the_scan_the_labels_and_their_numbers_when_the_label_map_is_there(
+    tmp_path: Path, models: Path
+) -> None:
+    ct, truth = block_phantom()
+    extra = _Watching()
+    reports = _predict_with(extra, tmp_path, models, ["a.nii.gz", "bad.nii.gz", "b.nii.gz"])
+    assert [report.status for report in reports] == ["done", "failed", "done"]
+    assert [(name, there) for name, _, _, there in extra.seen] == [("a", True), ("b", True)]
+    for _, seen, result, _ in extra.seen:
+        np.testing.assert_array_equal(seen.array, ct.array)
+        np.testing.assert_array_equal(result.labels.array, truth.array)
+        assert result.organs["left kidney"] == 13
+    assert "extras" in reports[0].seconds
+
+
+def test_an_extra_that_fails_fails_its_case_by_name(tmp_path: Path, models: Path) -> None:
+    reports = _predict_with(_Watching(fails="a"), tmp_path, models, ["a.nii.gz", "b.nii.gz"])
+    assert [report.status for report in reports] == ["failed", "done"]
+    assert reports[0].error == f"{tmp_path / 'in' / 'a.nii.gz'}: no room for a picture"
+    assert (tmp_path / "out" / "a.nii.gz").exists()
+
+
+def test_without_extras_no_scan_is_kept(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    finish = folder._Run.finish
+
+    def watch(self: folder._Run, found: folder._Found) -> CaseReport:
+        kept.append(found.ct)
+        return finish(self, found)
+
+    monkeypatch.setattr(folder._Run, "finish", watch)
+    _predict(_scans(tmp_path / "in", ["a.nii.gz"]), tmp_path / "out", models)
+    assert kept == [None]

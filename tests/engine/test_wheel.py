@@ -86,7 +86,9 @@ def test_a_wheel_holds_the_package_with_its_models_and_nothing_else(wheel: Path)
     assert {"manifest.json", "MODEL_CARD.md"} <= models
     code = {name.removeprefix("attention_dmfnet/") for name in own} - {f"models/{name}" for name in models}
     package = ROOT / "engine" / "attention_dmfnet"
-    assert code == {str(path.relative_to(package)) for path in package.rglob("*.py")} | {"py.typed"}
+    viewer = {str(path.relative_to(package)) for path in (package / "report" / "viewer").iterdir()}
+    assert {"report/viewer/niivue.umd.js", "report/viewer/NIIVUE-LICENSE.txt"} <= viewer
+    assert code == {str(path.relative_to(package)) for path in package.rglob("*.py")} | {"py.typed"} | viewer
 
 
 def test_the_installed_command_labels_a_phantom(environment: Path, tmp_path: Path) -> None:

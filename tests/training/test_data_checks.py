@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -471,3 +472,27 @@ def test_the_phantoms_own_orientation_is_the_canonical_one() -> None:
     # what the mirrored cases above rely on
     ct, _ = make_patient(1)
     assert canonicalise(ct).geometry == ct.geometry
+
+
+def test_labels_whose_header_says_two_places_are_told_and_named_as_a_reason(tmp_path: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=1)
+    path = raw / "FLARE22_LabeledCase50" / "labels" / "FLARE22_Tr_0001.nii.gz"
+    read = nibabel.load(path)
+    image = nibabel.Nifti1Image(np.asarray(read.dataobj), read.affine, read.header)  # all of it: the file is replaced
+    there = image.affine.copy()
+    image.set_sform(there, code=1)
+    aside = there.copy()
+    aside[0, 3] += 30
+    image.set_qform(aside, code=1)
+    nibabel.save(image, path)
+    checked = check_cases(read_layout(raw).cases)
+    assert checked.problems == ()  # by the sform they lie on the scan
+    assert any(str(path) in note and "qform and sform lie up to 30 mm apart" in note for note in checked.notes)
+    # now the sform is the wrong one
+    image.set_qform(there, code=1)
+    image.set_sform(aside, code=1)
+    nibabel.save(image, path)
+    (problem,) = check_cases(read_layout(raw).cases).problems
+    assert "is shifted by" in problem.what
+    assert "the qform and sform of one of them differ" in problem.what
+    assert problem.remedy.startswith("make the two forms agree in both headers, or save the labels on the grid")

@@ -308,6 +308,25 @@ def test_the_best_weights_on_held_out_cases_are_kept_beside_the_last(tmp_path: P
         )
 
 
+def test_a_run_without_patience_left_ends_and_does_not_go_on_when_resumed(tmp_path: Path) -> None:
+    how = recipe(epochs=48, validate_every_epochs=6, validation_cases=1, patience=1)
+    fit(how, tmp_path, LaterEmpty(), cases(1), CPU)
+    log = (tmp_path / "log.jsonl").read_text()
+    last = rows_without_times(tmp_path)[-1]["step"]
+    with safe_open(tmp_path / "checkpoint.safetensors", framework="pt") as file:
+        progress = json.loads(file.metadata()["progress"])
+    assert last == progress["step"] == progress["best_step"] + 24 < 96
+    fit(how, tmp_path, LaterEmpty(), cases(1), CPU, resume=True)
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) <= len(log.splitlines()) + 1  # the final score again
+    with pytest.raises(ValueError, match=r"run\.patience needs scores on the way"):
+        recipe(patience=1)
+
+
+def test_the_hours_to_go_are_told_once_by_a_budget_of_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(recipe(epochs=15), tmp_path, Spheres(), machine=CPU)  # 60 steps
+    assert capsys.readouterr().err.count("hours to go at the pace of the first steps") == 1
+
+
 def test_without_scores_on_the_way_no_weights_are_called_the_best(trained: Path) -> None:
     assert not (trained / "best").exists()
 

@@ -15,6 +15,7 @@ from training.learning.losses import (
     dice_and_cross_entropy,
     generalised_cross_entropy,
     merge_unannotated,
+    noise_robust_dice_loss,
     robust_loss,
     soft_dice_loss,
     symmetric_cross_entropy,
@@ -237,3 +238,38 @@ def test_robust_losses_learn_more_from_labels_of_which_many_are_wrong(which: Rob
 
 def test_all_losses_learn_from_right_labels() -> None:
     assert all(separate(which, 0.0) > 0.97 for which in ROBUST)
+
+
+def test_the_noise_robust_dice_is_its_formula_and_ignores_what_is_unknown() -> None:
+    scores = torch.randn(2, 3, 2, 3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    labels = torch.randint(0, 3, (2, 2, 3, 4), generator=torch.Generator().manual_seed(4))
+    p = scores.softmax(1)
+    for gamma in (1.0, 1.5, 2.0):
+        expected = []
+        for case in range(2):
+            terms = []
+            for label in (1, 2):
+                g = (labels[case] == label).double()
+                difference = (p[case, label] - g).abs().pow(gamma).sum()
+                terms.append(difference / (p[case, label].square().sum() + g.sum() + 1))
+            expected.append(torch.stack(terms).mean())
+        got = noise_robust_dice_loss(scores.log_softmax(1), labels, gamma)
+        torch.testing.assert_close(got, torch.stack(expected), rtol=1e-6, atol=1e-6)
+    # a voxel that is unknown counts for nothing, whatever its scores are
+    unknown = labels.clone()
+    unknown[0, 0, 0, 0] = IGNORE
+    other = scores.clone()
+    other[0, :, 0, 0, 0] += torch.tensor([5.0, -3.0, 1.0])
+    one, two = (noise_robust_dice_loss(each.log_softmax(1), unknown, 1.5) for each in (scores, other))
+    torch.testing.assert_close(one, two)
+
+
+def test_the_robust_dice_is_for_pseudo_labels_alone() -> None:
+    scores = torch.randn(3, 2, 3, 4, generator=torch.Generator().manual_seed(5))
+    labels = torch.randint(0, 3, (2, 3, 4), generator=torch.Generator().manual_seed(6))
+    robust = Loss(pseudo_dice_gamma=1.5)
+    for is_pseudo in (False, True):
+        with_it, without = (case_loss(scores, labels, None, is_pseudo, loss) for loss in (robust, Loss()))
+        assert bool(torch.isclose(with_it, without)) is not is_pseudo
+    with pytest.raises(ValueError, match="from 1 to 2"):
+        Loss(pseudo_dice_gamma=0.5)

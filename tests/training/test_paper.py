@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.training.test_ready_maps import write_release
 from training.__main__ import main
 from training.errors import TrainingError
 from training.paper import carry_out as work
+from training.paper.processes import Ended, run_commands
 from training.paper.steps import Protocol
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +29,10 @@ class Typist:
         self.ran: list[str] = []
         self.fails_at: dict[str, int] = {}
 
-    def __call__(self, words: Sequence[str]) -> int:
+    def __call__(self, commands: Sequence[Sequence[str]], at_once: int) -> list[Ended]:
+        return [Ended(self.run(words), 1.0) for words in commands]
+
+    def run(self, words: Sequence[str]) -> int:
         package, command, *rest = words
         to = Path(rest[rest.index("--to") + 1]) if "--to" in rest else None
         name = command if to is None else to.name
@@ -76,8 +81,8 @@ def protocol(tmp_path: Path, raw: Path, **changes: object) -> Protocol:
     return Protocol(str(recipe), (raw,), tmp_path / "all", **(settings | changes))  # type: ignore[arg-type]
 
 
-WHOLE = ["data", "coarse", "teacher-0", "teacher-0-models", "teacher-1", "teacher-1-models", "pseudo"]
-WHOLE += ["student-data", "student", "models", "parity", "card-coarse.md", "card-student.md"]
+WHOLE = ["data", "coarse", "teacher-0", "teacher-1", "teacher-0-models", "teacher-1-models", "pseudo"]
+WHOLE += ["student-data", "student", "models", "parity", "card.md"]
 
 
 def test_the_whole_way_with_a_teacher_for_each_fold_and_nothing_twice(tmp_path: Path, raw: Path) -> None:
@@ -95,8 +100,12 @@ def test_the_whole_way_with_a_teacher_for_each_fold_and_nothing_twice(tmp_path: 
     # where the training ran does not matter
     work.carry_out(protocol(tmp_path, raw, fit_how=("--accelerator", "cpu")), "as typed", typist)
     assert typist.ran == []
-    commands = (tmp_path / "all" / "status.md").read_text()
-    assert "13 steps done" in commands
+    # nor where everything lies
+    (tmp_path / "all").rename(tmp_path / "elsewhere")
+    work.carry_out(replace(protocol(tmp_path, raw), to=tmp_path / "elsewhere"), "as typed", typist)
+    assert typist.ran == []
+    commands = (tmp_path / "elsewhere" / "status.md").read_text()
+    assert "12 steps done" in commands
     assert "--ensemble --models" in commands
     assert "| student | done |" in commands
     assert "as typed" in commands
@@ -107,7 +116,7 @@ def test_a_change_repeats_what_depends_on_it_alone(tmp_path: Path, raw: Path) ->
     work.carry_out(protocol(tmp_path, raw), "as typed", typist)
     typist.ran.clear()
     work.carry_out(protocol(tmp_path, raw, pseudo_loss="beta"), "as typed", typist)
-    assert typist.ran == ["student", "models", "parity", "card-student.md"]
+    assert typist.ran == ["student", "models", "parity", "card.md"]
     # the run with the other loss is kept
     kept = tmp_path / "all" / "set-aside" / "student-1" / "weights.safetensors"
     assert 'loss.pseudo={name="generalised"}' in kept.read_text()
@@ -133,7 +142,7 @@ def test_a_stop_or_a_failure_goes_on_where_it_was(tmp_path: Path, raw: Path) -> 
     typist.fails_at = {"pseudo": 1}
     with pytest.raises(TrainingError, match="the step pseudo failed"):
         work.carry_out(protocol(tmp_path, raw), "as typed", typist)
-    assert typist.ran == ["teacher-1", "teacher-1-models", "pseudo"]
+    assert typist.ran == ["teacher-1", "teacher-0-models", "teacher-1-models", "pseudo"]
     assert not (tmp_path / "all" / "set-aside").exists()  # the same inputs: the run went on
     typist.ran.clear()
     typist.fails_at = {}
@@ -146,11 +155,11 @@ def test_a_step_that_left_cases_out_is_done_and_says_so(tmp_path: Path, raw: Pat
     (bad.parent / "Case_00009_0000.nii.gz").write_bytes(b"no scan")
 
     class Strict(Typist):
-        def __call__(self, words: Sequence[str]) -> int:
+        def run(self, words: Sequence[str]) -> int:
             if words[1] == "prepare":
                 self.ran.append("prepare")
                 return main(list(words[1:]))
-            return super().__call__(words)
+            return super().run(words)
 
     work.carry_out(protocol(tmp_path, raw, fold="all"), "as typed", Strict())
     page = (tmp_path / "all" / "status.md").read_text()
@@ -164,14 +173,14 @@ def test_one_network_alone_needs_no_unlabelled_scans_and_five_folds_do(tmp_path:
     with pytest.raises(TrainingError, match=r"there are no unlabelled scans.*or train one network with --fold all"):
         work.carry_out(protocol(tmp_path, raw), "as typed", typist)
     work.carry_out(protocol(tmp_path, raw, fold="all"), "as typed", typist)
-    assert typist.ran[-5:] == ["teacher", "models", "parity", "card-coarse.md", "card-teacher.md"]
+    assert typist.ran[-4:] == ["teacher", "models", "parity", "card.md"]
 
 
 def test_a_release_with_published_labels_needs_no_teacher(tmp_path: Path) -> None:
     raw = write_release(tmp_path / "release")
 
     class Agree(Typist):
-        def __call__(self, words: Sequence[str]) -> int:
+        def run(self, words: Sequence[str]) -> int:
             if words[1] == "pseudo-label":
                 self.ran.append("pseudo")
                 assert words[words.index("--maps") + 1].endswith("pseudo_label_blackbean_flare22")
@@ -180,7 +189,7 @@ def test_a_release_with_published_labels_needs_no_teacher(tmp_path: Path) -> Non
                 (Path(words[3])).mkdir()
             if words[1] == "score":
                 Path(words[-1]).write_text("scores")
-            return super().__call__(words)
+            return super().run(words)
 
     typist = Agree()
     work.carry_out(protocol(tmp_path, raw), "as typed", typist)
@@ -200,10 +209,10 @@ def test_two_cannot_work_in_one_folder_and_status_needs_nothing_else(
     assert "name a recipe and folders of scans" in capsys.readouterr().err
 
     class Nosy(Typist):
-        def __call__(self, words: Sequence[str]) -> int:
+        def run(self, words: Sequence[str]) -> int:
             with pytest.raises(TrainingError, match="is being worked on by another process"):
                 work.carry_out(protocol(tmp_path, raw), "as typed", Typist())
-            return super().__call__(words)
+            return super().run(words)
 
     nosy = Nosy()
     nosy.fails_at = {"coarse": 130}
@@ -213,21 +222,42 @@ def test_two_cannot_work_in_one_folder_and_status_needs_nothing_else(
     assert "| coarse | begun |" in capsys.readouterr().out
 
 
-def test_a_process_is_asked_to_stop_and_waited_for(tmp_path: Path) -> None:
-    """SIGTERM reaches the command once; what it returns decides."""
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "engine"), str(folder)])}
+
+
+def test_processes_are_asked_to_stop_once_and_waited_for(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *a: (print('saved', flush=True), sys.exit(143)))\n"
-        "print('ready', flush=True)\ntime.sleep(60)\n"
+        "print('ready', flush=True)\ntime.sleep(300)\n"
     )
-    code = "from training.paper.carry_out import run_process; import sys; sys.exit(run_process(['slow']))"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "engine"), str(tmp_path)])}
-    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as parent:
+    code = "from training.paper.processes import run_commands\n"
+    code += "print([each.status for each in run_commands([['slow']] * 3, at_once=2)])"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        assert parent.stdout.readline() == "ready\n"
+        assert [parent.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
         parent.terminate()
-        assert parent.stdout.read() == "saved\n"
-        assert parent.wait() == 143
+        assert parent.stdout.read() == "saved\nsaved\n[143, 143, 143]\n"  # the third was never begun
+
+
+def test_those_at_once_see_a_gpu_each_and_one_that_fails_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "which.py").write_text(
+        "import os, sys\nfrom pathlib import Path\n"
+        "Path(sys.argv[1]).write_text(os.environ.get('CUDA_VISIBLE_DEVICES', 'any'))\nsys.exit(int(sys.argv[2]))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    commands = [["which", str(tmp_path / f"{number}"), str(number)] for number in range(3)]
+    assert [each.status for each in run_commands(commands, at_once=2)] == [0, 1, 2]
+    seen = [(tmp_path / f"{number}").read_text() for number in range(3)]
+    assert seen[:2] == ["3", "5"]
+    assert seen[2] in ("3", "5")
+    assert [each.status for each in run_commands(commands[:1])] == [0]
+    assert (tmp_path / "0").read_text() == "3,5"
 
 
 def test_looking_at_a_run_needs_no_torch(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
 from attention_dmfnet.geometry import Volume
 
+from evaluation.organs import ORGANS
 from tests.training.small_patients import (
     add_labelled,
     make_patient,
@@ -18,6 +19,7 @@ from tests.training.small_patients import (
     write_recipe_for_patients,
 )
 from training.__main__ import main
+from training.arrays import UNKNOWN
 from training.data.dataset import open_dataset
 from training.data.fingerprint import read_fingerprint
 from training.data.splits import read_splits
@@ -329,3 +331,27 @@ def test_more_processes_make_the_same_data_set(tmp_path: Path, recipe: Path) -> 
     for first, second in zip(one.cases, two.cases, strict=True):
         np.testing.assert_array_equal(first.read_whole()[0], second.read_whole()[0])
         np.testing.assert_array_equal(first.read_whole()[1], second.read_whole()[1])
+
+
+def test_nnunets_ignore_label_is_unknown_and_neither_background_nor_an_organ(tmp_path: Path, recipe: Path) -> None:
+    raw = write_nnunet(tmp_path / "raw", {organ: label for label, organ in enumerate(ORGANS, start=1)})
+    about = json.loads((raw / "dataset.json").read_text())
+    about["labels"]["ignore"] = 14
+    (raw / "dataset.json").write_text(json.dumps(about))
+    path = raw / "labelsTr" / "abdomen_001.nii.gz"
+    labels = read_volume(path)
+    # nobody has judged the lower half of the scan
+    half = labels.array.astype(np.uint8)
+    half[:14] = 14
+    write_labels(Volume(half, labels.geometry), path)
+    assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 0
+    fine, other = open_dataset(tmp_path / "data", "fine").cases
+    seen = fine.read_whole()[1]
+    assert UNKNOWN in seen
+    assert UNKNOWN not in fine.class_locations
+    assert UNKNOWN not in fine.annotated
+    assert UNKNOWN not in other.read_whole()[1]
+    coarse = open_dataset(tmp_path / "data", "coarse").cases[0].read_whole()[1]
+    assert set(np.unique(coarse)) == {0, 1, UNKNOWN}
+    volumes = read_fingerprint(tmp_path / "data").organs
+    assert volumes["liver"].volume_ml.median == pytest.approx(268.8, rel=0.01)  # above the half

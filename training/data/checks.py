@@ -112,16 +112,23 @@ def measure(case: RawCase) -> CaseFacts | list[Problem]:
     empty_voxels = sum(int(note.split()[0]) for note in notes if note.code == "empty-voxels")
     image = measure_image(canonical, empty_voxels)
     if case.labels is None:
-        return CaseFacts(image, None, geometry)
+        return CaseFacts(image, None, geometry, tuple(_of_header(case.image, notes)))
+    label_notes: list[Note] = []
     try:
-        labels = read_volume(case.labels)
+        labels = read_volume(case.labels, label_notes)
     except (ImageError, GeometryError) as error:
         return [Problem(case.labels, _clause(error, case.labels), remedy)]
-    problems = [*_different_grids(case, scan, labels), *_unusable_values(case, labels)]
+    said = (*_of_header(case.image, notes), *_of_header(case.labels, label_notes))
+    problems = [*_different_grids(case, scan, labels, [*notes, *label_notes]), *_unusable_values(case, labels)]
     if problems:
         return problems
     organs = renumber(labels.array, case.label_of_value, case.annotated)
-    return CaseFacts(image, measure_labels(canonicalise(Volume(organs, scan.geometry)), canonical), geometry)
+    return CaseFacts(image, measure_labels(canonicalise(Volume(organs, scan.geometry)), canonical), geometry, said)
+
+
+def _of_header(path: Path, notes: Sequence[Note]) -> Iterator[str]:
+    """What the engine notes of a header that contradicts itself."""
+    return (f"{path}: {note}" for note in notes if note.code.startswith("header-"))
 
 
 def _in_processes(cases: Sequence[RawCase], workers: int) -> Iterator[CaseFacts | list[Problem]]:
@@ -141,8 +148,12 @@ def _clause(error: Exception, path: Path) -> str:
     return text
 
 
-def _different_grids(case: RawCase, scan: Volume, labels: Volume) -> Iterator[Problem]:
-    """Whether the label map lies voxel on voxel on the scan, and if not, what differs."""
+def _different_grids(case: RawCase, scan: Volume, labels: Volume, notes: Sequence[Note]) -> Iterator[Problem]:
+    """Whether the label map lies voxel on voxel on the scan, and if not, what differs.
+
+    Where qform and sform of a header differ, programs differ in which one they read: what one has drawn lies elsewhere
+    in another. The sform counts, for scan and labels alike.
+    """
     here, there = scan.geometry, labels.geometry
     if here.matches(there, _SAME_PLACE_MM):
         return
@@ -157,6 +168,9 @@ def _different_grids(case: RawCase, scan: Volume, labels: Volume) -> Iterator[Pr
     else:
         shift = ", ".join(f"{b - a:+.4g}" for a, b in zip(here.origin_lps, there.origin_lps, strict=True))
         what = f"is shifted by ({shift}) mm against its scan"
+    if any(note.code in ("header-forms-differ", "header-forms-mirrored") for note in notes):
+        what += "; the qform and sform of one of them differ, and the sform was read"
+        remedy = f"make the two forms agree in both headers, or {remedy}"
     yield Problem(case.labels, what, remedy)
 
 
@@ -272,6 +286,7 @@ def _alike(cases: Sequence[RawCase], facts: Mapping[str, CaseFacts]) -> Iterator
 
 def _notes(case: RawCase, facts: CaseFacts) -> Iterator[str]:
     """What is worth knowing but no reason to refuse a case."""
+    yield from facts.header_notes
     if facts.image.empty_voxels:
         yield f"{case.image}: {facts.image.empty_voxels} voxels have no value and count as air"
     if facts.labels is not None:

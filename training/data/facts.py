@@ -13,6 +13,8 @@ import numpy.typing as npt
 from attention_dmfnet.geometry import Geometry, Index, Triple, Volume
 from attention_dmfnet.steps.resample import resample_linear
 
+from training.arrays import UNKNOWN
+
 HU_EDGES = np.arange(-1000, 1501, 5)
 """Edges of the bins of ``OrganFacts.histogram``; what is beyond them is counted in the outermost bins."""
 
@@ -60,11 +62,15 @@ class LabelFacts(msgspec.Struct, frozen=True):
 
 
 class CaseFacts(msgspec.Struct, frozen=True):
-    """Of a case; ``labels`` is None for an unlabelled one. ``geometry`` is a hash of the scan's grid."""
+    """Of a case; ``labels`` is None for an unlabelled one. ``geometry`` is a hash of the scan's grid.
+
+    ``header_notes`` are the engine's, on headers that contradict themselves, with the file's name.
+    """
 
     image: ImageFacts
     labels: LabelFacts | None
     geometry: str
+    header_notes: tuple[str, ...] = ()
 
 
 def measure_image(scan: Volume, empty_voxels: int) -> ImageFacts:
@@ -88,7 +94,7 @@ def measure_labels(labels: Volume, scan: Volume) -> LabelFacts:
     first, last = np.array(labels.array.shape), np.zeros(3, int)
     for label in range(1, len(statistics["voxel_counts"])):
         voxels = int(statistics["voxel_counts"][label])
-        if voxels == 0:
+        if voxels == 0 or label == UNKNOWN:
             continue
         box = statistics["bounding_boxes"][label]
         first = np.minimum(first, [part.start for part in box])
@@ -111,11 +117,12 @@ def measure_labels(labels: Volume, scan: Volume) -> LabelFacts:
 def renumber(labels: npt.NDArray[Any], label_of_value: Mapping[int, int], kept: frozenset[int]) -> npt.NDArray[Any]:
     """``labels`` (whole numbers) in FLARE22's numbers as uint8; labels that are not ``kept`` become 0.
 
+    ``UNKNOWN`` is always kept.
     Every value but 0 must be in ``label_of_value``.
     """
     table = np.zeros(max(label_of_value, default=0) + 1, np.uint8)
     for value, label in label_of_value.items():
-        table[value] = label if label in kept else 0
+        table[value] = label if label in kept or label == UNKNOWN else 0
     # slice by slice: a map of 64-bit numbers must not be held twice
     renumbered = np.empty(labels.shape, np.uint8)
     for source, target in zip(labels, renumbered, strict=True):

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from attention_dmfnet.geometry import Box, Geometry, Volume
 from attention_dmfnet.steps.resample import resample_linear
 
+from training.arrays import UNKNOWN
+
 
 @dataclass(frozen=True, eq=False)
 class Shares:
@@ -26,8 +28,9 @@ class Shares:
         return np.where(self.largest >= 1 - self.all_organs, self.organ, np.uint8(0))
 
     def foreground(self) -> npt.NDArray[np.uint8]:
-        """1 where organs, whichever, fill at least half of the voxel; else 0."""
-        return (self.all_organs >= 0.5).astype(np.uint8)
+        """1 where organs, whichever, fill at least half of the voxel; 255 where what is unknown does; else 0."""
+        organs = (self.all_organs >= 0.5).astype(np.uint8)
+        return np.where((self.organ == UNKNOWN) & (self.largest >= 0.5), np.uint8(UNKNOWN), organs)
 
 
 def share_out(labels: Volume, geometry: Geometry) -> Shares:

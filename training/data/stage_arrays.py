@@ -16,6 +16,7 @@ from attention_dmfnet.geometry import Box, Geometry, Volume
 from attention_dmfnet.steps.resample import resample_linear
 from attention_dmfnet.steps.roi import box_with_margin, working_grid
 
+from training.arrays import UNKNOWN
 from training.data.cache import CacheError, replacing_folder, write_array
 from training.data.dataset import (
     CASE_NAME,
@@ -67,7 +68,7 @@ def _image(scan: Volume, geometry: Geometry, grid: StageGrid) -> Volume:
 
 
 def _organs_box(labels: Volume, grid: StageGrid) -> Box:
-    drawn = labels.array > 0
+    drawn = (labels.array > 0) & (labels.array != UNKNOWN)
     start, stop = [], []
     for axis in range(3):
         inside = np.flatnonzero(drawn.any(axis=tuple(other for other in range(3) if other != axis)))
@@ -82,7 +83,7 @@ def _places(labels: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.int16]:
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     rng = np.random.default_rng(seed)
     rows = [np.empty((0, 4), np.int16)]
-    for label in np.unique(labels[labels > 0]):
+    for label in np.unique(labels[(labels > 0) & (labels != UNKNOWN)]):
         places = np.argwhere(labels == label)
         if len(places) > _PLACES_PER_LABEL:
             places = places[np.sort(rng.choice(len(places), _PLACES_PER_LABEL, replace=False))]

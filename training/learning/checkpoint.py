@@ -57,7 +57,9 @@ class Trained:
 
 class Progress(msgspec.Struct, forbid_unknown_fields=True):
     """How far a run has come: steps taken, seconds spent, the losses of the epoch under way, the last step scored,
-    whether BatchNorm has been frozen, and the best mean DSC so far with the step (0: none) that reached it.
+    whether BatchNorm has been frozen, the best mean DSC so far with the step (0: none) that reached it, the scale of
+    the loss in float16 (0: not scaled), and what was used: CPU-seconds of one process, and joules of the GPUs (0: not
+    counted).
     """
 
     step: int = 0
@@ -67,6 +69,9 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
     norms_are_frozen: bool = False
     best_dsc: float = 0.0
     best_step: int = 0
+    loss_scale: float = 0.0
+    cpu_s: float = 0.0
+    gpu_joules: float = 0.0
 
 
 def build_network(recipe: Recipe) -> AttentionDMFNet:

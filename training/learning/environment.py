@@ -10,13 +10,17 @@ from pathlib import Path
 import msgspec
 import torch
 
+from training.learning.energy import uuid_of
+
 ENVIRONMENT = "environment.json"
 
 _PACKAGES = ("torch", "lightning-fabric", "monai", "numpy", "SimpleITK")
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """``gpu_watts`` is the boards' power limit, all together; None where there is none or it cannot be asked."""
+    """``gpus`` are those that the run used on one machine, ``gpu_watts`` the limits of their power, all together; None
+    where there is none or it cannot be asked. ``processes`` are all, on however many machines.
+    """
 
     system: str
     python: str
@@ -30,9 +34,9 @@ class Environment(msgspec.Struct, frozen=True):
     processes: int
 
 
-def describe(processes: int) -> Environment:
-    """This machine, of which each of ``processes`` uses torch's number of threads."""
-    gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+def describe(processes: int, gpus_used: int = 0) -> Environment:
+    """This machine, of which each of ``processes`` uses torch's number of threads, and the run so many GPUs."""
+    gpus = tuple(torch.cuda.get_device_name(i) for i in range(gpus_used))
     return Environment(
         system=f"{platform.system()} {platform.release()}",
         python=sys.version.split()[0],
@@ -42,7 +46,7 @@ def describe(processes: int) -> Environment:
         ram_gib=_ram_gib(),
         gpus=gpus,
         cuda=torch.version.cuda if gpus else None,
-        gpu_watts=_gpu_watts() if gpus else None,
+        gpu_watts=_gpu_watts(gpus_used) if gpus else None,
         processes=processes,
     )
 
@@ -78,14 +82,14 @@ def _ram_gib() -> float:
     return round(int(kib) / 2**20, 1)
 
 
-def _gpu_watts() -> float | None:
+def _gpu_watts(gpus: int) -> float | None:
     try:
         import pynvml
     except ImportError:  # it comes with the extra `evaluation`
         return None
     try:
         pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(torch.cuda.device_count())]
+        handles = [pynvml.nvmlDeviceGetHandleByUUID(uuid_of(gpu)) for gpu in range(gpus)]
         return float(sum(pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) for handle in handles) / 1000)
     except pynvml.NVMLError:
         return None

@@ -23,6 +23,7 @@ from training.learning.learner import Learner, Machine, next_to_zero_is_zero
 from training.learning.source import Source
 from training.learning.stop import StopRequest, TrainingStoppedError, full_disk_told
 from training.learning.validation import CaseScores, ValidationCase, mean_dsc
+from training.learning.watch import Watch
 from training.recipe import Recipe, write_recipe
 
 __all__ = ["Machine", "fit"]
@@ -59,9 +60,12 @@ def fit(
         if fabric.is_global_zero:
             run.mkdir(parents=True, exist_ok=True)
             replace_file(run / RECIPE, write_recipe(recipe).encode())
-            replace_file(run / ENVIRONMENT, msgspec.json.encode(describe(fabric.world_size)))
-        with Journal(run, recipe, progress.step, fabric.is_global_zero) as journal, StopRequest() as stop:
+            replace_file(run / ENVIRONMENT, msgspec.json.encode(describe(fabric.world_size, learner.gpus_here)))
+        together = Watch(fabric.global_rank, fabric.world_size)
+        with together, Journal(run, recipe, progress.step, fabric.is_global_zero) as journal, StopRequest() as stop:
             journal.say(_plan(recipe, learner, progress))
+            if learner.forms is not None:
+                journal.say(f"{learner.precision}; convolutions as timed here: {learner.forms}")
             session = _Session(recipe, run, source, validation, learner, progress, journal, stop)
             session.spend_budget()
             return session.finish()
@@ -83,12 +87,17 @@ class _Session:
     def spend_budget(self) -> None:
         """Take steps until all of the budget, in steps or in time, is spent."""
         learner, progress, how = self.learner, self.progress, self.recipe.run
+        if self._has_stopped_improving():
+            return
         stream = learner.batches(self.source, first=progress.step * how.batch)
+        pace = _Pace(progress.step)
         last = saved = time.monotonic()
         while (share := self._share_spent()) < 1:
             if self._validation_is_due():
                 self._validate_on_the_way()
                 last = time.monotonic()  # the budget is for learning
+                if self._has_stopped_improving():
+                    break
             if share >= self.recipe.schedule.freeze_norm_at and not progress.norms_are_frozen:
                 learner.prepare_to_freeze(self.source)
                 progress.norms_are_frozen = True
@@ -102,6 +111,8 @@ class _Session:
             learner.update(loss, progress.step, self.run)
             progress.step += 1
             self._note(loss, share)
+            if (hours := pace.hours_left(progress.step, how.epochs * how.steps_per_epoch)) is not None:
+                self.journal.say(f"{hours:.1f} hours to go at the pace of the first steps, scoring apart")
             if _crossed(share, self._share_spent(), _PICTURES) and learner.is_rank_zero:
                 self.journal.picture("sample, label, network", progress.step, learner.picture(batch))
             self._keep_snapshots(share)
@@ -160,6 +171,18 @@ class _Session:
             progress.best_dsc, progress.best_step = mean_dsc(scores), progress.step
             save_trained(self.run / BEST, exported, self.recipe)
 
+    def _has_stopped_improving(self) -> bool:
+        """Whether the recipe's patience is at an end; all processes hear of it from rank zero."""
+        how, progress = self.recipe.run, self.progress
+        if not how.patience:
+            return False
+        waited = (progress.step - progress.best_step) // (how.validate_every_epochs * how.steps_per_epoch)
+        is_over = self.learner.is_rank_zero and progress.best_step > 0 and waited >= how.patience
+        _, is_over, _ = self.learner.all_reduce(0.0, is_over, 0.0)
+        if is_over:
+            self.journal.say(f"no better mean DSC than {progress.best_dsc:.4f} since step {progress.best_step}: enough")
+        return is_over
+
     def _validation_is_due(self) -> bool:
         every = self.recipe.run.validate_every_epochs * self.recipe.run.steps_per_epoch
         return every > 0 and self.progress.step % every == 0 and self.progress.step > self.progress.validated_step
@@ -175,6 +198,23 @@ class _Session:
             self._keep_best(exported, scores)
         progress.validated_step = progress.step
         learner.save(self.run, self.source, progress)
+
+
+class _Pace:
+    """How long the rest of a run takes, once a few steps are timed; the very first wait for workers and algorithms."""
+
+    _FROM, _TO = 10, 40
+
+    def __init__(self, first: int) -> None:
+        self._first, self._start = first, 0.0
+
+    def hours_left(self, step: int, steps: int) -> float | None:
+        """Said once, of a budget in ``steps`` (0: the budget is time); else None."""
+        if step - self._first == self._FROM:
+            self._start = time.monotonic()
+        if step - self._first != self._TO or not steps:
+            return None
+        return (time.monotonic() - self._start) / (self._TO - self._FROM) * (steps - step) / 3600
 
 
 def _plan(recipe: Recipe, learner: Learner, progress: Progress) -> str:

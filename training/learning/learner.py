@@ -28,12 +28,14 @@ from training.learning.checkpoint import (
     load_weights,
     save_checkpoint,
 )
+from training.learning.energy import Meter
 from training.learning.objective import Scorer, batch_loss
 from training.learning.optimiser import Averaged, build_optimiser, learning_rate
 from training.learning.source import Source
 from training.learning.stop import StopRequest, TrainingStoppedError
 from training.learning.validation import CaseScores, ValidationCase, validate
 from training.network.attention_dmfnet import AttentionDMFNet, use_cpu_kernels
+from training.network.forms import Choice, pick_forms, seconds_on_gpu
 from training.pictures import fullest_slice, row_of, slice_with_labels
 from training.recipe import Recipe
 
@@ -64,7 +66,8 @@ class Machine:
         """Start Fabric, and the other processes if there are to be any."""
         if self.threads:
             torch.set_num_threads(self.threads)
-        precision = "bf16-mixed" if recipe.run.precision == "bfloat16" else "32-true"
+        on_gpu = self.accelerator != "cpu" and torch.cuda.is_available()
+        precision = _FABRIC_PRECISION[computed_in(recipe.run.precision, on_gpu)]
         devices = self.devices
         if devices == "auto" and self.accelerator == "cpu":
             # torchrun has started the processes already; else a CPU trains fastest in one, with threads
@@ -77,6 +80,20 @@ class Machine:
         )
         fabric.launch()
         return fabric
+
+
+_SMALLEST_SCALE = 2.0**-10
+"""Of the loss in float16: where gradients overflow even then, they are no numbers at all."""
+
+_FABRIC_PRECISION = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+
+
+def computed_in(precision: str, on_gpu: bool) -> str:
+    """The precision that this machine computes in, where the recipe's is ``precision``."""
+    if on_gpu:
+        missing = precision == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False)
+        return "float16" if missing else precision
+    return "bfloat16" if precision == "float16" else precision
 
 
 class Learner:
@@ -92,23 +109,53 @@ class Learner:
         if start_from is not None:
             load_weights(network, start_from)
         on_cpu = fabric.device.type == "cpu"
+        # before processes wait for each other in it: they may find other times
+        self.forms: Choice | None = None
+        if fabric.device.type == "cuda":
+            self.forms = _pick_forms(network.to(fabric.device), recipe, fabric, self.batch_each)
         if self.processes > 1 and recipe.run.shared_norms:
             network = norms.synchronise(network, on_cpu)
-        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        # in float32 the groups themselves are as fast or faster (docs/decisions/0005-how-a-cpu-trains.md); 1x1x1 has
-        # none and stays dense
-        in_bfloat16 = recipe.run.precision == "bfloat16"
-        use_cpu_kernels(network, on=on_cpu, dense_up_to=64 if in_bfloat16 else 0)
+        if on_cpu:
+            network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            # in float32 the groups themselves are as fast or faster (docs/decisions/0005-how-a-cpu-trains.md); 1x1x1
+            # has none and stays dense
+            use_cpu_kernels(network, on=True, dense_up_to=64 if recipe.run.precision == "bfloat16" else 0)
         self.averaged = Averaged(network, recipe.run.ema)
         self.averaged.network.to(fabric.device)
         self._wrapped, self._optimiser = fabric.setup(network, build_optimiser(network, recipe.optimiser))
         self.network = cast(AttentionDMFNet, self._wrapped.module)
         self.network.train()
+        self._meter = Meter(fabric.device, self.processes_here)
+
+    @property
+    def processes_here(self) -> int:
+        """Processes of the run on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.processes))
+
+    @property
+    def gpus_here(self) -> int:
+        """GPUs of this machine that the run uses: one a process."""
+        return self.processes_here if self.fabric.device.type == "cuda" else 0
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in, for the person who watches."""
+        scaled = ", loss scaled" if self._scaler is not None else ""
+        return f"{computed_in(self.recipe.run.precision, self.fabric.device.type == 'cuda')}{scaled}"
+
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """What keeps small gradients from vanishing in float16; None in other precisions."""
+        scaler: torch.amp.GradScaler | None = getattr(self.fabric.strategy.precision, "scaler", None)
+        return scaler
 
     def restore(self, run: Path, source: Source) -> Progress:
         """Go on from the run's checkpoint."""
         optimiser = cast(torch.optim.Optimizer, self._optimiser.optimizer)
-        return load_checkpoint(run, self.network, self.averaged.network, optimiser, source.fingerprint)
+        progress = load_checkpoint(run, self.network, self.averaged.network, optimiser, source.fingerprint)
+        if self._scaler is not None and progress.loss_scale:
+            self._scaler.load_state_dict(self._scaler.state_dict() | {"scale": progress.loss_scale})
+        return progress
 
     def batches(self, source: Source, first: int) -> Iterator[Batch]:
         """This process's batches from the run's sample ``first`` on, on its device."""
@@ -122,7 +169,7 @@ class Learner:
         self.rate = learning_rate(self.recipe, step, share)
         for group in self._optimiser.param_groups:
             group["lr"] = self.rate
-        loss = batch_loss(cast(Scorer, self._wrapped), _channels_last(batch), self.recipe.loss)
+        loss = batch_loss(cast(Scorer, self._wrapped), self._laid_out(batch), self.recipe.loss)
         self._optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         return loss.item()
@@ -138,13 +185,23 @@ class Learner:
 
     def update(self, loss: float, step: int, run: Path) -> None:
         """Take the step, unless the loss or the gradient has become infinite or no number."""
-        clip = self.recipe.optimiser.clip_norm
-        norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), clip)) if clip else 0.0
+        norm = self._clip(self.recipe.optimiser.clip_norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient's norm became {norm}"
             raise TrainingError(f"the {what} at step {step + 1}; {_good_checkpoint(run)}; try a lower learning rate")
         self._optimiser.step()
         self.averaged.follow(self.network, step)
+
+    def _clip(self, largest: float) -> float:
+        """Clip the gradient to the norm ``largest`` (0: not), and return the norm it had, 0 if nobody looked.
+
+        In float16 a gradient that overflows is the scaler's matter: it leaves the step out and scales less.
+        """
+        if self._scaler is None:
+            return float(nn.utils.clip_grad_norm_(self.network.parameters(), largest)) if largest else 0.0
+        if largest:
+            self.fabric.clip_gradients(self._wrapped, self._optimiser, max_norm=largest, error_if_nonfinite=False)
+        return 0.0 if self._scaler.get_scale() > _SMALLEST_SCALE else math.inf
 
     def save(self, run: Path, source: Source, progress: Progress) -> None:
         """Replace the checkpoint, unless the weights are infinite or no numbers: then the last good one stays."""
@@ -155,6 +212,8 @@ class Learner:
                 f"the weights became infinite by step {progress.step}; {_good_checkpoint(run)}; "
                 "try a lower learning rate"
             )
+        self._meter.add_to(progress)
+        progress.loss_scale = 0.0 if self._scaler is None else self._scaler.get_scale()
         optimiser = cast(torch.optim.Optimizer, self._optimiser.optimizer)
         save_checkpoint(run, self.network, self.averaged.network, optimiser, progress, source.fingerprint)
 
@@ -164,6 +223,10 @@ class Learner:
         self._recalibrate(network, source, self.recipe.schedule.recalibrate_samples)
         return network.eval()
 
+    def _laid_out(self, batch: Batch) -> Batch:
+        """``batch`` in the order in which the network computes."""
+        return replace(batch, images=batch.images.to(memory_format=self.network.layout or torch.channels_last_3d))
+
     def prepare_to_freeze(self, source: Source) -> None:
         """Give BatchNorm the statistics of the weights as they are now; it is about to keep them."""
         self._recalibrate(self.network, source, self.recipe.schedule.freeze_samples)
@@ -172,7 +235,7 @@ class Learner:
     def _recalibrate(self, network: nn.Module, source: Source, samples: int) -> None:
         count = math.ceil(samples / self.recipe.run.batch)
         if count:
-            images = (_channels_last(batch).images for batch in self.batches(source, RECALIBRATION))
+            images = (self._laid_out(batch).images for batch in self.batches(source, RECALIBRATION))
             norms.recalibrate(network, itertools.islice(images, count), self.fabric.autocast)
 
     def validate(self, network: nn.Module, cases: Sequence[ValidationCase], stop: StopRequest) -> CaseScores:
@@ -212,8 +275,13 @@ def share_of_batch(batch: int, processes: int) -> int:
     return batch // processes
 
 
-def _channels_last(batch: Batch) -> Batch:
-    return replace(batch, images=batch.images.to(memory_format=torch.channels_last_3d))
+def _pick_forms(network: nn.Module, recipe: Recipe, fabric: Fabric, batch_each: int) -> Choice:
+    """Time the forms of the network's convolutions on the GPU at hand, and let it run in the fastest."""
+    torch.backends.cudnn.benchmark = True  # every step has the same shapes
+    images = torch.ones(batch_each, 1, *recipe.grid.tile_zyx, device=fabric.device)
+    choice = pick_forms(cast(AttentionDMFNet, network), images, fabric.autocast, seconds_on_gpu)
+    choice.put(cast(AttentionDMFNet, network))
+    return choice
 
 
 def _good_checkpoint(run: Path) -> str:

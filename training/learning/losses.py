@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.arrays import UNKNOWN
 from training.recipe import BetaCE, GeneralisedCE, Loss, PlainCE, RobustLoss, SymmetricCE
 
-IGNORE = 255
-"""The label of voxels that teach nothing: what is there is unknown."""
+IGNORE = UNKNOWN
 
 
 def cross_entropy(log_p: Tensor, labels: Tensor) -> Tensor:
@@ -84,6 +84,33 @@ def soft_dice_loss(log_p: Tensor, labels: Tensor) -> Tensor:
     return torch.where(count > 0, 1 - (dice[:, 1:] * present).sum(1) / count.clamp(min=1), 0.0)
 
 
+def noise_robust_dice_loss(log_p: Tensor, labels: Tensor, gamma: float) -> Tensor:
+    """The mean over the classes as in ``soft_dice_loss`` of sum |p - g|^gamma / (sum p^2 + sum g^2), g the label: (b,).
+
+    Wang et al., "A noise-robust framework for automatic segmentation of COVID-19 pneumonia lesions from CT images",
+    2020. Of gamma = 2 it is a Dice loss; of 1 the mean absolute error, relative to the sizes.
+    """
+    cases, classes = log_p.shape[:2]
+    flat_p, flat = log_p.flatten(2).exp(), labels.flatten(1).long()
+    known = flat != IGNORE
+    flat = torch.where(known, flat, 0)
+    counted = known.to(flat_p.dtype)
+    p_of_label = flat_p.gather(1, flat[:, None])[:, 0]
+    place = (flat + classes * torch.arange(cases, device=flat.device)[:, None]).reshape(-1)
+    empty = flat_p.new_zeros(cases * classes)
+    # voxels of the class itself differ by 1 - p, all others by p; the clamp keeps the root's gradient finite at 0
+    here, there = (each.clamp(min=1e-7).pow(gamma) for each in (1 - p_of_label, p_of_label))
+    corrected = empty.index_add(0, place, ((here - there) * counted).reshape(-1)).view(cases, classes)
+    reference = empty.index_add(0, place, counted.reshape(-1)).view(cases, classes)
+    weighted = counted[:, None]
+    difference = (flat_p.clamp(min=1e-7).pow(gamma) * weighted).sum(2) + corrected
+    # + 1 voxel, as in the soft Dice
+    loss = difference / ((flat_p.square() * weighted).sum(2) + reference + 1)
+    present = reference[:, 1:] > 0
+    count = present.sum(1)
+    return torch.where(count > 0, (loss[:, 1:] * present).sum(1) / count.clamp(min=1), 0.0)
+
+
 def dice_and_cross_entropy(scores: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """Soft Dice + (weighted) cross-entropy, each averaged within a case and then over the cases: a scalar."""
     log_p = _log_softmax(scores)
@@ -107,7 +134,9 @@ def case_loss(scores: Tensor, labels: Tensor, annotated: Iterable[int] | None, i
     total = _weighted_mean(voxelwise, labels, weights)
     dice_weight = loss.pseudo_dice_weight if is_pseudo else loss.dice_weight
     if dice_weight > 0:
-        total = total + dice_weight * soft_dice_loss(log_p, labels)
+        gamma = loss.pseudo_dice_gamma if is_pseudo else 0
+        dice = noise_robust_dice_loss(log_p, labels, gamma) if gamma else soft_dice_loss(log_p, labels)
+        total = total + dice_weight * dice
     return (loss.pseudo_weight if is_pseudo else 1.0) * total[0]
 
 

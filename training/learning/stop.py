@@ -6,6 +6,7 @@ import contextlib
 import errno
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -23,11 +24,15 @@ class TrainingStoppedError(TrainingError):
         self.signal_number = signal_number or signal.SIGTERM
 
 
+_ONE_REQUEST_S = 1.0
+"""Signals within so long are one request: a scheduler and a launcher both pass theirs on to every process."""
+
+
 class StopRequest:
-    """Within this context the first SIGTERM or SIGINT only sets ``signal_number``; a second one acts as usual."""
+    """Within this context the first SIGTERM or SIGINT only sets ``signal_number``; a later one acts as usual."""
 
     def __init__(self) -> None:
-        self.signal_number = 0
+        self.signal_number, self._at = 0, 0.0
         self._before: dict[int, Any] = {}
 
     @property
@@ -48,8 +53,11 @@ class StopRequest:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal_number = number
-        self._restore()
+        if not self.requested:
+            self.signal_number, self._at = number, time.monotonic()
+        elif time.monotonic() - self._at > _ONE_REQUEST_S:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         while self._before:

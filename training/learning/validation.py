@@ -17,7 +17,7 @@ from torch import nn
 from evaluation.accuracy.dice import dice
 from evaluation.accuracy.flare22 import OrganScore, score_organ
 from evaluation.accuracy.surface import surface_dice
-from training.arrays import Hu, Labels
+from training.arrays import UNKNOWN, Hu, Labels
 from training.learning.source import Source
 from training.recipe import Recipe
 
@@ -71,6 +71,8 @@ def validate(
             break
         image, labels = case.read()
         predicted = predict(network, recipe, image, device)
+        # what nobody has judged is no mistake
+        predicted[labels == UNKNOWN] = 0
         scores[case.name] = {label: _score(predicted, labels, label, recipe) for label in sorted(case.annotated)}
     return scores
 

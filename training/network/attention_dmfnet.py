@@ -116,7 +116,7 @@ def use_cpu_kernels(network: nn.Module, on: bool, dense_up_to: int = 64) -> None
         elif isinstance(module, PreActivationConv3d):
             module.fused = on
         elif isinstance(module, AttentionDMFNet):
-            module.channels_last = on
+            module.layout = torch.channels_last_3d if on else None
 
 
 class DilatedConv3d(nn.Module):
@@ -210,7 +210,8 @@ class AttentionDMFNet(nn.Module):
             decoder: enough for a coarse stage, whose deepest voxels are 48 mm as it is.
     """
 
-    channels_last = False
+    layout: torch.memory_format | None = None
+    """In which order tensors lie from the first convolution on; None: as it left them."""
 
     def __init__(
         self,
@@ -268,9 +269,9 @@ class AttentionDMFNet(nn.Module):
     def half_scores(self, x: Tensor) -> Tensor:
         """The scores at half resolution, (b, classes, z/2, y/2, x/2); ``forward`` interpolates them trilinearly."""
         skip1 = self.encode1(x)
-        if self.channels_last:
+        if self.layout is not None:
             # of one channel's order torch cannot tell which it is, and sometimes goes on in the slower one
-            skip1 = skip1.contiguous(memory_format=torch.channels_last_3d)
+            skip1 = skip1.contiguous(memory_format=self.layout)
         skip2 = self.encode2(skip1)
         skip3 = self.encode3(skip2)
         deep = skip3

@@ -5,31 +5,27 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
-import os
 import shlex
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from training.data.cache import write_text
 from training.errors import TrainingError
 from training.paper.content import Hashes
+from training.paper.processes import Ended, run_commands
 from training.paper.status import write_status
-from training.paper.steps import Protocol, Step, as_typed, without_places
+from training.paper.steps import Protocol, Step, as_typed, inputs_of
 
 RECORDS, HASHES, LOCK, ASIDE = "steps.json", "hashes.json", ".lock", "set-aside"
 COMPLAINED = 1
 
-Runner = Callable[[Sequence[str]], int]
-"""Runs ``python -m`` with these words, and returns the exit status."""
+Runner = Callable[[Sequence[Sequence[str]], int], list[Ended]]
+"""Runs ``python -m`` with the words of each command, so many at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,10 +65,10 @@ def carry_out(protocol: Protocol, typed: str, run: Runner | None = None) -> None
     protocol.to.mkdir(parents=True, exist_ok=True)
     with _alone(protocol.to):
         records = read_records(protocol.to)
-        work = _Work(protocol, Records(typed, {}), records.steps if records else {}, run or run_process)
+        work = _Work(protocol, Records(typed, {}), records.steps if records else {}, run or run_commands)
         try:
-            for step in protocol.steps():
-                work.take(step)
+            for steps in protocol.steps():
+                work.take(steps)
         finally:
             work.hashes.save()
             work.tell()
@@ -98,10 +94,31 @@ class _Work:
     def __post_init__(self) -> None:
         self.hashes = Hashes(self.protocol.to / HASHES)
 
-    def take(self, step: Step) -> None:
-        """Do ``step``, unless it is done with the same inputs."""
-        everything = (without_places(step, self.protocol), *step.inputs)
-        inputs = {each.name: each.digest(self.hashes) for each in everything}
+    def take(self, steps: Sequence[Step]) -> None:
+        """Do what of ``steps`` is not done with the same inputs; none of them depends on another."""
+        due = [(step, record) for step in steps if (record := self._due(step)) is not None]
+        if not due:
+            return
+        times = [_times(step.made) for step, _ in due]
+        for step, record in due:
+            _log.info("%s: %s\n  %s", step.name, step.what, as_typed(step))
+            record.state, record.begun_s = "begun", time.time()
+        self.tell()
+        ended = self.run([(*step.words, *step.how) for step, _ in due], self.protocol.at_once)
+        wrong = []
+        for (step, record), before, end in zip(due, times, ended, strict=True):
+            record.took_s = end.took_s
+            try:
+                _judge(step, record, before, end.status)
+            except TrainingError as error:
+                wrong.append(error)
+        self.tell()
+        if wrong:
+            raise wrong[0]
+
+    def _due(self, step: Step) -> Record | None:
+        """The new record of ``step``; None if it is done already."""
+        inputs = {name: each.digest(self.hashes) for name, each in inputs_of(step, self.protocol).items()}
         before = self.earlier.get(step.name)
         record = Record(step.name, step.what, as_typed(step), inputs=inputs)
         self.records.steps[step.name] = record
@@ -109,18 +126,13 @@ class _Work:
         is_same = before is not None and not changed and step.after not in self.repeated
         if before is not None and is_same and before.state == "done" and all(path.exists() for path in step.made):
             _log.info("%s: as it was", step.name)
-            record.state, record.begun_s, record.took_s, record.said = (
-                "done",
-                before.begun_s,
-                before.took_s,
-                before.said,
-            )
-            return
+            self.records.steps[step.name] = msgspec.structs.replace(before, what=step.what, command=as_typed(step))
+            return None
         if changed:
             _log.info("%s: again, as %s changed", step.name, ", ".join(changed))
             self._set_aside(step)
         self.repeated.add(step.name)
-        self._do(step, record)
+        return record
 
     def tell(self) -> None:
         """Write the records and the page."""
@@ -130,29 +142,6 @@ class _Work:
             msgspec.json.format(msgspec.json.encode(known), indent=1).decode() + "\n", self.protocol.to / RECORDS
         )
         write_status(self.protocol.to, known.typed, list(known.steps.values()))
-
-    def _do(self, step: Step, record: Record) -> None:
-        _log.info("%s: %s\n  %s", step.name, step.what, as_typed(step))
-        record.state, record.begun_s = "begun", time.time()
-        self.tell()
-        times = _times(step.made)
-        status = self.run((*step.words, *step.how))
-        record.took_s = time.time() - record.begun_s
-        is_new = all(after is not None for after in _times(step.made))
-        if step.may_complain and status == COMPLAINED:
-            is_new = is_new and _times(step.made)[-1] != times[-1]
-            record.said = "some cases were left out: see what it said, or its report" if is_new else ""
-            status = 0 if is_new else status
-        if status:
-            record.state = "failed" if status < 128 else "begun"
-            record.said = f"status {status}"
-            verb = "was stopped" if status >= 128 else "failed: what is wrong is said above"
-            raise StepFailedError(f"the step {step.name} {verb}; the same command goes on from here", status)
-        if not is_new:
-            record.state = "failed"
-            raise TrainingError(f"the step {step.name} did not make {', '.join(map(str, step.made))}")
-        record.state = "done"
-        self.tell()
 
     def _set_aside(self, step: Step) -> None:
         """A run that was begun on other data or options may be hours of work: it is kept, but not gone on with."""
@@ -165,22 +154,21 @@ class _Work:
         _log.info("%s: the run of before is in %s", step.name, aside / f"{step.name}-{number}")
 
 
-def run_process(words: Sequence[str]) -> int:
-    """``python -m`` with ``words``, in a process of its own that is asked to stop when this one is."""
-    with subprocess.Popen([sys.executable, "-m", *words], start_new_session=True) as process:
-
-        def pass_on(number: int, frame: FrameType | None) -> None:
-            # to the whole session: a run's processes all finish their step and save
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-
-        before: dict[int, Any] = {each: signal.signal(each, pass_on) for each in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            status = process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-    return status if status >= 0 else 128 - status
+def _judge(step: Step, record: Record, before: Sequence[int | None], status: int) -> None:
+    """Note how ``step`` ended; ``before`` are the times of what it was to make. Raises ``TrainingError`` if badly."""
+    now = _times(step.made)
+    is_there = all(time_ns is not None for time_ns in now)
+    if step.may_complain and status == COMPLAINED and is_there and now[-1] != before[-1]:
+        record.said = "some cases were left out: see what it said, or its report"
+    elif status:
+        record.state = "failed" if status < 128 else "begun"
+        record.said = f"status {status}"
+        verb = "was stopped" if status >= 128 else "failed: what is wrong is said above"
+        raise StepFailedError(f"the step {step.name} {verb}; the same command goes on from here", status)
+    elif not is_there:
+        record.state = "failed"
+        raise TrainingError(f"the step {step.name} did not make {', '.join(map(str, step.made))}")
+    record.state = "done"
 
 
 @contextlib.contextmanager

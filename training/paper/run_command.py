@@ -38,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pseudo-loss", choices=_LOSSES, default=_LOSSES[0], help=f"default: {_LOSSES[0]}")
     parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
     parser.add_argument("--devices", default="auto", help="how many are trained on; default: all GPUs")
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        default=1,
+        metavar="N",
+        help="teachers trained at once, each on a GPU of its own; default: 1",
+    )
     parser.add_argument("--threads", type=int, help="CPU threads of each training process")
     parser.add_argument("--workers", type=int, help="processes that prepare; default: one a CPU")
 
@@ -56,14 +63,23 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.recipe is None or not options.data:
         raise TrainingError("name a recipe and folders of scans: python -m training run flare22 --data RAW --to DIR")
+    if options.at_once < 1:
+        raise TrainingError(f"--at-once {options.at_once} trains nothing; write 1 or more")
     if options.fold not in (EACH, "all") and not options.fold.isdecimal():
         raise TrainingError(f"--fold {options.fold} is no fold; write each, all, or a number from 0 on")
     fit_how = ["--accelerator", options.accelerator, "--devices", options.devices]
     fit_how += [] if options.threads is None else ["--threads", str(options.threads)]
+    # the same, from whatever folder it is typed
+    for name in ("to", "selection"):
+        setattr(options, name, getattr(options, name) and getattr(options, name).resolve())
+    for name in ("data", "pseudo"):
+        setattr(options, name, [path.resolve() for path in getattr(options, name)])
+    if options.recipe.endswith(".toml"):
+        options.recipe = str(Path(options.recipe).resolve())
     protocol = Protocol(
         options.recipe,
         tuple(options.data),
-        to,
+        options.to,
         options.fold,
         options.folds,
         tuple(options.changes),
@@ -73,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
         tuple(fit_how),
         ("--device", options.accelerator),
         () if options.workers is None else ("--workers", str(options.workers)),
+        options.at_once,
     )
     carry_out(protocol, _typed(options))
     return 0
@@ -86,7 +103,7 @@ def _typed(options: argparse.Namespace) -> str:
     words += ["--pseudo", *map(str, options.pseudo)] if options.pseudo else []
     words += ["--selection", str(options.selection)] if options.selection else []
     words += ["--pseudo-loss", options.pseudo_loss, "--accelerator", options.accelerator]
-    words += ["--devices", options.devices]
+    words += ["--devices", options.devices, "--at-once", str(options.at_once)]
     words += [] if options.threads is None else ["--threads", str(options.threads)]
     words += [] if options.workers is None else ["--workers", str(options.workers)]
     return shlex.join(words)

@@ -68,16 +68,20 @@ class Protocol:
     fit_how: tuple[str, ...] = ()
     label_how: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
+    at_once: int = 1
+    """How many teachers are trained at once, each on a GPU of its own."""
 
-    def steps(self) -> Iterator[Step]:
-        """Every step in its turn. Later ones depend on what earlier ones found, so each must be done before the next.
+    def steps(self) -> Iterator[tuple[Step, ...]]:
+        """Every step in its turn, those together that do not depend on each other.
+
+        Later ones depend on what earlier ones found, so each must be done before the next is asked for.
 
         Raises ``TrainingError`` where there is nothing for a student to learn from.
         """
         data = self.to / "data"
-        yield self._prepare(data)
+        yield (self._prepare(data),)
         cases = read_index(data).cases
-        yield self._fit("coarse", "coarse", data, self._one_fold)
+        yield (self._fit("coarse", "coarse", data, self._one_fold),)
         pseudo = self.pseudo
         if not pseudo and any(entry.labels is None for entry in cases):
             yield from self._label(data, cases)
@@ -85,9 +89,9 @@ class Protocol:
         fine = "student"
         if pseudo:
             student_data = self.to / "student-data"
-            yield self._prepare_for_student(student_data, pseudo)
+            yield (self._prepare_for_student(student_data, pseudo),)
             loss = ("--set", f'loss.pseudo={{name="{self.pseudo_loss}"}}')
-            yield self._fit("student", "fine", student_data, self._one_fold, loss)
+            yield (self._fit("student", "fine", student_data, self._one_fold, loss),)
         elif self.fold == EACH:
             raise TrainingError(
                 "there are no unlabelled scans, so nothing for a student to learn from; add a folder of them (with "
@@ -95,11 +99,10 @@ class Protocol:
             )
         else:
             fine = "teacher"
-            yield self._fit(fine, "fine", data, self.fold)
-        yield self._export(fine, "models")
-        yield self._parity(fine, [Path(entry.image) for entry in cases if entry.labels is not None])
-        yield self._card("coarse")
-        yield self._card(fine)
+            yield (self._fit(fine, "fine", data, self.fold),)
+        yield (self._export(fine, "models"),)
+        yield (self._parity(fine, [Path(entry.image) for entry in cases if entry.labels is not None]),)
+        yield (self._card(fine),)
         yield from self._measure()
 
     @property
@@ -144,7 +147,7 @@ class Protocol:
             run_folder=run,
         )
 
-    def _label(self, data: Path, cases: Sequence[CaseEntry]) -> Iterator[Step]:
+    def _label(self, data: Path, cases: Sequence[CaseEntry]) -> Iterator[tuple[Step, ...]]:
         pseudo = self.to / "pseudo"
         images = list(dict.fromkeys(str(Path(entry.image).parent) for entry in cases if entry.labels is None))
         words = ("training", "pseudo-label", *images, "--to", str(pseudo), "--data", str(data))
@@ -157,20 +160,19 @@ class Protocol:
         if maps:
             inputs, who = (*inputs, *map(Files, maps)), ("--maps", *map(str, maps))
         else:
-            teachers = []
-            count = read_splits(data / SPLITS_NAME).folds if self.fold == EACH else 1
-            for number in range(count):
-                name = f"teacher-{number}" if self.fold == EACH else "teacher"
-                yield self._fit(name, "fine", data, str(number) if self.fold == EACH else self.fold)
-                yield self._export(name, f"{name}-models")
-                teachers.append(self.to / f"{name}-models")
+            folds = [str(fold) for fold in range(read_splits(data / SPLITS_NAME).folds)]
+            names = {f"teacher-{fold}": fold for fold in folds} if self.fold == EACH else {"teacher": self.fold}
+            yield tuple(self._fit(name, "fine", data, fold) for name, fold in names.items())
+            for name in names:
+                yield (self._export(name, f"{name}-models"),)
+            teachers = [self.to / f"{name}-models" for name in names]
             inputs = (*inputs, *(Files(teacher / _MANIFEST) for teacher in teachers))
             who = ("--models", *map(str, teachers))
             if len(teachers) > 1:
                 who = ("--ensemble", *who)
             what = "label the unlabelled scans and select what can be trusted"
         made = (pseudo / PSEUDO_NAME,)
-        yield Step("pseudo", what, (*words, *who), inputs, made, self.label_how, may_complain=True)
+        yield (Step("pseudo", what, (*words, *who), inputs, made, self.label_how, may_complain=True),)
 
     def _export(self, fine: str, models: str) -> Step:
         runs = (self.to / "coarse", self.to / fine)
@@ -193,22 +195,22 @@ class Protocol:
             after="models",
         )
 
-    def _card(self, run: str) -> Step:
-        card = self.to / f"card-{run}.md"
-        words = ("training", "card", str(self.to / run), "--to", str(card))
-        return Step(f"card-{run}", "write the paper's tables", words, (Files(self.to / run / WEIGHTS),), (card,))
+    def _card(self, fine: str) -> Step:
+        card, runs = self.to / "card.md", [self.to / "coarse", self.to / fine]
+        words = ("training", "card", *map(str, runs), "--to", str(card))
+        return Step("card", "write the paper's tables", words, tuple(Files(run / WEIGHTS) for run in runs), (card,))
 
-    def _measure(self) -> Iterator[Step]:
+    def _measure(self) -> Iterator[tuple[Step, ...]]:
         """Where a release brings scans to measure on: how good the models are there."""
         held = [found.validation for raw in self.raw if (found := find_release(raw)) and found.validation]
         for images, labels in held[:1]:
             predicted, scores = self.to / "validation", self.to / "validation.csv"
             manifest = Files(self.to / "models" / _MANIFEST)
             words = ("attention_dmfnet", "predict", str(images), str(predicted), "--models", str(self.to / "models"))
-            yield Step("validation", "label the scans for measuring", words, (manifest, Files(images)), (predicted,))
+            yield (Step("validation", "label the scans for measuring", words, (manifest, Files(images)), (predicted,)),)
             words = ("evaluation", "score", str(predicted), str(labels), "--csv", str(scores))
             inputs = (Files(predicted), Files(labels))
-            yield Step("score", "DSC and NSD there", words, inputs, (scores,), after="validation")
+            yield (Step("score", "DSC and NSD there", words, inputs, (scores,), after="validation"),)
 
     @property
     def _recipe_words(self) -> tuple[str, ...]:
@@ -224,12 +226,10 @@ class Protocol:
         return ("--folds", str(self.folds))
 
 
-def without_places(step: Step, protocol: Protocol) -> Text:
-    """What was typed, with names for the folders: a step does not change when everything is moved elsewhere."""
-    words = list(step.words)
-    for number, folder in enumerate((protocol.to, *protocol.raw)):
-        words = [word.replace(str(folder), f"<{number}>") for word in words]
-    return Text("the options", repr(words))
+def inputs_of(step: Step, protocol: Protocol) -> dict[str, Input]:
+    """What ``step`` depends on, its options among it, by names that stay the same when ``protocol.to`` is moved."""
+    everything = (Text("the options", " ".join(step.words).replace(str(protocol.to), "DIR")), *step.inputs)
+    return {each.name.replace(str(protocol.to), "DIR"): each for each in everything}
 
 
 def as_typed(step: Step) -> str:

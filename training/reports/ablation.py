@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from attention_dmfnet.cpus import available_cpus
 from msgspec.structs import replace
@@ -27,7 +28,6 @@ from training.recipe import (
     GeneralisedCE,
     PlainCE,
     Recipe,
-    RobustLoss,
     SymmetricCE,
     load_recipe,
 )
@@ -38,12 +38,14 @@ _log = logging.getLogger(__name__)
 
 TEACHER, ORACLE = "teacher only", "true labels"
 
-STUDENTS: Mapping[str, RobustLoss] = {
-    "student, CE": PlainCE(),
-    "student, generalised CE": GeneralisedCE(),
-    "student, symmetric CE": SymmetricCE(),
-    "student, beta CE": BetaCE(),
+STUDENTS: Mapping[str, Mapping[str, Any]] = {
+    "student, CE": {"pseudo": PlainCE()},
+    "student, generalised CE": {"pseudo": GeneralisedCE()},
+    "student, symmetric CE": {"pseudo": SymmetricCE()},
+    "student, beta CE": {"pseudo": BetaCE()},
+    "student, generalised CE, robust Dice": {"pseudo": GeneralisedCE(), "pseudo_dice_gamma": 1.5},
 }
+"""What each changes in the recipe's loss."""
 
 _SCORES = "scores.json"
 
@@ -92,8 +94,8 @@ def write_ablation(scenario: Scenario, recipe: Recipe, seeds: list[int], folder:
         source = scenario.teacher(seeded)
         arms.setdefault(TEACHER, []).append(_scores(teacher, seeded, source, scenario, machine))
         notes += scenario.notes(seeded, teacher)
-        for name, loss in STUDENTS.items():
-            student = replace(seeded, loss=replace(seeded.loss, pseudo=loss))
+        for name, changes in STUDENTS.items():
+            student = replace(seeded, loss=replace(seeded.loss, **changes))
             run = folder / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             students_source = scenario.student(student, teacher)
             arms.setdefault(name, []).append(_scores(run, student, students_source, scenario, machine))

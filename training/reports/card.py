@@ -1,77 +1,147 @@
-"""``python -m training card``: the protocol table that the challenge's paper template asks for, filled from a run."""
+"""``python -m training card``: the tables that the challenge's paper template asks for, filled from runs.
+
+Of one run its protocol, energy, environment, data and scores; of a coarse and a fine one together Tables 1 to 3 as the
+template has them. The file of weights of a release has a recipe alone: what only the run knows is said to be unknown.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import safetensors
 from safetensors import SafetensorError
 
-from training.learning.checkpoint import CHECKPOINT, LOG, CheckpointError, Progress, build_network, read_run_recipe
+from training.errors import TrainingError
+from training.learning.checkpoint import CheckpointError, Progress, build_network, read_run_recipe
 from training.learning.environment import Environment, read_environment
-from training.learning.run_files import read_log
+from training.learning.run_files import CHECKPOINT, LOG, read_log
 from training.network.size import convolution_macs, parameters
 from training.recipe import SGD, Recipe
+from training.reports.energy import GRAMS_PER_KWH, Rows, energy_rows
 
 _log = logging.getLogger(__name__)
 
-_WATTS_PER_THREAD = 15.0
-"""A server CPU's design power over its hardware threads, memory and supply included: 10 to 20 W."""
-
-_GRAMS_PER_KWH = 475.0
-"""The world's average for electricity (IEA, 2019)."""
-
-Rows = list[tuple[str, str]]
+_UNKNOWN = "not recorded with these weights"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``card``."""
-    parser.add_argument("run", metavar="RUN", type=Path, help="the folder of a run")
+    parser.add_argument(
+        "runs", metavar="RUN", type=Path, nargs="+",
+        help="the folder of a run, or a release's file of weights; a coarse and a fine one: the paper's Tables 1 to 3",
+    )  # fmt: skip
     parser.add_argument("--to", metavar="MD", type=Path, help="a Markdown file; default: card.md in the run's folder")
-    parser.add_argument("--watts", type=float, help="mean power of what trained; default: estimated from the machine")
+    parser.add_argument("--watts", type=float, help="mean power of what trained; default: what was counted, or limits")
     parser.add_argument(
         "--grams-per-kwh",
         type=float,
-        default=_GRAMS_PER_KWH,
-        help=f"CO2; default: {_GRAMS_PER_KWH:g}",
+        default=GRAMS_PER_KWH,
+        help=f"CO2 of the electricity; default: {GRAMS_PER_KWH:g}, the world's average",
     )
 
 
 def card(options: argparse.Namespace) -> int:
     """Write the card; returns the exit status."""
-    path = options.to if options.to is not None else options.run / "card.md"
-    path.write_text(describe_run(options.run, options.watts, options.grams_per_kwh), encoding="utf-8")
+    runs: list[Path] = options.runs
+    if len(runs) > 2:
+        raise TrainingError(f"name one run, or a coarse and a fine one, not {len(runs)}")
+    text = "\n".join(describe_run(run, options.watts, options.grams_per_kwh) for run in runs)
+    if len(runs) == 2:
+        text = f"{paper_tables(runs, options.watts, options.grams_per_kwh)}\n{text}"
+    path = options.to
+    if path is None:
+        path = runs[-1] / "card.md" if runs[-1].is_dir() else runs[-1].with_suffix(".card.md")
+    path.write_text(text, encoding="utf-8")
     _log.info("%s", path)
     return 0
 
 
-def describe_run(run: Path, watts: float | None = None, grams_per_kwh: float = _GRAMS_PER_KWH) -> str:
+def paper_tables(runs: Sequence[Path], watts: float | None = None, grams_per_kwh: float = GRAMS_PER_KWH) -> str:
+    """Tables 1 to 3 of the paper's template of a coarse and a fine run, in whichever order.
+
+    Raises ``TrainingError`` unless there is one of each.
+    """
+    by_stage = {read_run_recipe(run).stage: run for run in runs}
+    if set(by_stage) != {"coarse", "fine"}:
+        raise TrainingError(f"both runs are of the {next(iter(by_stage))} stage; name a coarse and a fine one")
+    environment = read_environment(by_stage["fine"])
+    parts = ["# The paper's tables", "Table 1. Development environments and requirements."]
+    parts.append(_table(_template_environment(environment)) if environment else f"The machine was {_UNKNOWN}.")
+    titles = {"coarse": "Table 2. Training protocols.", "fine": "Table 3. Training protocols for the refine model."}
+    for stage, title in titles.items():
+        recipe, (progress, _) = read_run_recipe(by_stage[stage]), _read_progress(by_stage[stage])
+        known = dict(_protocol(recipe, progress))
+        rows = [(template, known[ours]) for template, ours in _TEMPLATE.items()]
+        energy = dict(energy_rows(progress, read_environment(by_stage[stage]), watts, grams_per_kwh))
+        rows.append(("CO2eq", energy.get("CO2", energy["Energy"])))
+        parts += [title, _table(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+_TEMPLATE = {
+    "Network initialization": "Network initialisation",
+    "Batch size": "Batch size",
+    "Patch size": "Patch size (z, y, x)",
+    "Total epochs": "Total epochs",
+    "Optimizer": "Optimiser",
+    "Initial learning rate (lr)": "Initial learning rate",
+    "Lr decay schedule": "Learning rate schedule",
+    "Training time": "Training time",
+    "Loss function": "Loss",
+    "Number of model parameters": "Number of parameters",
+    "Number of flops": "Number of FLOPs",
+}
+"""The template's rows, and what the table of a run calls them."""
+
+
+def _template_environment(environment: Environment) -> Rows:
+    known = dict(_environment(environment))
+    packages = environment.packages
+    others = ", ".join(f"{name} {number}" for name, number in packages.items() if name != "torch")
+    return [
+        ("System", known["System"]),
+        ("CPU", known["CPU"]),
+        ("RAM", known["RAM"]),
+        ("GPU (number and type)", f"{len(environment.gpus)}: {known['GPU']}" if environment.gpus else "none"),
+        ("CUDA version", environment.cuda or "none"),
+        ("Programming language", f"Python {environment.python}"),
+        ("Deep learning framework", f"PyTorch {packages.get('torch', 'unknown')}"),
+        ("Specific dependencies", others),
+    ]
+
+
+def describe_run(run: Path, watts: float | None = None, grams_per_kwh: float = GRAMS_PER_KWH) -> str:
     """The tables of a run in Markdown. Raises ``CheckpointError`` or ``RecipeError`` if it is none."""
     recipe = read_run_recipe(run)
     progress, data = _read_progress(run)
     environment = read_environment(run)
     parts = [f"# Training protocol: the {recipe.stage} stage", _table(_protocol(recipe, progress))]
-    parts += ["## Energy", _table(_energy(progress, environment, watts, grams_per_kwh))]
+    parts += ["## Energy", _table(energy_rows(progress, environment, watts, grams_per_kwh))]
     if environment is not None:
         parts += ["## Environment", _table(_environment(environment))]
-    parts += ["## Data", _table(sorted(data.items()))]
+    if data:
+        parts += ["## Data", _table(sorted(data.items()))]
     final = [row for row in read_log(run / LOG) if row.get("final")] if (run / LOG).exists() else []
     if final:
         parts += [f"## Validation, {final[-1]['cases']} cases", _scores(final[-1])]
     return "\n\n".join(parts) + "\n"
 
 
-def _protocol(recipe: Recipe, progress: Progress) -> Rows:
+def _protocol(recipe: Recipe, progress: Progress | None) -> Rows:
     how, tile = recipe.run, recipe.grid.tile_zyx
     network = build_network(recipe)
     learned = parameters(network)
     macs = convolution_macs(network, (1, 1, *tile))
     budget = f"{how.epochs} epochs" if how.epochs else f"{how.minutes:g} minutes"
-    epochs = progress.step / how.steps_per_epoch
+    epochs = hours = _UNKNOWN
+    if progress is not None:
+        epochs = f"{progress.step / how.steps_per_epoch:g} of {how.steps_per_epoch} steps, {progress.step} steps in all"
+        hours = f"{progress.spent_s / 3600:.2f} hours"
     optimiser = recipe.optimiser
     name = "AdamW"
     if isinstance(optimiser, SGD):
@@ -83,14 +153,14 @@ def _protocol(recipe: Recipe, progress: Progress) -> Rows:
         ("Patch size (z, y, x)", " x ".join(map(str, tile)) + " voxels"),
         ("Spacing (z, y, x)", " x ".join(f"{mm:g}" for mm in recipe.grid.spacing_zyx) + " mm"),
         ("Budget", budget),
-        ("Total epochs", f"{epochs:g} of {how.steps_per_epoch} steps, {progress.step} steps in all"),
+        ("Total epochs", epochs),
         ("Optimiser", f"{name}, weight decay {optimiser.weight_decay:g}"),
         ("Initial learning rate", f"{optimiser.learning_rate:g}"),
         ("Learning rate schedule", _schedule(recipe)),
         ("Loss", _loss(recipe)),
         ("Precision", how.precision),
         ("Averaged weights", f"decay {how.ema:g} a step" if how.ema else "none"),
-        ("Training time", f"{progress.spent_s / 3600:.2f} hours"),
+        ("Training time", hours),
         ("Number of parameters", f"{learned / 1e6:.2f} M"),
         ("Number of FLOPs", f"{2 * macs / 1e9:.1f} G for a patch ({macs / 1e9:.1f} G multiply-accumulates)"),
     ]
@@ -117,23 +187,9 @@ def _loss(recipe: Recipe) -> str:
     settings: dict[str, object] = msgspec.to_builtins(how.pseudo)
     robust = ", ".join([str(settings.pop("name")), *(f"{name} {value}" for name, value in settings.items())])
     weights = ", weighted by class" if how.class_weights else ""
-    return f"Dice + cross-entropy{weights}; on pseudo labels: {robust}, times {how.pseudo_weight:g}"
-
-
-def _energy(progress: Progress, environment: Environment | None, watts: float | None, grams_per_kwh: float) -> Rows:
-    if watts is not None:
-        source = "as given"
-    elif environment is not None:
-        watts = _WATTS_PER_THREAD * environment.threads * environment.processes + (environment.gpu_watts or 0.0)
-        source = f"an estimate: {_WATTS_PER_THREAD:g} W a CPU thread in use, and the GPUs' power limit"
-    else:
-        return [("Energy", "unknown: the run recorded no environment; give --watts")]
-    kwh = watts * progress.spent_s / 3.6e6
-    return [
-        ("Mean power", f"{watts:.0f} W ({source})"),
-        ("Energy", f"{kwh:.3f} kWh"),
-        ("CO2", f"{kwh * grams_per_kwh:.0f} g at {grams_per_kwh:g} g/kWh"),
-    ]
+    dice = f"noise-robust Dice, gamma {how.pseudo_dice_gamma:g}" if how.pseudo_dice_gamma else "Dice"
+    dice += f" times {how.pseudo_dice_weight:g}" if how.pseudo_dice_weight != 1 else ""
+    return f"Dice + cross-entropy{weights}; on pseudo labels: {dice} + {robust}, times {how.pseudo_weight:g}"
 
 
 def _environment(environment: Environment) -> Rows:
@@ -162,8 +218,11 @@ def _table(rows: Rows) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-def _read_progress(run: Path) -> tuple[Progress, dict[str, str]]:
+def _read_progress(run: Path) -> tuple[Progress | None, dict[str, str]]:
+    """How far a run came and what it was trained on; None and nothing of a release's weights."""
     path = run / CHECKPOINT
+    if run.is_file():
+        return None, {}
     if not path.exists():
         raise CheckpointError(f"no {CHECKPOINT} in {run}; the run has not begun, or was tidied up")
     try:

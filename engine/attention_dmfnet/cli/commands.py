@@ -33,5 +33,6 @@ class Command:
 
 COMMANDS = {
     "predict": Command("label the organs in every scan of a folder", "attention_dmfnet.cli.predict"),
+    "report": Command("numbers and pages of label maps that are there already", "attention_dmfnet.cli.report"),
 }
 """By the word that people type, in the order of ``attention-dmfnet --help``."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import attention_dmfnet
 from attention_dmfnet.cli.cases import Found, find_cases
+from attention_dmfnet.cli.outputs import asked_for
 from attention_dmfnet.cli.predict_options import add_options
 from attention_dmfnet.cli.progress import Progress, say
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, refuse
@@ -24,6 +25,7 @@ from attention_dmfnet.marks import step
 if TYPE_CHECKING:
     from attention_dmfnet.folder import CaseReport
     from attention_dmfnet.notes import Note
+    from attention_dmfnet.report.run_report import RunReport
     from attention_dmfnet.segmenter import Segmenter
 
 __all__ = ["add_options", "run"]
@@ -46,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
             progress.print_line(as_sentence(found.passed_over), sys.stderr)
         for series in found.series:
             progress.print_line(f"not labelled: {printable(f'{series.path}, {series.kind}')}", sys.stderr)
-        failed = _report_all(_reports(found, progress, options), progress, options)
+        failed = _report_all(_gathered(found, progress, options), progress, options)
     except (InputError, ManifestError, NetworkError) as error:
         return refuse(str(error))
     if failed:
@@ -63,13 +65,27 @@ def _load(options: argparse.Namespace) -> "Segmenter":
         gpu_memory_mb=options.gpu_memory_mb,
         organs=options.organs,
         strict=options.strict,
+        cache=options.cache,
     )
 
 
-def _reports(found: Found, progress: Progress, options: argparse.Namespace) -> "Iterator[CaseReport]":
+def _gathered(found: Found, progress: Progress, options: argparse.Namespace) -> "Iterator[CaseReport]":
+    """``_reports``, with numbers and pages where they are asked for."""
+    if not (options.report or options.statistics):
+        return _reports(found, progress, options)
+    from attention_dmfnet.cli.run_report import gathered, start_report
+
+    report = start_report(options)
+    return gathered(_reports(found, progress, options, report), report, options.outputs)
+
+
+def _reports(
+    found: Found, progress: Progress, options: argparse.Namespace, report: "RunReport | None" = None
+) -> "Iterator[CaseReport]":
     """A report on everything that is not labelled, then on each of the other cases as it is done."""
     outputs: Path = options.outputs
     cases = found.cases
+    extras = asked_for(options, cases)
     there = [case for case in cases if not options.overwrite and os.path.lexists(output_of(case, outputs))]
     # the networks load while what is there is looked at
     segmenter = _load(options) if len(there) < len(cases) else None
@@ -82,7 +98,13 @@ def _reports(found: Found, progress: Progress, options: argparse.Namespace) -> "
     for case in there:
         fault = fault_of_label_map(output_of(case, outputs), case)
         if fault is None:
-            yield folder.skipped(case, outputs)
+            further = [path for extra in extras for path in extra.paths(case, outputs)]
+            said = folder.skipped(case, outputs, further)
+            if report is not None:
+                from attention_dmfnet.cli.run_report import skipped
+
+                said = skipped(case, said, outputs, report)
+            yield said
         else:
             again[case.name] = folder.made_again(fault)
     kept = {case.name for case in there} - again.keys()
@@ -99,6 +121,7 @@ def _reports(found: Found, progress: Progress, options: argparse.Namespace) -> "
             again,
             options.case_timeout,
             options.strict,
+            extras if report is None else (*extras, report),
         )
 
 

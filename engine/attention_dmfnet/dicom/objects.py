@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
+from pydicom.valuerep import DS
 
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.files.whole_file import replacing
@@ -32,13 +34,6 @@ _MAY_BE_BLANK = (
     "StudyID",
     "StudyTime",
 )
-
-
-class Algorithm(NamedTuple):
-    """The program's ``version``, and ``model_hash``, the SHA-256 of the manifest, which holds those of the networks."""
-
-    version: str
-    model_hash: str
 
 
 class Term(NamedTuple):
@@ -72,6 +67,22 @@ def with_blanks(source: Dataset) -> Dataset:
     for keyword in missing:
         setattr(filled, keyword, "")
     return filled
+
+
+def with_thickness(source: Dataset, thickness_mm: float) -> Dataset:
+    """``source``, with ``thickness_mm`` as its slices' thickness where it states none: highdicom asks for it."""
+    if "SharedFunctionalGroupsSequence" not in source:
+        if source.get("SliceThickness") is not None:
+            return source
+        filled = Dataset(source)
+        filled.SliceThickness = DS(thickness_mm, auto_format=True)
+        return filled
+    shared = source.SharedFunctionalGroupsSequence[0]
+    if any(measures.get("SliceThickness") is None for measures in shared.get("PixelMeasuresSequence", [])):
+        source = deepcopy(source)
+        measures = source.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SliceThickness = DS(thickness_mm, auto_format=True)
+    return source
 
 
 def series_number(source: Dataset, offset: int) -> int:

@@ -14,8 +14,8 @@ from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from attention_dmfnet.dicom import objects
+from attention_dmfnet.dicom.algorithm import Algorithm
 from attention_dmfnet.dicom.contours import outlines
-from attention_dmfnet.dicom.objects import Algorithm
 from attention_dmfnet.dicom.slices import Slice, labels_on_slices, slices_of
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.organs import colour_of

@@ -13,8 +13,9 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from attention_dmfnet.dicom import objects
-from attention_dmfnet.dicom.objects import Algorithm
-from attention_dmfnet.dicom.slices import labels_on_slices, slices_of
+from attention_dmfnet.dicom.algorithm import Algorithm
+from attention_dmfnet.dicom.slices import labels_on_slices, slices_of, spacing_along_mm
+from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.organs import colour_of
 
@@ -41,25 +42,29 @@ def write_seg(
     names = {number: name for name, number in organs.items()}
     described = [_described(n, names[number], algorithm) for n, number in enumerate(numbers, start=1)]
     first = sources[0]
-    with objects.quiet():
-        made = highdicom.seg.Segmentation(
-            source_images=[objects.with_blanks(source) for source in sources],
-            pixel_array=laid,
-            segmentation_type=SegmentationTypeValues.BINARY,
-            segment_descriptions=described,
-            series_instance_uid=highdicom.UID(),
-            series_number=objects.series_number(first, _SERIES_OFFSET),
-            sop_instance_uid=highdicom.UID(),
-            instance_number=1,
-            manufacturer=objects.MANUFACTURER,
-            manufacturer_model_name=objects.MODEL_NAME,
-            software_versions=algorithm.version,
-            device_serial_number=algorithm.model_hash,
-            content_label="ORGANS",
-            content_description=objects.WHAT,
-            content_creator_name=objects.CREATOR,
-            series_description="Organs (Attention-DMFNet)",
-        )
+    thickness_mm = spacing_along_mm(labels.geometry, slices[0])
+    try:
+        with objects.quiet():
+            made = highdicom.seg.Segmentation(
+                source_images=[objects.with_thickness(objects.with_blanks(one), thickness_mm) for one in sources],
+                pixel_array=laid,
+                segmentation_type=SegmentationTypeValues.BINARY,
+                segment_descriptions=described,
+                series_instance_uid=highdicom.UID(),
+                series_number=objects.series_number(first, _SERIES_OFFSET),
+                sop_instance_uid=highdicom.UID(),
+                instance_number=1,
+                manufacturer=objects.MANUFACTURER,
+                manufacturer_model_name=objects.MODEL_NAME,
+                software_versions=algorithm.version,
+                device_serial_number=algorithm.model_hash,
+                content_label="ORGANS",
+                content_description=objects.WHAT,
+                content_creator_name=objects.CREATOR,
+                series_description="Organs (Attention-DMFNet)",
+            )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ImageError(f"cannot write {path}: the series cannot be referred to ({error})") from error
     objects.save(made, path)
 
 

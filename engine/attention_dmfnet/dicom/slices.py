@@ -50,8 +50,11 @@ def slices_of(sources: Sequence[Dataset], name: str) -> list[Slice]:
     """
     if not sources:
         raise ImageError(f"{name}: the series has no image")
-    if not sources[0].get("FrameOfReferenceUID"):
+    frames = {source.get("FrameOfReferenceUID") for source in sources}
+    if not all(frames):
         raise ImageError(f"{name}: the series has no Frame of Reference UID, so nothing can be laid over it")
+    if len(frames) > 1:
+        raise ImageError(f"{name}: the images of the series have different Frame of Reference UIDs")
     return [one for source in sources for one in _slices_of_image(source, name)]
 
 
@@ -114,11 +117,18 @@ def labels_on_slices(labels: Volume, slices: Sequence[Slice], name: str) -> npt.
     for number, one in enumerate(slices):
         furthest = max(furthest, _lay(labels, one, laid[number]))
     labelled = np.count_nonzero(labels.array)
-    if furthest <= _ON_GRID and np.count_nonzero(laid) != labelled:
+    # of a tilted series the grid is larger than the slices
+    if laid.size == labels.array.size and furthest <= _ON_GRID and np.count_nonzero(laid) != labelled:
         raise ImageError(f"{name}: the labels do not lie on this series")
     if labelled and not laid.any():
         raise ImageError(f"{name}: the labels lie outside this series")
     return laid
+
+
+def spacing_along_mm(geometry: Geometry, one: Slice) -> float:
+    """How far apart the grid's voxels are along the axis that crosses the slice."""
+    normal = np.cross(one.along_row_lps, one.along_column_lps)
+    return geometry.spacing_zyx[int(np.abs(np.asarray(geometry.axes_lps) @ normal).argmax())]
 
 
 def _lay(labels: Volume, one: Slice, into: npt.NDArray[np.uint8]) -> float:

@@ -24,6 +24,10 @@ class InputError(Exception):
     """Scans that are not there, or whose outputs would overwrite each other."""
 
 
+class ReportError(InputError):
+    """Numbers or pages of cases that cannot be made here, or not be written."""
+
+
 class Case(Protocol):
     """A scan that is asked for, wherever its voxels come from."""
 

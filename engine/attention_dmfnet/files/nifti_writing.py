@@ -35,11 +35,12 @@ class NotForNiftiError(Exception):
     """An array that the format cannot hold, as a clause."""
 
 
-def write_nifti(array: npt.NDArray[Any], geometry: Geometry, path: Path, packed: bool) -> None:
+def write_nifti(array: npt.NDArray[Any], geometry: Geometry, path: Path, packed: bool, extension: bytes = b"") -> None:
     """Write ``array`` (z, y, x) in its own type, with a header that says of its place what ``geometry`` says.
 
-    Labels of a scan whose header contradicts itself repeat what that header says. Raises ``OSError``, and
-    ``NotForNiftiError`` for a type or size that the format does not have.
+    Labels of a scan whose header contradicts itself repeat what that header says. ``extension`` is a whole one
+    (nifti1.h) that stands between header and voxels. Raises ``OSError``, and ``NotForNiftiError`` for a type or size
+    that the format does not have.
     """
     if max(array.shape) > LONGEST_AXIS:
         raise NotForNiftiError(f"NIfTI has no axis of {max(array.shape)} voxels")
@@ -47,28 +48,39 @@ def write_nifti(array: npt.NDArray[Any], geometry: Geometry, path: Path, packed:
     if name not in _CODES:
         raise NotForNiftiError(f"NIfTI has no voxels of type {array.dtype}")
     repeated = geometry.nifti_forms if array.dtype == np.uint8 else None
-    head = nifti_header(repeated or forms_of(geometry), array)
+    head = nifti_header(repeated or forms_of(geometry), array, extension)
     planes = (np.ascontiguousarray(plane, dtype=f"<{name}").reshape(-1).view(np.uint8).data for plane in array)
     with path.open("wb") as file:
         for piece in _packed(head, planes) if packed else (head, *planes):
             file.write(piece)
 
 
-def nifti_header(forms: NiftiForms, array: npt.NDArray[Any]) -> bytes:
-    """The first 352 bytes of a file of ``array`` that says of its place what ``forms`` say."""
+def nifti_header(forms: NiftiForms, array: npt.NDArray[Any], extension: bytes = b"") -> bytes:
+    """What precedes ``array`` and says of its place what ``forms`` say: 352 bytes, and ``extension``.
+
+    NIfTI-2 has longer numbers; what does not fit becomes the largest that does.
+    """
     head = bytearray(352)
     z, y, x = array.shape
     struct.pack_into("<i", head, 0, 348)
     head[38] = ord("r")
     struct.pack_into("<8h", head, 40, 3, x, y, z, 1, 1, 1, 1)
     struct.pack_into("<2h", head, 70, _CODES[array.dtype.str[1:]], 8 * array.itemsize)
-    struct.pack_into("<4f", head, 76, *forms.pixdim)
-    struct.pack_into("<3f", head, 108, len(head), 1, 0)
+    struct.pack_into("<4f", head, 76, *_floats(forms.pixdim))
+    struct.pack_into("<3f", head, 108, len(head) + len(extension), 1, 0)
     head[123] = forms.units & 0xFF
-    struct.pack_into("<2h", head, 252, forms.qform_code, forms.sform_code)
-    struct.pack_into("<18f", head, 256, *forms.quaternion, *forms.offset, *forms.rows)
+    codes = (max(-32768, min(32767, code)) for code in (forms.qform_code, forms.sform_code))
+    struct.pack_into("<2h", head, 252, *codes)
+    struct.pack_into("<18f", head, 256, *_floats((*forms.quaternion, *forms.offset, *forms.rows)))
     head[344:348] = b"n+1\0"
-    return bytes(head)
+    head[348] = bool(extension)
+    return bytes(head) + extension
+
+
+def _floats(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    # struct refuses what 32 bits cannot hold, but for the infinite
+    most = float(np.finfo(np.float32).max)
+    return tuple(max(-most, min(most, n)) if math.isfinite(n) else n for n in numbers)
 
 
 def forms_of(geometry: Geometry) -> NiftiForms:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attention_dmfnet.files.cases import case_name, output_path
-from attention_dmfnet.files.image_io import ImageError, read_scan, read_volume
+import msgspec
+
+from attention_dmfnet.files.cases import Case, ReportError, output_of, printable
+from attention_dmfnet.files.image_io import ImageError, read_volume
 from attention_dmfnet.files.label_maps import fault_of_label_map
 from attention_dmfnet.folder import CaseReport
 from attention_dmfnet.geometry import GeometryError, Triple, Volume
@@ -19,33 +21,44 @@ RECORD_NAME = "run.json"
 """What ``predict`` leaves beside the label maps: seconds and notes of each case."""
 
 
-def report_cases(cases: Sequence[Path], outputs: Path, report: RunReport) -> Iterator[CaseReport]:
-    """Add each case of which there is a label map to ``report``; a report on each, in order.
+def report_cases(
+    cases: Sequence[Case], outputs: Path, report: RunReport, on_case: Callable[[str], None] | None = None
+) -> Iterator[CaseReport]:
+    """Add each case of which there is a label map to ``report``; what became of each, in order.
 
-    Seconds, ROI and notes are those of the run's record, where there is one. ``finish`` is left to the caller.
+    Seconds, ROI and notes are those of the run's record, where there is one. ``on_case`` hears the name of each case
+    that is begun. ``finish`` is left to the caller.
     """
     recorded = read_record(outputs)
-    for path in cases:
-        yield report_case(path, outputs, report, recorded.get(case_name(path)))
+    for case in cases:
+        if on_case is not None:
+            on_case(case.name)
+        yield report_case(case, outputs, report, recorded.get(printable(case.name)))
 
 
-def report_case(path: Path, outputs: Path, report: RunReport, recorded: CaseReport | None = None) -> CaseReport:
-    """Add the scan at ``path`` and its label map to ``report``; what became of it."""
-    name, output = case_name(path), output_path(path, outputs)
+def report_case(case: Case, outputs: Path, report: RunReport, recorded: CaseReport | None = None) -> CaseReport:
+    """Add a scan and its label map to ``report``; what became of it."""
+    output = output_of(case, outputs)
     if not output.exists():
-        return CaseReport(name, "failed", str(output), error=f"there is no label map {output}; label the scan first")
+        return _failed(case, outputs, f"there is no label map {output}; label the scan first")
     try:
-        fault = fault_of_label_map(output, path)
+        fault = fault_of_label_map(output, case)
         if fault is not None:
-            return CaseReport(name, "failed", str(output), error=f"{fault}; label the scan again")
+            return _failed(case, outputs, f"{fault}; label the scan again")
         said: list[Note] = []
-        ct, labels = read_scan(path, said), read_volume(output)
-        done = recorded or CaseReport(name, "done", str(output), notes=tuple(said))
+        ct, labels = case.read(said, strict=False), read_volume(output)
+        done = CaseReport(case.name, "done", str(output), notes=tuple(said))
+        if recorded is not None:
+            done = msgspec.structs.replace(recorded, case=case.name)
         # the grids agree to what a NIfTI header keeps, which was tested
-        report.add(name, ct, Volume(labels.array, ct.geometry), outputs, done.notes, done.roi_mm)
-    except (ImageError, GeometryError) as error:
-        return CaseReport(name, "failed", str(output), error=str(error))
+        report.add(case.name, ct, Volume(labels.array, ct.geometry), outputs, done.notes, done.roi_mm)
+    except (ImageError, GeometryError, ReportError) as error:
+        return _failed(case, outputs, str(error))
     return done
+
+
+def _failed(case: Case, outputs: Path, error: str) -> CaseReport:
+    return CaseReport(case.name, "failed", str(output_of(case, outputs)), error=error)
 
 
 def read_record(outputs: Path) -> dict[str, CaseReport]:

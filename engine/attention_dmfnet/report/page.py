@@ -16,7 +16,7 @@ from typing import Any, Final
 import jinja2
 import numpy as np
 
-from attention_dmfnet.files.cases import printable
+from attention_dmfnet.files.cases import ReportError, printable
 from attention_dmfnet.geometry import Geometry, Triple, Volume, canonicalise
 from attention_dmfnet.notes import Note
 from attention_dmfnet.organs import colour_of
@@ -29,10 +29,7 @@ _VIEWER: Final = "viewer"
 _NIIVUE: Final = "niivue.umd.js"
 _LICENCE: Final = "NIIVUE-LICENSE.txt"
 _GZIP: Final = 31
-
-
-class ReportError(Exception):
-    """A report that cannot be made in this installation."""
+_WINDOW_HU: Final = (-160, 240)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +96,7 @@ def case_page(
         sources=[(organ.organ, organ.reference_source) for organ in statistics if organ.reference_source],
         low=f"{low:.0f}",
         high=f"{high:.0f}",
+        window=_WINDOW_HU,
         version=f"Attention-DMFNet {release}",
         niivue_version=_niivue_version(),
         niivue_licence=_text(_LICENCE),
@@ -133,8 +131,9 @@ def _facts(statistics: Sequence[OrganStatistics], grid: Geometry) -> str:
     left, back, up = start or grid.point_lps((z, y, x))
     facts: Mapping[str, Any] = {
         "organs": [{"label": o.label, "name": o.organ, "rgb": colour_of(o.organ)} for o in found],
-        "low": -160,
-        "high": 240,
+        # what is white and black at first, and the least and most that the view holds
+        "window": _WINDOW_HU,
+        "held": WINDOW_HU,
         "start_ras": (-left, -back, up),
     }
     return json.dumps(facts).replace("<", "\\u003c")

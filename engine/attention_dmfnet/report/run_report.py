@@ -6,11 +6,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from attention_dmfnet.files.cases import printable
-from attention_dmfnet.files.image_io import ImageError
+from attention_dmfnet.files.cases import Case, ReportError, printable
 from attention_dmfnet.files.whole_file import replacing
 from attention_dmfnet.folder import CaseReport
 from attention_dmfnet.geometry import Triple, Volume
@@ -27,24 +26,18 @@ INDEX_NAME: Final = "report.html"
 PAGES: Final = "report"
 
 
-class Named(Protocol):
-    """A case, by its name."""
-
-    @property
-    def name(self) -> str: ...
-
-
 @dataclass(slots=True)
 class RunReport:
     """What is gathered of the cases of a run. ``organs`` are names and labels, in the order of the tables.
 
     With ``pages`` each case gets a page in ``OUTPUTS/report`` when it is done, and ``finish`` makes the index of them.
-    Several threads may add cases.
+    ``tables`` are written then, too. Several threads may add cases.
     """
 
     organs: Mapping[str, int]
     release: str
     pages: bool = True
+    tables: bool = True
     statistics: dict[str, tuple[OrganStatistics, ...]] = field(default_factory=dict)
     overviews: dict[str, Section] = field(default_factory=dict)
 
@@ -54,12 +47,17 @@ class RunReport:
     def __post_init__(self) -> None:
         """Raises ``ReportError`` where this installation can make no pages, before any work."""
         if self.pages:
-            from attention_dmfnet.report.page import require_viewer
-
+            try:
+                from attention_dmfnet.report.page import require_viewer
+            except ModuleNotFoundError as error:
+                raise ReportError(
+                    f'the Python package {error.name} is missing: pip install "attention-dmfnet[report]" brings what '
+                    "makes pages; --statistics works without"
+                ) from error
             require_viewer()
 
-    def write(self, case: Named, ct: Volume, result: Segmentation, outputs: Path) -> None:
-        """Measure a case of the run and make its page. Raises ``ImageError`` if that cannot be written."""
+    def write(self, case: Case, ct: Volume, result: Segmentation, outputs: Path) -> None:
+        """Measure a case of the run and make its page. Raises ``ReportError`` if that cannot be written."""
         self.add(
             case.name,
             ct,
@@ -82,7 +80,7 @@ class RunReport:
     ) -> None:
         """Measure a scan (HU) and the labels on its grid, and make its page.
 
-        Raises ``GeometryError`` if they lie on different grids, and ``ImageError`` if the page cannot be written.
+        Raises ``GeometryError`` if they lie on different grids, and ``ReportError`` if the page cannot be written.
         """
         statistics = measure(ct, labels, self.organs, mean_probabilities or {})
         if self.pages:
@@ -94,10 +92,12 @@ class RunReport:
         self.statistics[name] = statistics
 
     def finish(self, reports: Sequence[CaseReport], outputs: Path) -> None:
-        """Write the tables and, with pages, the index of all ``reports``. Raises ``ImageError``."""
+        """Write the tables and, with pages, the index of all ``reports``, by case. Raises ``ReportError``."""
+        reports = sorted(reports, key=lambda report: report.case)
         known = {report.case: self.statistics[report.case] for report in reports if report.case in self.statistics}
         try:
-            write_tables(known, outputs)
+            if self.tables:
+                write_tables(known, outputs)
         except OSError as error:
             raise _cannot_write(outputs, error) from error
         if self.pages:
@@ -148,5 +148,5 @@ def _write(path: Path, text: str) -> None:
         raise _cannot_write(path, error) from error
 
 
-def _cannot_write(path: Path, error: OSError) -> ImageError:
-    return ImageError(f"cannot write the report to {path}: {error.strerror or error}; is there room?")
+def _cannot_write(path: Path, error: OSError) -> ReportError:
+    return ReportError(f"cannot write the report to {path}: {error.strerror or error}; is there room?")

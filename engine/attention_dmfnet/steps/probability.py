@@ -44,7 +44,8 @@ def _nearest(grid: Geometry, target: Geometry, axis: int) -> Nearest:
     """Along one axis, the index in ``grid`` that lies nearest to each voxel of ``target``."""
     first, step = (values[axis] for values in along_axes(grid, target))
     position = np.rint(first + step * np.arange(target.shape_zyx[axis]))
-    return np.clip(position, 0, grid.shape_zyx[axis] - 1).astype(np.intp)
+    nearest: Nearest = np.clip(position, 0, grid.shape_zyx[axis] - 1).astype(np.intp)
+    return nearest
 
 
 def _softmax(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
-from attention_dmfnet.dicom.objects import Algorithm
+from attention_dmfnet.dicom.algorithm import Algorithm
 from attention_dmfnet.dicom.seg import write_seg
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume, with_axes
@@ -160,10 +160,15 @@ def test_dciodvfy_finds_no_error(orientation: str, tmp_path: Path) -> None:
 def test_what_an_archive_dropped_of_the_patient_is_blank(tmp_path: Path) -> None:
     sources = stored(small_grid())
     for source in sources:
-        for keyword in ("PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber", "ReferringPhysicianName"):
+        for keyword in (
+            "PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber", "ReferringPhysicianName", "SliceThickness"
+        ):  # fmt: skip
             delattr(source, keyword)
     path = _written(sources, _labels(small_grid()), tmp_path)
-    assert pydicom.dcmread(path).PatientSex == ""
+    seg = pydicom.dcmread(path)
+    assert seg.PatientSex == ""
+    # the slices' distance stands for the thickness that nobody states
+    assert seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness == 3
     assert errors_of(path) == []
 
 

@@ -211,7 +211,7 @@ def test_flipped_and_transposed_views_are_written_as_they_appear(tmp_path: Path)
 def test_an_interrupted_write_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: BaseException
 ) -> None:
-    def write_half(array: object, geometry: object, path: Path, packed: bool) -> None:
+    def write_half(array: object, geometry: object, path: Path, packed: bool, extension: bytes) -> None:
         path.write_bytes(b"half of it")
         raise interruption
 
@@ -225,7 +225,7 @@ def test_an_interrupted_write_leaves_the_old_file_as_it_was(tmp_path: Path, monk
     path = tmp_path / "a.nii.gz"
     path.write_bytes(b"the old one")
 
-    def fail(array: object, geometry: object, path: Path, packed: bool) -> None:
+    def fail(array: object, geometry: object, path: Path, packed: bool, extension: bytes) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(image_io, "write_nifti", fail)

@@ -93,7 +93,7 @@ def test_an_organ_that_the_scan_cuts_is_marked_and_left_out_of_the_range() -> No
     labels.array[0:5, 5:15, 5:15] = 1
     cut = _one(ct, labels)
     assert (cut.volume_ml, cut.cut, cut.edges) == (1500, True, ("inferior",))
-    assert cut.reference_ml is cut.against_reference is cut.reference_source is None
+    assert (cut.reference_ml, cut.against_reference, cut.reference_source) == (None, None, None)
 
 
 @pytest.mark.parametrize(("side", "voxels"), [(9, "below"), (10, "within"), (12, "above")])

@@ -32,7 +32,7 @@
   const open = async (id, options, low, high, opacity) => {
     const viewer = new Niivue({ dragAndDropEnabled: false, showLegend: false, logLevel: "error", loadingText: "",
       isRadiologicalConvention: true, crosshairColor: [1, 1, 1, 0.6], fontColor: [1, 0.88, 0.5, 1],
-      viewModeHotKey: "", dragMode: DRAG_MODE.pan, ...options });
+      viewModeHotKey: "", dragMode: DRAG_MODE.slicer3D, ...options });
     await viewer.attachToCanvas(document.getElementById(id));
     const scan = await NVImage.new(ct, "ct.nii", "gray", 1, null, low, high);
     viewer.addVolume(scan);
@@ -42,8 +42,8 @@
     return viewer;
   };
   const planes = await open("planes", { sliceType: SLICE_TYPE.MULTIPLANAR, multiplanarShowRender: SHOW_RENDER.NEVER,
-    showAllOrientationMarkers: true, tileMargin: 16, sagittalNoseLeft: true }, facts.low, facts.high, 0.45);
-  const solid = await open("solid", { sliceType: SLICE_TYPE.RENDER, isOrientCube: true, crosshairWidth: 0 }, 130, 308, 1);
+    showAllOrientationMarkers: true, tileMargin: 16, sagittalNoseLeft: true }, ...facts.window, 0.45);
+  const solid = await open("solid", { sliceType: SLICE_TYPE.RENDER, isOrientCube: true, crosshairWidth: 0 }, 130, facts.held[1], 1);
   solid.setRenderAzimuthElevation(200, 12);
   solid.setScale(1.25);
 
@@ -76,7 +76,8 @@
     place.vox.forEach((voxel, axis) => { sliders[axis].value = Math.round(voxel); });
     const [right, front, up] = place.mm;
     const [grey, label] = place.values.map(({ value }) => value);
-    const hu = grey <= facts.low ? `${facts.low} or less` : grey >= facts.high ? `${facts.high} or more` : grey.toFixed(0);
+    const [least, most] = facts.held;
+    const hu = grey <= least + 1 ? `${least} or less` : grey >= most - 1 ? `${most} or more` : grey.toFixed(0);
     const mm = [-right, -front, up].map((value) => value.toFixed(0)).join(", ");
     document.getElementById("place").textContent = `LPS ${mm} mm · ${hu} HU · ${names.get(Math.round(label)) ?? "no organ"}`;
   };
@@ -91,7 +92,7 @@
   planes.createOnLocationChange();
   planes.drawScene();
   window.report = { planes, solid };
-  say("Wheel or sliders: slices. Click: the same place in all planes. Right button: move. On the 3-D view: turn with the mouse.");
+  say("Wheel or sliders: slices. Click: the same place in all planes. Right button: larger or smaller; middle button: move. On the 3-D view: turn with the mouse.");
   document.documentElement.dataset.viewer = "ready";
 })().catch((error) => {
   document.getElementById("said").textContent = `The interactive view could not be started (${error.message}). The pictures below show the same.`;
