@@ -83,6 +83,14 @@ def test_every_study_has_its_own(tmp_path: Path) -> None:
     assert (sorted(chosen), others) == (["1.2.1", "1.2.2"], {})
 
 
+def test_files_of_one_series_that_were_put_into_two_studies_are_one_series(tmp_path: Path) -> None:
+    write_series(_part(12), tmp_path / "a", series_uid="1.2.1", study_uid="1.1")
+    rest = CT.crop(Box((12, 0, 0), CT.geometry.shape_zyx))
+    write_series(rest, tmp_path / "b", series_uid="1.2.1", study_uid="1.9")
+    (case,) = list_dicom(tmp_path).cases
+    assert case.grid().shape_zyx == CT.geometry.shape_zyx
+
+
 def test_a_sagittal_series_beside_an_axial_one_is_left(tmp_path: Path) -> None:
     _write(tmp_path, "1.2.1", _part(10))
     _write(tmp_path, "1.2.2", with_axes(CT, SAGITTAL))

@@ -1,5 +1,6 @@
 """What a series can have wrong: read exactly, or refused in a sentence that says what."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from attention_dmfnet.dicom import pixels
-from attention_dmfnet.dicom.headers import CT_CLASSES
+from attention_dmfnet.dicom.headers import quiet
 from attention_dmfnet.dicom.listing import list_dicom, only_case
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.geometry import Volume
@@ -281,5 +282,12 @@ def test_random_damage_never_ends_in_anything_but_a_sentence(tmp_path: Path) -> 
     assert not any("\n" in sentence for sentence in sentences)
 
 
-def test_the_classes_of_ct_are_three() -> None:
-    assert len(CT_CLASSES) == 3
+def test_remarks_of_pydicom_are_back_when_the_last_thread_has_read() -> None:
+    filters = list(warnings.filters)
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert warnings.filters != filters
+    second.__exit__(None, None, None)
+    assert warnings.filters == filters
