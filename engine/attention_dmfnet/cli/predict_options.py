@@ -21,6 +21,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.epilog = examples(
         ("label every scan of the folder scans", "attention-dmfnet predict scans labels"),
         ("liver and spleen of one scan alone", "attention-dmfnet predict scan.nii.gz labels --organs liver spleen"),
+        ("label the axial CT of every study in a folder of DICOM", "attention-dmfnet predict studies labels"),
         (
             "refuse doubtful scans, give up on a case after ten minutes, one JSON object a case",
             "attention-dmfnet predict scans labels --strict --case-timeout 600 --json",
