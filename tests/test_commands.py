@@ -45,7 +45,9 @@ RUN_BY = {
     "sh evaluation/peers/install.sh": "test_make.py::test_bench_makes_the_peers_environment_with_the_projects_python",
     "sh predict.sh": "test_commands.py::test_predict_sh_labels_a_folder",
     "attention-dmfnet predict": "test_commands.py::test_the_installed_command_labels_a_folder",
-    "attention-dmfnet report": "test_report_command.py::test_a_report_afterwards_has_the_same_numbers_but_for_the_probability",
+    "attention-dmfnet report": (
+        "test_report_command.py::test_a_report_afterwards_has_the_same_numbers_but_for_the_probability"
+    ),
     "python -m pip": "test_make.py::test_setup_installs_with_the_exact_versions",
     "python -m pytest": "test_make.py::test_check_asks_every_tool_and_test_the_tests_too",
     "python -m venv": "test_make.py::test_setup_installs_with_the_exact_versions",
