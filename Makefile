@@ -8,7 +8,7 @@ CT ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format container-test export bench clean
+.PHONY: help setup demo test check format fuzz kills audit container-test export bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,11 @@ format: $(VENV)/.dev  ## sort imports and lay out the code
 
 container-test:  ## build the image and run the organisers' command in it
 	bash tests/container/run.sh
+
+MINUTES ?= 5
+
+fuzz: $(VENV)/.dev  ## read files that are a little wrong, with every reader: make fuzz [MINUTES=30]
+	PYTHONPATH=.:engine $(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 WEIGHTS := models/coarse.safetensors models/fine.safetensors
 REAL_SCANS ?= ../shared/data/ct

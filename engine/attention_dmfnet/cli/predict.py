@@ -65,6 +65,7 @@ def _load(options: argparse.Namespace) -> "Segmenter":
         gpu_memory_mb=options.gpu_memory_mb,
         organs=options.organs,
         strict=options.strict,
+        cache=options.cache,
     )
 
 

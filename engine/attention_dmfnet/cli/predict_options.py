@@ -108,6 +108,12 @@ def add_network_options(group: Group) -> None:
         default=2048,
         help="most memory to use on the GPU, CUDA's own included",
     )
+    group.add_argument(
+        "--cache",
+        metavar="DIR",
+        type=Path,
+        help="keep compiled networks in this folder, for the next run on this machine to start sooner (OpenVINO)",
+    )
 
 
 def add_fault_options(group: Group) -> None:

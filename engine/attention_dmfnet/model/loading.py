@@ -114,6 +114,7 @@ def start_loading(
     backend: Backend,
     precision: Precision | None = None,
     gpu_memory_mb: int = GPU_MEMORY_MB,
+    cache: Path | None = None,
 ) -> Networks:
     """Load both networks on a thread of their own, the coarse one first, while the first scan is read.
 
@@ -126,7 +127,7 @@ def start_loading(
             f"give --gpu-memory-mb {_SMALLEST_GPU_MEMORY_MB} or more"
         )
     candidates = [
-        replace(candidate, precision=precision, gpu_memory_mb=gpu_memory_mb)
+        replace(candidate, precision=precision, gpu_memory_mb=gpu_memory_mb, cache=cache)
         for candidate in runtimes_to_try(device, backend, _module_of_plans(manifest))
     ]
     return _start_loading(models, manifest, candidates)
