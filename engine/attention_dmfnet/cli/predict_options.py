@@ -21,6 +21,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.epilog = examples(
         ("label every scan of the folder scans", "attention-dmfnet predict scans labels"),
         ("liver and spleen of one scan alone", "attention-dmfnet predict scan.nii.gz labels --organs liver spleen"),
+        ("label the axial CT of every study in a folder of DICOM", "attention-dmfnet predict studies labels"),
         (
             "refuse doubtful scans, give up on a case after ten minutes, one JSON object a case",
             "attention-dmfnet predict scans labels --strict --case-timeout 600 --json",
@@ -133,6 +134,20 @@ def add_fault_options(group: Group) -> None:
 def add_reporting_options(group: Group) -> None:
     """What is told of the cases, and to whom."""
     group.add_argument("--json", action="store_true", help="one JSON object per case on standard output")
+    group.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="where to keep what made the label maps: versions, models, options, each case's seconds, notes and hash; "
+        "default: run.json in OUTPUTS",
+    )
+    group.add_argument(
+        "--no-record",
+        action="store_const",
+        const=False,
+        dest="record",
+        help="keep no record: OUTPUTS gets label maps alone",
+    )
 
 
 def seconds(text: str) -> float:

@@ -7,7 +7,8 @@ from pathlib import Path
 import attention_dmfnet as dmf
 import numpy as np
 import pytest
-from attention_dmfnet.cli.predict import DONE, SOME_FAILED, main
+from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.status import DONE, SOME_FAILED
 from attention_dmfnet.files.image_io import ImageError, read_geometry, read_scan, read_volume, write_volume
 
 from tests.engine.test_faults import fake_segmenter
