@@ -295,6 +295,7 @@ never_takes_the_cpu_when_cuda_is_asked_for() {
 holds_the_engine_and_nothing_to_build_with() {
   [ "$(run "$NAME" ls -A /workspace | tr '\n' ' ')" = 'LICENSE engine inputs models outputs predict.sh ' ]
   run -w / "$NAME" python3 -m attention_dmfnet predict --help
+  run -w / "$NAME" attention-dmfnet --version
   run "$NAME" python3 -c '
 import importlib.util, pathlib, shutil
 there = [m for m in "torch onnx scipy monai training export evaluation pip".split() if importlib.util.find_spec(m)]
@@ -305,6 +306,12 @@ slow = [s for s in source if not pathlib.Path(importlib.util.cache_from_source(s
 assert source, "no engine"
 assert not slow, f"not compiled, so every cold start would compile it: {slow}"
 '
+}
+
+says_what_it_takes_and_gives_and_that_it_works_here() {
+  run "$NAME" describe | grep -q '13 left kidney'
+  run "$NAME" describe --json | grep -q '"schema_version":1'
+  run "$NAME" doctor | tail -1 | grep -qx 'A scan can be labelled.'
 }
 
 leaks_no_build_setting() {
@@ -397,6 +404,7 @@ main() {
     claim never_takes_the_cpu_when_cuda_is_asked_for
   fi
   claim holds_the_engine_and_nothing_to_build_with
+  claim says_what_it_takes_and_gives_and_that_it_works_here
   claim leaks_no_build_setting
   claim says_what_it_is
   claim is_small

@@ -112,5 +112,5 @@ def test_a_whole_run_leaves_alone_what_a_link_among_the_outputs_points_to(tmp_pa
     arguments = ["predict", str(tmp_path / "in"), str(tmp_path / "out"), "--models", str(models), "--overwrite"]
     assert main([*arguments, "--device", "cpu"]) == DONE
     assert (tmp_path / "victim").read_bytes() == b"precious"
-    assert [os.path.islink(path) for path in (tmp_path / "out").iterdir()] == [False]
+    assert [os.path.islink(path) for path in (tmp_path / "out").iterdir()] == [False, False]
     np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.nii.gz").array, block_phantom()[1].array)
