@@ -63,13 +63,15 @@ def load(
     gpu_memory_mb: int = 2048,
     organs: Iterable[str] | None = None,
     strict: bool = False,
+    cache: str | PathLike[str] | None = None,
 ) -> Segmenter:
     """Start to load the networks, and return what labels scans with them.
 
     ``device`` is "auto", "cpu" or "cuda"; ``backend`` is "auto", "openvino", "onnxruntime" or "tensorrt"; without a
     ``precision`` ("float32", "bfloat16", "float16" or "int8") the fastest one is taken that was proven equal on this
     kind of machine. ``models`` is the folder of ``manifest.json``; without it the models of this release are used.
-    ``gpu_memory_mb`` bounds what is taken on the GPU, CUDA's own memory included.
+    ``gpu_memory_mb`` bounds what is taken on the GPU, CUDA's own memory included. In the folder ``cache`` OpenVINO
+    keeps what it has compiled, and the next process on this machine starts sooner; it is believed as the models are.
 
     ``organs`` are the only ones in the results, with the numbers that they always have; None keeps all. They are said
     here and not with each scan: an unknown name is refused before any network loads, and all scans of a run get the
@@ -91,7 +93,8 @@ def load(
     folder = default_models() if models is None else Path(models)
     manifest = load_manifest(folder)
     wanted = None if organs is None else wanted_organs(manifest, organs)
-    networks = start_loading(folder, manifest, device, backend, precision, gpu_memory_mb)
+    kept = None if cache is None else Path(cache)
+    networks = start_loading(folder, manifest, device, backend, precision, gpu_memory_mb, kept)
     # after it has begun: the networks load on their own thread while these modules are being imported
     with step("import"):
         from attention_dmfnet.segmenter import Segmenter

@@ -54,7 +54,7 @@ def test_plain_nifti_is_read_labelled_and_written_without_simpleitk(models: Path
     for name, seen in (("a.nii.gz", False), ("a.nrrd", True)):
         write_volume(block_phantom()[0], tmp_path / name)
         arguments = ["predict", str(tmp_path / name), str(tmp_path / "out"), "--models", str(models), "--overwrite"]
-        program = f"import sys\nfrom attention_dmfnet.cli.predict import main\nassert main({arguments}) == 0\n"
+        program = f"import sys\nfrom attention_dmfnet.cli.main import main\nassert main({arguments}) == 0\n"
         result = _python(f"{program}print('SimpleITK' in sys.modules)")
         assert result.stdout.splitlines()[-1:] == [str(seen)], result.stderr
 

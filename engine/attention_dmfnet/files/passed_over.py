@@ -30,6 +30,9 @@ _OTHER_KINDS = {
 }
 """Kinds of images that are not read, by the ends of their names."""
 
+INSTALL_DICOM = 'pip install "attention-dmfnet[dicom]"'
+"""What to type where DICOM cannot be read."""
+
 DICOM = "DICOM"
 FOLDER_WITH_DICOM = "folder with DICOM"
 _FOLDER_WITH_SCANS = "folder with scans"
@@ -148,14 +151,20 @@ def _kind_of_archive(path: Path) -> str | None:
     # no other name needs it
     import zipfile
 
+    kind = None
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist()[:_MOST_MEMBERS]:
-                if not member.is_dir() and (has_dicom_name(Path(member.filename)) or _member_begins(archive, member)):
+                name = Path(member.filename)
+                if member.is_dir():
+                    continue
+                if is_scan_name(name):
+                    kind = "archive with scans"
+                elif has_dicom_name(name) or _member_begins(archive, member):
                     return DICOM
     except (OSError, zipfile.BadZipFile):
         return "damaged archive"
-    return None
+    return kind
 
 
 def _member_begins(archive: "zipfile.ZipFile", member: "zipfile.ZipInfo") -> bool:

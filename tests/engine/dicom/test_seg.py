@@ -46,7 +46,9 @@ def _centroid_of_segment(seg: Dataset, number: int) -> npt.NDArray[np.float64]:
     between_rows, between_columns = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
     points = []
     for frame, pixels in zip(seg.PerFrameFunctionalGroupsSequence, seg.pixel_array, strict=True):
-        if frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number:
+        # all frames of a single segment may share what segment they are of
+        of = frame if "SegmentIdentificationSequence" in frame else shared
+        if of.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number:
             rows, columns = np.nonzero(pixels)
             first = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
             points.append(first + np.outer(rows * between_rows, cosines[3:])
