@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from attention_dmfnet.files.cases import is_scan_name
 from attention_dmfnet.files.image_io import ImageError, ItkImage, as_scan, write_labels
-from attention_dmfnet.files.passed_over import is_dicom
+from attention_dmfnet.files.passed_over import INSTALL_DICOM, is_dicom
 from attention_dmfnet.geometry import Geometry, Triple, Volume, canonicalise
 from attention_dmfnet.marks import recording, seconds_by_step, step
 from attention_dmfnet.model.loading import Networks
@@ -148,7 +148,7 @@ def _read(scan: str | PathLike[str] | Volume | ItkImage, notes: list[Note], stri
             except ModuleNotFoundError as error:
                 raise ImageError(
                     f"{path} may hold DICOM, and the Python package {error.name} is missing; "
-                    'pip install "attention-dmfnet[dicom]" brings what reads it'
+                    f"{INSTALL_DICOM} brings what reads it"
                 ) from error
             return only_case(path).read(notes, strict)
     return as_scan(scan, notes, strict)

@@ -80,13 +80,14 @@ def _is_mutable(path: Path) -> bool:
 
 
 def _scan() -> tuple[Run, tuple[type[Exception], ...]]:
+    from attention_dmfnet.files.cases import ScanFile
     from attention_dmfnet.files.image_io import ImageError, read_geometry, read_scan, write_labels
     from attention_dmfnet.files.label_maps import fault_of_label_map
     from attention_dmfnet.geometry import Volume
     from attention_dmfnet.notes import Note
 
     def run(path: Path, folder: Path) -> list[str]:
-        fault = fault_of_label_map(path, path)
+        fault = fault_of_label_map(path, ScanFile(path))
         notes: list[Note] = []
         volume = read_scan(path, notes)
         assert volume.array.dtype in (np.int16, np.float32)
@@ -94,7 +95,7 @@ def _scan() -> tuple[Run, tuple[type[Exception], ...]]:
         assert read_geometry(path).matches(volume.geometry)
         labels = folder / "labels.nii.gz"
         write_labels(Volume(np.zeros(volume.array.shape, np.uint8), volume.geometry), labels)
-        again = fault_of_label_map(labels, path)
+        again = fault_of_label_map(labels, ScanFile(path))
         assert again is None, again
         return [*([fault] if fault else []), *(str(note) for note in notes)]
 

@@ -1,15 +1,17 @@
 """``predict`` on DICOM, and on folders where there is some."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import attention_dmfnet as dmf
 import numpy as np
 import pytest
 from attention_dmfnet.cli.main import main
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, UNUSABLE
-from attention_dmfnet.files.image_io import read_volume, write_volume
+from attention_dmfnet.files.image_io import ImageError, read_volume, write_volume
 from attention_dmfnet.geometry import canonicalise
 
 from tests.engine.dicom.made import write_enhanced, write_series
@@ -62,6 +64,18 @@ def test_a_series_and_names_are_asked_for(tmp_path: Path, models: Path) -> None:
     assert [path.name for path in outputs.glob("*.nii.gz")] == ["MRN-12-34-ct-30f3fadac3f9.nii.gz"]
     assert _predict(inputs, outputs, models, "--series", "9.9") == UNUSABLE
     assert _predict(tmp_path / "b.nii.gz", outputs, models, "--series", "1.2.4") == UNUSABLE
+
+
+@pytest.mark.parametrize("kind", ["archive", "enhanced"])
+def test_one_archive_or_file_is_labelled(kind: str, tmp_path: Path, models: Path) -> None:
+    if kind == "archive":
+        write_series(CT, tmp_path / "in")
+        inputs = Path(shutil.make_archive(str(tmp_path / "study"), "zip", tmp_path / "in"))
+    else:
+        inputs = write_enhanced(CT, tmp_path / "IM0001")
+    assert _predict(inputs, tmp_path / "out", models) == DONE
+    (output,) = (tmp_path / "out").iterdir()
+    np.testing.assert_array_equal(canonicalise(read_volume(output)).array, TRUTH.array)
 
 
 def test_a_series_with_a_gap_fails_by_name_and_the_others_are_labelled(
@@ -117,3 +131,17 @@ def test_without_the_extra_dicom_is_named_with_what_brings_it(tmp_path: Path, mo
     assert result.returncode == DONE, result.stderr
     assert 'pip install "attention-dmfnet[dicom]"' in result.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "run.json"]
+
+
+def test_without_the_extra_the_interface_says_what_brings_it(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(CT, tmp_path / "in")
+    for name in [name for name in sys.modules if name.startswith("attention_dmfnet.dicom")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with (
+        dmf.load(models=models, device="cpu") as segmenter,
+        pytest.raises(ImageError, match=r"attention-dmfnet\[dicom"),
+    ):
+        segmenter(tmp_path / "in")

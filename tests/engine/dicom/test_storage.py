@@ -14,6 +14,7 @@ from attention_dmfnet.dicom.listing import list_dicom, only_case
 from attention_dmfnet.files.image_io import ImageError, read_scan, read_volume, write_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Volume, canonicalise, with_axes
 from attention_dmfnet.notes import Note
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from tests.engine.dicom.made import save, write_enhanced, write_series
@@ -130,7 +131,7 @@ def test_compressed_series_give_the_same_voxels(syntax: str, tmp_path: Path) -> 
 
 def test_lossless_jpeg_is_read() -> None:
     # pydicom writes no such file; the decoder has to be there all the same
-    assert pydicom.pixels.get_decoder("1.2.840.10008.1.2.4.70").is_available
+    assert get_decoder("1.2.840.10008.1.2.4.70").is_available
 
 
 def test_signed_pixels_and_those_with_other_bits_above_them_are_read(tmp_path: Path) -> None:
