@@ -399,9 +399,12 @@ def test_a_run_without_patience_left_ends_and_does_not_go_on_when_resumed(tmp_pa
         recipe(patience=1)
 
 
-def test_the_hours_to_go_are_told_once_by_a_budget_of_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fit(recipe(epochs=15), tmp_path, Spheres(), machine=CPU)  # 60 steps
-    assert capsys.readouterr().err.count("hours to go at the pace of the first steps") == 1
+def test_the_hours_to_go_are_told_once_by_a_budget_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("training.learning.journal.Journal.say", lambda journal, line: said.append(line))
+    fit(recipe(epochs=11), tmp_path, Spheres(), machine=CPU)  # 44 steps; told after 40
+    told = [line for line in said if "hours to go at the pace of the first steps" in line]
+    assert told == ["0.0 hours to go at the pace of the first steps, scoring apart"]
 
 
 def test_without_scores_on_the_way_no_weights_are_called_the_best(trained: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attention_dmfnet.files.cases import is_scan_name, printable
+from attention_dmfnet.files.cases import SEGMENTATION, is_scan_name, printable
 
 if TYPE_CHECKING:
     import zipfile
@@ -27,6 +27,7 @@ _OTHER_KINDS = {
     ".mgz": "FreeSurfer",
     ".mgh": "FreeSurfer",
     ".mnc": "MINC",
+    SEGMENTATION: "3D Slicer's segmentation",
 }
 """Kinds of images that are not read, by the ends of their names."""
 

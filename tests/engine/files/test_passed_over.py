@@ -22,6 +22,7 @@ def _names(found: list[PassedOver]) -> list[str]:
         ("a.nii.xz", "NIfTI, packed in another way than gzip"),
         ("a.mgz", "FreeSurfer"),
         ("a.mnc", "MINC"),
+        ("a.seg.nrrd", "3D Slicer's segmentation"),
     ],
 )
 def test_other_kinds_of_images_are_found_by_name(tmp_path: Path, name: str, kind: str) -> None:
