@@ -55,7 +55,7 @@ def test_a_scan_that_crashes_the_reader_costs_its_case_only(
 
 
 def test_a_plain_scan_is_read_without_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attention_dmfnet.files import apart
+    from attention_dmfnet.files import itk_reading
 
     def refuse(*given: object) -> None:
         raise AssertionError("a process was started")
@@ -63,7 +63,7 @@ def test_a_plain_scan_is_read_without_another_process(tmp_path: Path, monkeypatc
     for name in ("a.nii.gz", "b.nii"):
         _written(tmp_path, name)
     other = _written(tmp_path, "c.nrrd")
-    monkeypatch.setattr(apart, "ApartReader", refuse)
+    monkeypatch.setattr(itk_reading, "ApartReader", refuse)
     for name in ("a.nii.gz", "b.nii"):
         read_volume(tmp_path / name)
     with pytest.raises(AssertionError, match="a process"):
