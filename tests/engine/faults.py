@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attention_dmfnet import threads
 from attention_dmfnet.files import nifti_voxels, nifti_writing
 
 
@@ -142,13 +143,13 @@ def allocating(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
 
 
 def starting_threads(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
-    whole = threading.Thread.start
+    whole = threads.start_new_thread
 
-    def start(self: threading.Thread) -> None:
+    def start(function: Callable[..., object], given: tuple[object, ...]) -> int:
         fault.strike()
-        whole(self)
+        return whole(function, given)
 
-    patch.setattr(threading.Thread, "start", start)
+    patch.setattr(threads, "start_new_thread", start)
 
 
 def unpacking(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
