@@ -1,6 +1,7 @@
 """Scans and label maps on disk. NIfTI is read and written here, and SimpleITK imported for everything else."""
 
 import errno
+import importlib
 import os
 import stat
 import sys
@@ -56,9 +57,20 @@ def as_scan(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[Note],
 def _of_simpleitk(scan: object) -> Volume | None:
     if "SimpleITK" not in sys.modules:
         return None  # nobody has made an image of its
-    from attention_dmfnet.files import itk_files
+    return itk_files("the image").image_in_memory(scan)
 
-    return itk_files.image_in_memory(scan)
+
+def itk_files(name: object) -> Any:
+    """The module for what is no plain NIfTI: it is not imported for anything else, and not everywhere installed."""
+    try:
+        return importlib.import_module("attention_dmfnet.files.itk_files")
+    except ModuleNotFoundError as error:
+        if error.name != "SimpleITK":
+            raise
+        raise ImageError(
+            f"{name}: only plain NIfTI is read and written without the Python package SimpleITK, which is not "
+            "installed; convert it to .nii.gz, or install SimpleITK (a container: build it with FORMATS=all)"
+        ) from error
 
 
 def read_scan(path: Path, notes: list[Note], strict: bool = False) -> Volume:
@@ -161,9 +173,7 @@ def write_volume(volume: Volume, path: Path, nifti_extension: bytes = b"") -> No
                 packed = extension.lower().endswith(".gz")
                 write_nifti(volume.array, volume.geometry, partial, packed, nifti_extension)
             else:
-                from attention_dmfnet.files import itk_files
-
-                itk_files.write_image(volume, partial, extension)
+                itk_files(path).write_image(volume, partial, extension)
     except NotForNiftiError as error:
         raise ImageError(f"cannot write {path}: {error}; name it .nrrd") from error
     except OSError as error:
@@ -201,9 +211,7 @@ def _read_grid(path: Path, header: NiftiHeader | None, notes: list[Note]) -> Geo
             "and axes at right angles are read; convert it to NIfTI-1"
         )
     else:
-        from attention_dmfnet.files import itk_files
-
-        geometry = itk_files.read_grid(path, notes)
+        geometry = itk_files(path).read_grid(path, notes)
     notes += settled.notes if settled is not None else ()
     return geometry
 
@@ -234,9 +242,7 @@ def _read_voxels(path: Path, header: NiftiHeader | None, geometry: Geometry, not
     try:
         voxels = None if header is None else read_nifti_voxels(path, header, notes)
         if voxels is None:
-            from attention_dmfnet.files import itk_files
-
-            voxels = NiftiVoxels(itk_files.read_voxels(path), 1.0, 0.0)
+            voxels = NiftiVoxels(itk_files(path).read_voxels(path), 1.0, 0.0)
     except DamagedFileError as error:
         raise _damaged(path, error) from error
     except OSError as error:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from attention_dmfnet.files.image_io import ImageError
+from attention_dmfnet.files.image_io import ImageError, itk_files
 from attention_dmfnet.files.whole_file import replacing
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.organs import ORGAN, SCHEME, SLICER_CATEGORY, Code, colour_of, find_organ
@@ -29,12 +29,9 @@ def write_seg_nrrd(labels: Volume, organs: Mapping[str, int], path: Path) -> Non
 
     The whole file or none. Raises ``ImageError`` if the place cannot be written.
     """
-    # imported here: a plain run needs no SimpleITK for this
-    from attention_dmfnet.files import itk_files
-
     try:
         with replacing(path, EXTENSION) as partial:
-            itk_files.write_image(labels, partial, EXTENSION, dict(_metadata(labels.array, organs)))
+            itk_files(path).write_image(labels, partial, EXTENSION, dict(_metadata(labels.array, organs)))
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror}") from error
 
