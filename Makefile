@@ -8,7 +8,7 @@ CT ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format container-test export bench clean
+.PHONY: help setup demo test check format fuzz kills audit sbom container-test export bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -30,7 +30,7 @@ check: $(VENV)/.dev  ## style, types, import layers, shell and Dockerfile lint
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/shellcheck -s sh predict.sh evaluation/peers/install.sh
-	$(BIN)/shellcheck .ci/run tests/container/run.sh $(wildcard evaluation/peers/*.sh)
+	$(BIN)/shellcheck .ci/run .ci/sbom tests/container/run.sh $(wildcard evaluation/peers/*.sh)
 
 format: $(VENV)/.dev  ## sort imports and lay out the code
 	$(BIN)/ruff check --fix-only .
@@ -38,6 +38,22 @@ format: $(VENV)/.dev  ## sort imports and lay out the code
 
 container-test:  ## build the image and run the organisers' command in it
 	bash tests/container/run.sh
+
+MINUTES ?= 5
+KILLS ?= 200
+IMAGE ?= attentiondmfnet
+
+fuzz: $(VENV)/.dev  ## read files that are a little wrong, with every reader: make fuzz [MINUTES=30]
+	PYTHONPATH=.:engine $(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+kills: $(VENV)/.dev  ## end runs at random moments, and see that nothing partial is left: make kills [KILLS=200]
+	PYTHONPATH=.:engine KILLS=$(KILLS) $(BIN)/python -m pytest tests/engine/test_kills.py
+
+audit: $(VENV)/.supply  ## known weaknesses of the exact versions, where PyPI's service can be reached
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
+
+sbom: $(VENV)/.supply  ## what is in an image, as CycloneDX: make sbom IMAGE=attentiondmfnet
+	.ci/sbom $(IMAGE) sbom.json
 
 WEIGHTS := models/coarse.safetensors models/fine.safetensors
 REAL_SCANS ?= ../shared/data/ct
@@ -75,3 +91,8 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[$(DEV_EXTRAS)]'
 	@touch $@ $(VENV)/.demo
+
+# Not needed to develop: what looks at the versions and at the image.
+$(VENV)/.supply: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[supply]'
+	@touch $@

@@ -34,4 +34,5 @@ fi
 unset PYTHONHOME
 PYTHONPATH=$here/engine PYTHONNOUSERSITE=1 PYTHONSAFEPATH=1
 export PYTHONPATH PYTHONNOUSERSITE PYTHONSAFEPATH
-exec "$python" -m attention_dmfnet predict "$inputs" "$outputs" "$@"
+# The outputs are label maps alone: what scores them may take every file there for one (docs/run-record.md).
+exec "$python" -m attention_dmfnet predict "$inputs" "$outputs" --no-record "$@"

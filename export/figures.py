@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from attention_dmfnet.json_text import JsonError, decode_json
 from attention_dmfnet.model.manifest import (
     BackendName,
     DeviceName,
@@ -81,10 +82,10 @@ class Figures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_figures(path: Path) -> Figures:
     """Read ``path``, a ``measured.json``. Raises ``ExportError``."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Figures)
+        return decode_json(path.read_bytes(), Figures)
     except OSError as error:
         raise ExportError(f"cannot read the figures in {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except JsonError as error:
         raise ExportError(f"{path} does not hold figures as export writes them: {error}") from error
 
 

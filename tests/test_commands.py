@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from attention_dmfnet.cli.parser import parse
 from attention_dmfnet.files.image_io import read_volume, write_volume
 
 import evaluation.__main__
@@ -44,8 +45,13 @@ RUN_BY = {
     "bash tests/container/run.sh": "test_make.py::test_container_test_runs_the_script",
     "sh evaluation/peers/install.sh": "test_make.py::test_bench_makes_the_peers_environment_with_the_projects_python",
     "sh predict.sh": "test_commands.py::test_predict_sh_labels_a_folder",
+    "attention-dmfnet completion": "test_completion.py::test_the_command_prints_it",
+    "attention-dmfnet describe": "test_describe.py::test_for_people_every_label_and_hash_is_there",
+    "attention-dmfnet doctor": "test_doctor.py::test_for_people_the_last_line_is_the_answer",
     "attention-dmfnet predict": "test_commands.py::test_the_installed_command_labels_a_folder",
-    "attention-dmfnet report": "test_report_command.py::test_a_report_afterwards_has_the_same_numbers_but_for_the_probability",
+    "attention-dmfnet report": (
+        "test_report_command.py::test_a_report_afterwards_has_the_same_numbers_but_for_the_probability"
+    ),
     "python -m pip": "test_make.py::test_setup_installs_with_the_exact_versions",
     "python -m pytest": "test_make.py::test_check_asks_every_tool_and_test_the_tests_too",
     "python -m venv": "test_make.py::test_setup_installs_with_the_exact_versions",
@@ -193,6 +199,19 @@ def test_a_command_line_of_a_page_is_understood(line: str) -> None:
     words = shlex.split(line.replace("$raw", "raw").replace("$seed", "1"), comments=True)
     package, *arguments = words[words.index("-m") + 1 :]
     PARSERS[package](arguments[0]).parse_args(arguments)
+
+
+def installed_command_lines() -> list[str]:
+    """What pages tell people to type to the installed command, up to a synopsis' brackets; help is asked elsewhere."""
+    code = "\n".join(code_in(page.read_text(encoding="utf-8")) for page in PAGES)
+    lines = {line.strip() for line in re.findall(r"attention-dmfnet [a-z]+ [^\[.)\n]*", code)}
+    return sorted(line for line in lines if line.count(" ") > 1 and "--help" not in line)
+
+
+@pytest.mark.parametrize("line", installed_command_lines())
+def test_a_line_of_the_installed_command_is_understood(line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    assert parse(words).command == words[0]
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_every_file_of_code_that_is_named_is_there(page: Path) -> None:
 
 
 def python_blocks() -> list[str]:
-    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/python.md")]
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/python.md", "docs/viewers.md")]
     return [block for text in texts for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
 
 

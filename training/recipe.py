@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from attention_dmfnet.geometry import Triple
+from attention_dmfnet.json_text import one_line
 
 from training.arrays import TILE_MULTIPLE
 from training.errors import TrainingError
@@ -349,7 +350,7 @@ def _convert(table: Mapping[str, Any], where: str) -> Recipe:
         # TOML has integers where a float is meant (50 for 50.0)
         recipe: Recipe = msgspec.convert(table, Recipe)
     except msgspec.ValidationError as error:
-        raise RecipeError(f"the recipe {where} is not valid: {error}") from error
+        raise RecipeError(f"the recipe {where} is not valid: {one_line(str(error))}") from error
     return recipe
 
 

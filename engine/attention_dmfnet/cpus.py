@@ -13,18 +13,18 @@ def available_cpus(root: Path = Path("/")) -> int:
     """
     # macOS has no affinity
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits: list[float] = [here, *_quotas(root)]
+    limits: list[float] = [here, *cpu_quotas(root)]
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit() and int(asked) > 0:
         limits.append(int(asked))
     return max(1, math.floor(min(limits)))
 
 
-def _quotas(root: Path) -> list[float]:
+def cpu_quotas(root: Path) -> list[float]:
     """The CPU quotas of the process's control group and of the groups around it, versions 1 and 2."""
     groups = root / "sys/fs/cgroup"
     quotas = []
-    for group in _own_groups(root):
+    for group in own_groups(root, "cpu"):
         for folder in (group, *group.parents):
             quotas.append(_quota_v2(groups / folder / "cpu.max"))
             quotas.append(_quota_v1(groups / "cpu" / folder))
@@ -32,12 +32,15 @@ def _quotas(root: Path) -> list[float]:
     return [quota for quota in quotas if quota is not None]
 
 
-def _own_groups(root: Path) -> set[Path]:
-    """Paths below the mount of the control groups; the top itself is among them, as a container sees its own there."""
+def own_groups(root: Path, controller: str) -> set[Path]:
+    """The process's groups for ``controller``, below the mount of the control groups.
+
+    The top itself is among them, as a container sees its own there.
+    """
     groups = {Path()}
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers == "" or "cpu" in controllers.split(","):
+        if controllers == "" or controller in controllers.split(","):
             groups.add(Path(path.lstrip("/")))
     return groups
 

@@ -16,12 +16,13 @@ import numpy.typing as npt
 
 from attention_dmfnet.files.cases import is_scan_name
 from attention_dmfnet.files.image_io import ImageError, ItkImage, as_scan, write_labels
-from attention_dmfnet.files.passed_over import is_dicom
+from attention_dmfnet.files.passed_over import INSTALL_DICOM, is_dicom
 from attention_dmfnet.geometry import Geometry, Triple, Volume, canonicalise
 from attention_dmfnet.marks import recording, seconds_by_step, step
 from attention_dmfnet.model.loading import Networks
 from attention_dmfnet.model.manifest import Manifest
 from attention_dmfnet.model.network import LoadError, NetworkError, Scores
+from attention_dmfnet.model.runtimes import Runtime
 from attention_dmfnet.notes import Note
 from attention_dmfnet.steps.components import Kept, dropped_note, keep_components
 from attention_dmfnet.steps.quality import judge
@@ -147,7 +148,7 @@ def _read(scan: str | PathLike[str] | Volume | ItkImage, notes: list[Note], stri
             except ModuleNotFoundError as error:
                 raise ImageError(
                     f"{path} may hold DICOM, and the Python package {error.name} is missing; "
-                    'pip install "attention-dmfnet[dicom]" brings what reads it'
+                    f"{INSTALL_DICOM} brings what reads it"
                 ) from error
             return only_case(path).read(notes, strict)
     return as_scan(scan, notes, strict)
@@ -181,9 +182,9 @@ class Segmenter:
         networks.coarse.wait()
         return str(networks.runtime.result())
 
-    def tell_runtime(self, tell: Callable[[str], None]) -> None:
-        """Call ``tell`` with the words of ``wait`` when they are known, if they ever are; perhaps on another thread."""
-        self._open().runtime.add_done_callback(lambda done: None if done.exception() else tell(str(done.result())))
+    def tell_runtime(self, tell: Callable[[Runtime], None]) -> None:
+        """Call ``tell`` with what computes the networks when it is known, if ever; perhaps on another thread."""
+        self._open().runtime.add_done_callback(lambda done: None if done.exception() else tell(done.result()))
 
     def __call__(self, scan: str | PathLike[str] | Volume | ItkImage) -> Segmentation:
         """Label the organs of ``scan``: a file, a ``Volume``, an image of SimpleITK's, or one study of DICOM.

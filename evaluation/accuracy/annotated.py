@@ -1,15 +1,16 @@
 """Which organs are to be scored: those that were asked for, and that the reference's author has drawn."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from attention_dmfnet.files.cases import stem
+from attention_dmfnet.json_text import decode_json, one_line
 
 from evaluation.accuracy.flare22 import LABELS, ORGAN_CODES
 from evaluation.errors import ArgumentsError, EvaluationError
 from evaluation.organs import ORGANS
+from evaluation.text_file import decode_text
 
 FOLDER_SIDECAR = "annotated.json"
 
@@ -64,15 +65,17 @@ def annotated_labels(reference: Path) -> frozenset[int]:
 
 def _read(sidecar: Path) -> frozenset[int]:
     try:
-        content: Any = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content: Any = decode_json(decode_text(sidecar.read_bytes()).encode(), Any)
+    except OSError as error:
+        raise EvaluationError(f"cannot read {sidecar}: {error.strerror}") from error
+    except ValueError as error:
         raise EvaluationError(f"cannot read {sidecar}: {error}") from error
     names = content.get("annotated") if isinstance(content, dict) else None
     if not isinstance(names, list) or len(content) != 1:
         raise EvaluationError(f'{sidecar} must hold {{"annotated": [organs]}} and nothing else')
     labels = [_label(str(name)) for name in names]
     if None in labels:
-        unknown = names[labels.index(None)]
+        unknown = one_line(str(names[labels.index(None)]))
         raise EvaluationError(f"{sidecar}: {unknown!r} is no organ; choose from {', '.join(ORGANS)}, or 1 to 13")
     return frozenset(label for label in labels if label is not None)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
+from attention_dmfnet.json_text import JsonError, decode_json
 from attention_dmfnet.marks import STARTED, Step
 
 from evaluation.errors import EvaluationError
@@ -64,8 +64,8 @@ def read_trace(file: Path, title: str, start_s: float, stop_s: float) -> Trace |
     except FileNotFoundError:
         return None
     try:
-        steps = sorted((msgspec.json.decode(line, type=Step) for line in lines), key=lambda step: step.start_s)
-    except msgspec.MsgspecError as error:
+        steps = sorted((decode_json(line, Step) for line in lines), key=lambda step: step.start_s)
+    except JsonError as error:
         raise EvaluationError(f"{file} is not a file of step marks: {error}") from error
     if not steps:
         return None

@@ -17,6 +17,7 @@ readonly WORK LOG=$WORK/log.txt INPUTS=$WORK/inputs OUTPUTS=$WORK/outputs
 readonly NAME=dmfnettest$$
 readonly FOLDERS=(-v "$INPUTS:/workspace/inputs" -v "$OUTPUTS:/workspace/outputs")
 docker=(docker)
+ENGINE_PATH=$PATH
 build_args=(--build-arg "RUNTIME=$RUNTIME")
 gpus=()
 daemon_pid=
@@ -69,6 +70,7 @@ set_up_engine() {
   fi
   step 'install an engine' install_engine
   docker=(/usr/bin/docker)  # Debian's client has BuildKit built in; another one on PATH may want a plug-in for it
+  ENGINE_PATH=/usr/bin:$PATH  # for what is typed as people type it
   export DOCKER_HOST=unix://$WORK/docker.sock BASE_IMAGE=localhost/container-test-base
   step 'make a base image' make_base
   step 'start the engine' start_engine
@@ -91,7 +93,7 @@ clean_up() {
   local status=$?
   trap - EXIT
   set +e
-  remove "$INPUTS" "$OUTPUTS" "$WORK/phantom" >/dev/null 2>&1
+  remove "$INPUTS" "$OUTPUTS" "$WORK/phantom" "$WORK/alone" >/dev/null 2>&1
   "${docker[@]}" image rm -f "$NAME" >/dev/null 2>&1
   if [ -n "$daemon_pid" ]; then stop_engine; fi
   rm -rf "$WORK"
@@ -231,6 +233,45 @@ runs_in_two_gigabytes() {
   expect_status 137 run --memory 256m --memory-swap 256m "$NAME" python3 -c 'len(bytearray(600 << 20))'
 }
 
+# SECURITY.md's command, word for word but for the image's name, in a folder that has inputs and outputs.
+runs_the_command_for_files_of_strangers() {
+  put_cases 1
+  local command
+  command=$(sed -n '/^    docker run/,/[^\\]$/p' SECURITY.md | sed "s/IMAGE/$NAME/")
+  [ "$(grep -cE 'network none|read-only|cap-drop ALL' <<<"$command")" -ge 1 ]
+  (cd "$WORK" && PATH=$ENGINE_PATH eval "$command")
+  check_outputs 1
+}
+
+labels_the_good_among_24_mixed_cases_as_alone() {
+  local limits=(--memory 2g --memory-swap 2g --read-only --cap-drop ALL) status=0 text
+  local script=(-v "$PWD/tests/container/mixed_cases.py:/mixed_cases.py:ro")
+  mkdir -p "$WORK/alone"
+  run "${script[@]}" -v "$WORK/phantom:/phantom:ro" -v "$INPUTS:/inputs" "$NAME" \
+    python3 /mixed_cases.py make /phantom /inputs
+  # each good case alone, in a process of its own
+  run -v "$INPUTS:/inputs:ro" -v "$WORK/alone:/alone" "$NAME" /bin/bash -ec \
+    "for scan in /inputs/*-good.*; do python3 -m attention_dmfnet predict \"\$scan\" /alone; done"
+  text=$(run "${limits[@]}" -v "$INPUTS:/workspace/inputs:ro" -v "$OUTPUTS:/workspace/outputs" "$NAME" 2>&1) || status=$?
+  echo "$text"
+  [ "$status" = 1 ]
+  [ "$(grep -c ' FAILED: ' <<<"$text")" = 8 ]
+  ! grep -E 'good.* FAILED' <<<"$text" || return 1
+  run "${script[@]}" -v "$OUTPUTS:/together:ro" -v "$WORK/alone:/alone:ro" "$NAME" \
+    python3 /mixed_cases.py compare /together /alone
+}
+
+lists_what_is_in_it() {
+  [ -x .venv/bin/cyclonedx-py ] || { echo '::no cyclonedx-py in .venv, so make sbom was not tried'; return 0; }
+  local package
+  PATH=$ENGINE_PATH .ci/sbom "$NAME" "$WORK/sbom.json"
+  for package in $(run "$NAME" python3 -c '
+import importlib.metadata
+print(*(d.name for d in importlib.metadata.distributions() if "/opt/venv" in str(d._path)))'); do
+    grep -qiF "\"name\": \"$package\"" "$WORK/sbom.json" || { echo "not listed: $package"; return 1; }
+  done
+}
+
 says_when_outputs_cannot_be_written() {
   put_cases 1
   refused_with '/workspace/outputs' run -v "$INPUTS:/workspace/inputs:ro" -v "$OUTPUTS:/workspace/outputs:ro" "$NAME"
@@ -254,6 +295,7 @@ never_takes_the_cpu_when_cuda_is_asked_for() {
 holds_the_engine_and_nothing_to_build_with() {
   [ "$(run "$NAME" ls -A /workspace | tr '\n' ' ')" = 'LICENSE engine inputs models outputs predict.sh ' ]
   run -w / "$NAME" python3 -m attention_dmfnet predict --help
+  run -w / "$NAME" attention-dmfnet --version
   run "$NAME" python3 -c '
 import importlib.util, pathlib, shutil
 there = [m for m in "torch onnx scipy monai training export evaluation pip".split() if importlib.util.find_spec(m)]
@@ -264,6 +306,12 @@ slow = [s for s in source if not pathlib.Path(importlib.util.cache_from_source(s
 assert source, "no engine"
 assert not slow, f"not compiled, so every cold start would compile it: {slow}"
 '
+}
+
+says_what_it_takes_and_gives_and_that_it_works_here() {
+  run "$NAME" describe | grep -q '13 left kidney'
+  run "$NAME" describe --json | grep -q '"schema_version":1'
+  run "$NAME" doctor | tail -1 | grep -qx 'A scan can be labelled.'
 }
 
 leaks_no_build_setting() {
@@ -345,6 +393,9 @@ main() {
   claim runs_two_cases
   claim runs_with_every_limit_on
   claim runs_in_two_gigabytes
+  claim runs_the_command_for_files_of_strangers
+  claim labels_the_good_among_24_mixed_cases_as_alone
+  claim lists_what_is_in_it
   claim says_when_outputs_cannot_be_written
   if run "${gpus[@]}" "$NAME" test -e /dev/nvidiactl; then
     echo 'note: there is a GPU, so the cases without one are left out'
@@ -353,6 +404,7 @@ main() {
     claim never_takes_the_cpu_when_cuda_is_asked_for
   fi
   claim holds_the_engine_and_nothing_to_build_with
+  claim says_what_it_takes_and_gives_and_that_it_works_here
   claim leaks_no_build_setting
   claim says_what_it_is
   claim is_small

@@ -50,6 +50,14 @@ class FakeDriver:
         number._obj.value = self.capability[{75: 0, 76: 1}[attribute]]
         return 0
 
+    def cuDeviceTotalMem_v2(self, size: Any, device: Any) -> int:  # noqa: N802
+        size._obj.value = 16 << 30
+        return 0
+
+    def cuDriverGetVersion(self, number: Any) -> int:  # noqa: N802
+        number._obj.value = 13010
+        return 0
+
     def cuStreamCreate(self, stream: Any, flags: int) -> int:  # noqa: N802
         stream._obj.value = 77
         return 0

@@ -142,10 +142,10 @@ def test_the_labels_of_one_scan_are_made_while_the_networks_see_the_next(
             second_seen.set()
         return found
 
-    def late_label(self: Segmenter, found: Scored) -> Segmentation:
+    def late_label(self: Segmenter, found: Scored, probabilities: bool = False) -> Segmentation:
         # the first scan's labels are made from scores that the second scan's must not have replaced
         assert second_seen.wait(timeout=20)
-        return label(self, found)
+        return label(self, found, probabilities)
 
     monkeypatch.setattr(Segmenter, "score", watched_score)
     monkeypatch.setattr(Segmenter, "label", late_label)

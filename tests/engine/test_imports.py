@@ -51,12 +51,15 @@ def test_plain_nifti_is_read_labelled_and_written_without_simpleitk(models: Path
 
     from tests.engine.tiny import block_phantom
 
-    for name, seen in (("a.nii.gz", False), ("a.nrrd", True)):
-        write_volume(block_phantom()[0], tmp_path / name)
-        arguments = ["predict", str(tmp_path / name), str(tmp_path / "out"), "--models", str(models), "--overwrite"]
-        program = f"import sys\nfrom attention_dmfnet.cli.main import main\nassert main({arguments}) == 0\n"
-        result = _python(f"{program}print('SimpleITK' in sys.modules)")
-        assert result.stdout.splitlines()[-1:] == [str(seen)], result.stderr
+    write_volume(block_phantom()[0], tmp_path / "a.nii.gz")
+    arguments = ["predict", str(tmp_path / "a.nii.gz"), str(tmp_path / "out"), "--models", str(models)]
+    program = (
+        f"import sys\nfrom attention_dmfnet.cli.main import main\nassert main({arguments}) == 0\n"
+        "print('SimpleITK' in sys.modules)\nfrom attention_dmfnet.files import itk_files\n"
+        "print('SimpleITK' in sys.modules)\n"
+    )
+    result = _python(program)
+    assert result.stdout.splitlines()[-2:] == ["False", "True"], result.stderr
 
 
 def test_where_simpleitk_is_not_installed_nifti_is_labelled_and_the_rest_is_refused_by_name(

@@ -77,4 +77,7 @@ def test_runs_that_are_ended_at_any_moment_leave_whole_files_alone_and_the_next_
     assert ended > KILLS // 4, "the runs were over before they were ended"
     subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
     assert _assert_whole(folder / "out", truth) == CASES
-    assert sorted(path.name for path in (folder / "out").iterdir()) == [f"{n}.nii.gz" for n in range(CASES)]
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        *(f"{n}.nii.gz" for n in range(CASES)),
+        "run.json",
+    ]

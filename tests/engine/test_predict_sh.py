@@ -59,7 +59,10 @@ DEFAULTS = ["[/workspace/inputs]", "[/workspace/outputs]"]
 )
 def test_folders_and_options_are_passed_on(project: Path, arguments: list[str], passed_on: list[str]) -> None:
     _fake_python(project / ".venv/bin/python", "venv")
-    assert _sh(project, *arguments) == ["venv", str(project / "engine"), *ENGINE, *passed_on]
+    folders, options = passed_on[:2], passed_on[2:]
+    # before the caller's options, so that --record FILE overrules it
+    expected = [*ENGINE, *folders, "[--no-record]", *options]
+    assert _sh(project, *arguments) == ["venv", str(project / "engine"), *expected]
 
 
 def test_without_a_venv_beside_it_python3_is_used(project: Path, tmp_path: Path) -> None:

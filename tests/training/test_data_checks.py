@@ -477,21 +477,22 @@ def test_the_phantoms_own_orientation_is_the_canonical_one() -> None:
 def test_labels_whose_header_says_two_places_are_told_and_named_as_a_reason(tmp_path: Path) -> None:
     raw = write_flare22(tmp_path / "raw", labelled=1)
     path = raw / "FLARE22_LabeledCase50" / "labels" / "FLARE22_Tr_0001.nii.gz"
-    read = nibabel.load(path)
-    image = nibabel.Nifti1Image(np.asarray(read.dataobj), read.affine, read.header)  # all of it: the file is replaced
+    nifti: Any = nibabel  # typed in part
+    read = nifti.load(path)
+    image = nifti.Nifti1Image(np.asarray(read.dataobj), read.affine, read.header)  # all of it: the file is replaced
     there = image.affine.copy()
     image.set_sform(there, code=1)
     aside = there.copy()
     aside[0, 3] += 30
     image.set_qform(aside, code=1)
-    nibabel.save(image, path)
+    nifti.save(image, path)
     checked = check_cases(read_layout(raw).cases)
     assert checked.problems == ()  # by the sform they lie on the scan
     assert any(str(path) in note and "qform and sform lie up to 30 mm apart" in note for note in checked.notes)
     # now the sform is the wrong one
     image.set_qform(there, code=1)
     image.set_sform(aside, code=1)
-    nibabel.save(image, path)
+    nifti.save(image, path)
     (problem,) = check_cases(read_layout(raw).cases).problems
     assert "is shifted by" in problem.what
     assert "the qform and sform of one of them differ" in problem.what

@@ -207,6 +207,83 @@ def test_a_full_disk_stops_the_run_with_a_sentence_and_keeps_the_last_good_check
     assert load_trained(tmp_path)
 
 
+@pytest.mark.parametrize("place", ["folder", "recipe", "first checkpoint"])
+def test_a_disk_that_is_full_before_the_first_checkpoint_is_not_said_to_hold_one(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first files of a run are its recipe and its environment, the third is the checkpoint."""
+    left = {"folder": 0, "recipe": 0, "first checkpoint": 2}[place]
+    fsync, mkdir = os.fsync, Path.mkdir
+
+    def full(descriptor: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    def no_folder(path: Path, *given: object, **named: object) -> None:
+        if path == tmp_path / "run":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        mkdir(path, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "fsync", full)
+    if place == "folder":
+        monkeypatch.setattr(Path, "mkdir", no_folder)
+    with pytest.raises(TrainingError, match=r"the disk of .* is full .* there is no checkpoint yet: .* start again"):
+        fit(recipe(checkpoint_every_s=1e-9), tmp_path / "run", Spheres(), machine=CPU)
+
+
+class EndsItsWorker(Spheres):
+    """Kills the data worker that draws sample ``number``."""
+
+    def __init__(self, number: int, how: signal.Signals) -> None:
+        self._state = np.random.default_rng((1, number)).bit_generator.state
+        self._how = how
+
+    def sample(self, rng: np.random.Generator) -> Sample:
+        if rng.bit_generator.state == self._state:
+            os.kill(os.getpid(), self._how)
+        return super().sample(rng)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [(signal.SIGKILL, "a data worker was killed"), (signal.SIGBUS, "/dev/shm, .* is full")]
+)
+def test_a_data_worker_that_is_killed_leaves_a_checkpoint_and_advice(
+    how: signal.Signals, words: str, tmp_path: Path
+) -> None:
+    here = recipe()
+    workers = replace(here, sampling=replace(here.sampling, workers=1))
+    # each sample of a run with seed 1 has its own generator
+    source = EndsItsWorker(5 * here.run.batch, how)
+    with pytest.raises(TrainingError, match=rf"{words}.*sampling.workers=.*--resume") as told:
+        fit(workers, tmp_path, source, machine=CPU)
+    assert "\n" not in str(told.value)
+    # as advised: the run goes on without workers, to the numbers of one that was never stopped
+    fit(here, tmp_path, Spheres(), machine=CPU, resume=True)
+    fit(here, tmp_path / "whole", Spheres(), machine=CPU)
+    mine, whole = (load_file(run / "weights.safetensors") for run in (tmp_path, tmp_path / "whole"))
+    assert all(torch.equal(mine[key], whole[key]) for key in whole)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "/torch_1"),
+        RuntimeError("unable to write to file </torch_12_34_0>: No space left on device (28)"),
+        RuntimeError("unable to mmap 1024 bytes from file </torch_1>: Cannot allocate shared memory"),
+    ],
+)
+def test_a_full_shared_memory_is_not_taken_for_the_runs_disk(error: Exception, tmp_path: Path) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(TrainingError, match=r"^/dev/shm, .* is full; .*--shm-size") as told:
+        fit(recipe(), tmp_path, SpheresUntil(3, fail), machine=CPU)
+    assert "the disk of" not in str(told.value)
+
+
 def test_a_folder_with_a_run_is_not_overwritten(trained: Path) -> None:
     with pytest.raises(TrainingError, match="holds a run already; add --resume"):
         fit(recipe(), trained, Spheres(), machine=CPU)
@@ -322,9 +399,12 @@ def test_a_run_without_patience_left_ends_and_does_not_go_on_when_resumed(tmp_pa
         recipe(patience=1)
 
 
-def test_the_hours_to_go_are_told_once_by_a_budget_of_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fit(recipe(epochs=15), tmp_path, Spheres(), machine=CPU)  # 60 steps
-    assert capsys.readouterr().err.count("hours to go at the pace of the first steps") == 1
+def test_the_hours_to_go_are_told_once_by_a_budget_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("training.learning.journal.Journal.say", lambda journal, line: said.append(line))
+    fit(recipe(epochs=11), tmp_path, Spheres(), machine=CPU)  # 44 steps; told after 40
+    told = [line for line in said if "hours to go at the pace of the first steps" in line]
+    assert told == ["0.0 hours to go at the pace of the first steps, scoring apart"]
 
 
 def test_without_scores_on_the_way_no_weights_are_called_the_best(trained: Path) -> None:

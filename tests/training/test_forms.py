@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -121,7 +122,7 @@ def test_float16_takes_the_place_of_a_bfloat16_that_is_missing(monkeypatch: pyte
     assert computed_in("float16", on_gpu=False) == "bfloat16"
 
 
-def test_in_float16_a_gradient_that_overflows_leaves_the_step_out_and_lowers_the_scale() -> None:
+def test_in_float16_a_gradient_that_overflows_leaves_the_step_out_and_lowers_the_scale(tmp_path: Path) -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, growth_interval=1000)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
     fabric.launch()
@@ -131,14 +132,14 @@ def test_in_float16_a_gradient_that_overflows_leaves_the_step_out_and_lowers_the
     weight = learner.network.head.weight
     first = weight.detach().clone()
     loss = learner.gradients(next(stream), 0, 0.0)
-    learner.update(loss, 0, None)  # type: ignore[arg-type]
+    learner.update(loss, 0, tmp_path)
     torch.testing.assert_close(weight, first, rtol=0, atol=0)
     assert scaler.get_scale() == 2.0**39
     scaler.load_state_dict(scaler.state_dict() | {"scale": 2.0**8})
     loss = learner.gradients(next(stream), 1, 0.0)
-    learner.update(loss, 1, None)  # type: ignore[arg-type]
+    learner.update(loss, 1, tmp_path)
     assert not torch.equal(weight, first)
     assert bool(weight.isfinite().all())
     scaler.load_state_dict(scaler.state_dict() | {"scale": 2.0**-11})
     with pytest.raises(TrainingError, match="gradient's norm became inf"):
-        learner.update(loss, 2, None)  # type: ignore[arg-type]
+        learner.update(loss, 2, tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,12 @@ from training.errors import TrainingError
 _CHUNK_ZYX: Index = (32, 64, 64)
 _BLOCK_ZYX: Index = (16, 32, 32)
 _LEVEL = 5
+
+# numpy.lib.format, version 1.0: magic, length of the header, the header padded with spaces up to a line break
+_ROWS = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '<i2', 'fortran_order': False, 'shape': \((\d{1,9}), (\d{1,3})\), \} *",
+    re.DOTALL,
+)
 
 
 class CacheError(TrainingError):
@@ -77,6 +84,23 @@ class CachedArray:
         return CacheError(
             f"{self._path} is missing or damaged; delete {self._path.parent} and run `python -m training prepare` again"
         )
+
+
+def read_rows(path: Path, columns: int) -> npt.NDArray[np.int16]:
+    """(n, ``columns``) whole numbers of a file that ``numpy.save`` wrote, through a memory map.
+
+    The header is read here: NumPy raises errors of many kinds at a damaged one. Raises ``OSError``, and ``ValueError``
+    for any other content.
+    """
+    with path.open("rb") as file:
+        lead = file.read(1024).partition(b"\n")[0]
+        size_bytes = file.seek(0, os.SEEK_END)
+    match = _ROWS.fullmatch(lead)
+    if match is None or int(match[2]) != columns or len(lead) + 1 + int(match[1]) * columns * 2 != size_bytes:
+        raise ValueError("no array of rows of 16-bit numbers")
+    if match[1] == b"0":
+        return np.empty((0, columns), np.int16)  # there is no map of nothing
+    return np.memmap(path, np.dtype("<i2"), "r", len(lead) + 1, (int(match[1]), columns))
 
 
 @contextlib.contextmanager

@@ -16,9 +16,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.geometry import Axes, Geometry, Index, Triple
+from attention_dmfnet.json_text import JsonError, decode_json
 
 from training.arrays import Hu, Labels
-from training.data.cache import CachedArray, CacheError
+from training.data.cache import CachedArray, CacheError, read_rows
 from training.data.splits import SPLITS_NAME, Splits, SplitsError, read_splits
 from training.errors import TrainingError
 from training.recipe import AtLeastOne, NotNegative, Positive, Share, Stage
@@ -124,7 +125,7 @@ class Case:
         """
         path = self.folder / PLACES_NAME
         try:
-            places: npt.NDArray[np.int16] = np.load(path, mmap_mode="r", allow_pickle=False)
+            places = read_rows(path, 4)
         except (OSError, ValueError) as error:
             raise CacheError(f"{path} is missing or damaged; delete {self.folder} and prepare again") from error
         # ascending, as stage_arrays wrote them
@@ -210,14 +211,14 @@ def read_index(folder: Path) -> DatasetIndex:
     """``dataset.json`` of ``folder``. Raises ``DatasetError``."""
     path = folder / DATASET_NAME
     try:
-        return msgspec.json.decode(path.read_bytes(), type=DatasetIndex)
+        return decode_json(path.read_bytes(), DatasetIndex)
     except FileNotFoundError:
         raise DatasetError(
             f"there is no {path}; make the data set with `python -m training prepare RAW --to {folder}`"
         ) from None
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except JsonError as error:
         raise DatasetError(f"{path} is not valid: {error}; prepare the data set again") from error
 
 
@@ -241,6 +242,6 @@ def cache_key(entry: CaseEntry, stage: Stage, grid: StageGrid) -> str:
 def read_cached_geometry(folder: Path) -> CachedGeometry | None:
     """What a case's folder in the cache holds; None if it is not there or not whole."""
     try:
-        return msgspec.json.decode((folder / CASE_NAME).read_bytes(), type=CachedGeometry)
-    except (OSError, msgspec.MsgspecError):
+        return decode_json((folder / CASE_NAME).read_bytes(), CachedGeometry)
+    except (OSError, JsonError):
         return None

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.geometry import Index, Triple
+from attention_dmfnet.json_text import JsonError, decode_json
 
 from evaluation.organs import ORGANS
 from training.arrays import TILE_MULTIPLE
@@ -111,10 +112,10 @@ def read_fingerprint(folder: Path) -> Fingerprint:
     """The fingerprint of the data set in ``folder``. Raises ``TrainingError``."""
     path = folder / FINGERPRINT_NAME
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Fingerprint)
+        return decode_json(path.read_bytes(), Fingerprint)
     except OSError as error:
         raise TrainingError(f"cannot read {path}: {error.strerror}; prepare the data set first") from error
-    except msgspec.MsgspecError as error:
+    except JsonError as error:
         raise TrainingError(f"{path} is not valid: {error}; prepare the data set again") from error
 
 

@@ -7,6 +7,7 @@ Nothing is opened here but ``dataset.json``, ``patients.csv`` and sidecars; what
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any
 
 import msgspec
 from attention_dmfnet.files.cases import EXTENSIONS, case_name, printable
+from attention_dmfnet.json_text import JsonError, decode_json, one_line
 
 from evaluation.accuracy.annotated import annotated_labels
 from evaluation.errors import EvaluationError
 from evaluation.organs import ORGANS
+from evaluation.text_file import decode_text
 from training.arrays import UNKNOWN
 from training.data.organ_names import label_of_name
 from training.data.problem import Problem
@@ -239,11 +242,11 @@ class _About(msgspec.Struct, frozen=True):
 def _read_dataset_json(path: Path, cases: int) -> tuple[Mapping[int, int], list[Problem], tuple[str, ...]]:
     """FLARE22's label for every value, what is wrong, and notes; nothing means an organ if the file cannot be used."""
     try:
-        about = msgspec.json.decode(path.read_bytes(), type=_About)
+        about = decode_json(decode_text(path.read_bytes()).encode(), _About)
     except OSError as error:
         remedy = 'write one with "channel_names", "labels" and "numTraining", as nnU-Net documents it'
         return _NO_NUMBERING, [Problem(path, f"cannot be read: {error.strerror}", remedy)], ()
-    except msgspec.MsgspecError as error:
+    except JsonError as error:
         return _NO_NUMBERING, [Problem(path, f"is not nnU-Net's dataset.json: {error}", "correct the file")], ()
     problems = []
     channels = {**about.modality, **about.channel_names}
@@ -301,20 +304,50 @@ def _with_patients(cases: list[RawCase], path: Path, refused: set[str]) -> tuple
     patient_of: dict[str, str] = {}
     problems = []
     names = {case.name for case in cases} | refused
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"case", "patient"} <= set(reader.fieldnames or ()):
-            what = f"has the columns {', '.join(reader.fieldnames or ()) or 'none'}"
-            problems.append(Problem(path, what, "make its first line case,patient"))
-            return [replace(case, patient=case.name) for case in cases], problems
-        for row in reader:
-            # people write the file's name as often as the case's
-            name = case_name(Path(row["case"].strip()))
-            if name not in names:
-                problems.append(Problem(path, f"names a case {row['case']!r} that is not there", "correct the line"))
-            elif patient_of.setdefault(name, row["patient"].strip()) != row["patient"].strip():
-                problems.append(Problem(path, f"gives {name} two patients", "keep one of the lines"))
+    try:
+        rows = _patient_rows(path)
+    except _TableError as error:
+        problems.append(Problem(path, str(error), "make its first line case,patient and write one line a case"))
+        return [replace(case, patient=case.name) for case in cases], problems
+    for number, written, patient in rows:
+        # people write the file's name as often as the case's
+        name = case_name(Path(written))
+        if not patient:
+            problems.append(Problem(path, f"line {number} names no patient", "write case,patient there, or remove it"))
+        elif name not in names:
+            what = f"names a case {one_line(repr(written))} that is not there"
+            problems.append(Problem(path, what, "correct the line"))
+        elif patient_of.setdefault(name, patient) != patient:
+            problems.append(Problem(path, f"gives {name} two patients", "keep one of the lines"))
     return [replace(case, patient=patient_of.get(case.name) or case.name) for case in cases], problems
+
+
+class _TableError(Exception):
+    """A table without the columns that are wanted, or none at all."""
+
+
+def _patient_rows(path: Path) -> list[tuple[int, str, str]]:
+    """Line number, case and patient of each row of ``patients.csv`` that is not empty, as any spreadsheet saves it."""
+    try:
+        text = decode_text(path.read_bytes())
+    except OSError as error:
+        raise _TableError(f"cannot be read: {error.strerror}") from error
+    # in half of Europe a spreadsheet's comma is a semicolon
+    first = text.split("\n", 1)[0]
+    separator = next((each for each in ",;\t" if each in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        columns = [column.strip().lower() for column in next(reader, [])]
+        if not {"case", "patient"} <= set(columns):
+            raise _TableError(f"has the columns {one_line(', '.join(columns)) or 'none'}")
+        found = []
+        for row in reader:
+            case, patient = (row[at].strip() if at < len(row) else "" for at in map(columns.index, ("case", "patient")))
+            if any(cell.strip() for cell in row):
+                found.append((reader.line_num, case, patient))
+    except csv.Error as error:
+        raise _TableError(f"is no table: line {reader.line_num}, {error}") from error
+    return found
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:

@@ -21,6 +21,7 @@ import msgspec
 from attention_dmfnet.cli.progress import Progress
 from attention_dmfnet.cpus import available_cpus
 from attention_dmfnet.files.cases import EXTENSIONS, case_name
+from attention_dmfnet.json_text import JsonError, decode_json
 
 from training.data.cache import write_text
 from training.data.cache_cases import Job, cache_cases
@@ -211,8 +212,8 @@ def _check(raw: RawFolder, folder: Path, workers: int) -> tuple[dict[str, CaseFa
 
 def _read_known(path: Path) -> Mapping[str, _Known]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, _Known])
-    except (OSError, msgspec.MsgspecError):
+        return decode_json(path.read_bytes(), dict[str, _Known])
+    except (OSError, JsonError):
         # nothing is lost but time
         return {}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from attention_dmfnet.json_text import JsonError, decode_json
 
 from training.errors import TrainingError
 from training.recipe import Share
@@ -77,7 +78,7 @@ def read_pseudo(folder: Path) -> PseudoIndex:
     """``pseudo.json`` of ``folder``. Raises ``PseudoError``."""
     path = folder / PSEUDO_NAME
     try:
-        return msgspec.json.decode(path.read_bytes(), type=PseudoIndex)
+        return decode_json(path.read_bytes(), PseudoIndex)
     except FileNotFoundError:
         raise PseudoError(
             f"there is no {path}; label the scans with `python -m training pseudo-label IMAGES --to {folder}`, "
@@ -85,7 +86,7 @@ def read_pseudo(folder: Path) -> PseudoIndex:
         ) from None
     except OSError as error:
         raise PseudoError(f"cannot read {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except JsonError as error:
         raise PseudoError(f"{path} is not valid: {error}; run `python -m training pseudo-label` again") from error
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
+from attention_dmfnet.json_text import JsonError, decode_json
 
 from training.data.cache import write_text
 from training.errors import TrainingError
@@ -67,10 +68,10 @@ def make_splits(cases_of_patient: Mapping[str, int], folds: int, seed: int, kept
 def read_splits(path: Path) -> Splits:
     """Raises ``SplitsError`` if the file cannot be read or is not valid."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Splits)
+        return decode_json(path.read_bytes(), Splits)
     except OSError as error:
         raise SplitsError(f"cannot read {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except JsonError as error:
         raise SplitsError(f"{path} is not valid: {error}; put back the file that the training began with") from error
 
 

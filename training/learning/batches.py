@@ -6,10 +6,13 @@ processes, which share each batch, see together what one sees alone.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +20,7 @@ from attention_dmfnet.steps.intensity import normalise
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from training.errors import TrainingError
 from training.learning.source import Sample, Source
 from training.recipe import Intensity, Recipe
 
@@ -63,7 +67,52 @@ def batches(source: Source, recipe: Recipe, first: int, rank: int, processes: in
         # its own, as the loader draws a number from it: the run's generator must not notice how often it was resumed
         generator=torch.Generator(),
     )
-    return iter(loader)
+    return _told(loader)
+
+
+class SamplesError(TrainingError):
+    """Samples that no longer come, though neither the data nor the run is to blame: why, and what to do."""
+
+
+def _told(loader: DataLoader[Sample]) -> Iterator[Batch]:
+    """The loader's batches. Raises ``SamplesError`` where torch has pages of words."""
+    workers: Sequence[Any] = ()
+    try:
+        with _child_signal_kept():
+            samples: Any = iter(loader)
+        workers = getattr(samples, "_workers", ())
+        yield from samples
+    except (RuntimeError, OSError) as error:
+        text = str(error)
+        if "DataLoader worker" in text and "unexpectedly" in text:
+            # a full /dev/shm ends a worker that writes to it by this signal
+            if any(worker.exitcode == -signal.SIGBUS for worker in workers):
+                raise SamplesError(_SHARED_MEMORY_FULL) from error
+            raise SamplesError(
+                "a data worker was killed, most likely for want of memory; use fewer of them, each holds a body or a "
+                "case: --set sampling.workers=1, or 0 for none"
+            ) from error
+        if "No space left" in text or "shared memory" in text:
+            raise SamplesError(_SHARED_MEMORY_FULL) from error
+        raise
+
+
+@contextlib.contextmanager
+def _child_signal_kept() -> Iterator[None]:
+    """Without torch's answer to the end of a worker: an error amid whatever is being done, half an update say.
+
+    The loader notices as well when it waits for the worker's next batch.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, before)
+
+
+_SHARED_MEMORY_FULL = (
+    "/dev/shm, through which data workers hand over their samples, is full; give it more room (docker run --shm-size "
+    "2g), or use fewer of them: --set sampling.workers=1, or 0 for none"
+)
 
 
 class _Drawn(Dataset[Sample]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import msgspec
 from torch import nn
 
 from training.errors import TrainingError
+from training.learning.batches import Batch, SamplesError
 from training.learning.checkpoint import BEST, CHECKPOINT, RECIPE, Progress, check_resumable, replace_file, save_trained
 from training.learning.environment import ENVIRONMENT, describe
 from training.learning.journal import Journal
@@ -102,7 +103,7 @@ class _Session:
                 learner.prepare_to_freeze(self.source)
                 progress.norms_are_frozen = True
                 last = time.monotonic()
-            batch = next(stream)
+            batch = self._next(stream)
             loss = learner.gradients(batch, progress.step, share)
             now = time.monotonic()
             spent_s = progress.spent_s + now - last
@@ -122,6 +123,17 @@ class _Session:
             if stopping:
                 where = f"step {progress.step}, {self._share_spent():.0%} of the budget"
                 raise TrainingStoppedError(f"stopped at {where}; go on with --resume", self.stop.signal_number)
+
+    def _next(self, stream: Iterator[Batch]) -> Batch:
+        """The next batch; if none comes any more, what was learned until here is kept."""
+        try:
+            return next(stream)
+        except SamplesError as error:
+            if not self.progress.step:
+                raise SamplesError(f"{error}; no step was taken: start again") from error
+            self.learner.save(self.run, self.source, self.progress)
+            where = f"step {self.progress.step}"
+            raise SamplesError(f"{error}; a checkpoint of {where} is written: go on with --resume") from error
 
     def finish(self) -> CaseScores:
         """Write the weights that the run ends with, then score them."""

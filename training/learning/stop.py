@@ -13,6 +13,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from training.errors import TrainingError
+from training.learning.run_files import CHECKPOINT
 
 
 class TrainingStoppedError(TrainingError):
@@ -67,13 +68,14 @@ class StopRequest:
 
 @contextlib.contextmanager
 def full_disk_told(run: Path) -> Iterator[None]:
-    """Turn a full disk into a sentence; checkpoints are replaced in one step, so the last one is still good."""
+    """Turn a full disk into a sentence; checkpoints are replaced in one step, so the last one, if any, is good."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise TrainingError(
-            f"the disk of {run} is full ({error.strerror}); the last checkpoint there is whole: free some space and go "
-            "on with --resume"
-        ) from error
+        if (run / CHECKPOINT).exists():
+            then = "the last checkpoint there is whole: free some space and go on with --resume"
+        else:
+            then = "there is no checkpoint yet: free some space and start again"
+        raise TrainingError(f"the disk of {run} is full ({error.strerror}); {then}") from error

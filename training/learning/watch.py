@@ -57,7 +57,8 @@ class Watch:
     def __enter__(self) -> Watch:
         if self._others:
             if self._store is None:
-                self._store = dist.PrefixStore("watch", dist.distributed_c10d._get_default_store())
+                found = dist.distributed_c10d._get_default_store()
+                self._store = dist.PrefixStore("watch", found)  # type: ignore[attr-defined]
             self._thread = threading.Thread(target=self._watch, daemon=True)
             self._thread.start()
         return self

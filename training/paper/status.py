@@ -16,13 +16,20 @@ STATUS = "status.md"
 class Told(Protocol):
     """What the page needs of a step's record."""
 
-    name: str
-    what: str
-    command: str
-    state: str
-    begun_s: float
-    took_s: float
-    said: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def what(self) -> str: ...
+    @property
+    def command(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def begun_s(self) -> float: ...
+    @property
+    def took_s(self) -> float: ...
+    @property
+    def said(self) -> str: ...
 
 
 def write_status(to: Path, typed: str, records: Sequence[Told]) -> None:

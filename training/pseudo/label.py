@@ -19,6 +19,7 @@ from attention_dmfnet.files.cases import InputError, ScanFile, case_name, list_c
 from attention_dmfnet.files.image_io import ImageError, write_labels
 from attention_dmfnet.folder import ReadAhead, Scan
 from attention_dmfnet.geometry import GeometryError
+from attention_dmfnet.json_text import JsonError, decode_json
 from attention_dmfnet.model.manifest import ManifestError
 from attention_dmfnet.model.network import NetworkError
 
@@ -183,8 +184,8 @@ def _read_case(path: Path, labeller: Labeller, folder: Path) -> LabelledCase | N
     """What an earlier run found out about a scan; None if there is none, or the scan or a teacher has changed."""
     name = case_name(path)
     try:
-        case = msgspec.json.decode((folder / CASES_FOLDER / f"{name}.json").read_bytes(), type=LabelledCase)
-    except (OSError, msgspec.MsgspecError):
+        case = decode_json((folder / CASES_FOLDER / f"{name}.json").read_bytes(), LabelledCase)
+    except (OSError, JsonError):
         return None
     same = case.teachers == labeller.hashes and case.image_stamp == _stamp(path) + labeller.stamp(name)
     return case if same and labels_path(folder, name).is_file() else None

@@ -61,7 +61,7 @@ class EnsembleStage(RecordingStage):
 
     def score(self, view: Volume, plan: Plan) -> Scores:
         """As any stage scores."""
-        mean = np.float32(0)
+        mean: Probabilities = np.zeros(1, np.float32)
         self.votes.clear()
         for stage in (StageModel(self.stage, self.network), *self.others):
             probabilities = softmax(stage.score(view, plan))

@@ -21,7 +21,7 @@ from training.learning.checkpoint import CheckpointError, Progress, build_networ
 from training.learning.environment import Environment, read_environment
 from training.learning.run_files import CHECKPOINT, LOG, read_log
 from training.network.size import convolution_macs, parameters
-from training.recipe import SGD, Recipe
+from training.recipe import SGD, Recipe, Stage
 from training.reports.energy import GRAMS_PER_KWH, Rows, energy_rows
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,10 @@ def paper_tables(runs: Sequence[Path], watts: float | None = None, grams_per_kwh
     environment = read_environment(by_stage["fine"])
     parts = ["# The paper's tables", "Table 1. Development environments and requirements."]
     parts.append(_table(_template_environment(environment)) if environment else f"The machine was {_UNKNOWN}.")
-    titles = {"coarse": "Table 2. Training protocols.", "fine": "Table 3. Training protocols for the refine model."}
+    titles: dict[Stage, str] = {
+        "coarse": "Table 2. Training protocols.",
+        "fine": "Table 3. Training protocols for the refine model.",
+    }
     for stage, title in titles.items():
         recipe, (progress, _) = read_run_recipe(by_stage[stage]), _read_progress(by_stage[stage])
         known = dict(_protocol(recipe, progress))

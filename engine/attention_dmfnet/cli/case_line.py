@@ -25,13 +25,17 @@ def as_line(report: CaseReport) -> str:
 
 def as_json(report: CaseReport) -> str:
     """One JSON object on one line; seconds to the millisecond, sizes and volumes to a tenth of a percent or better."""
-    rounded = msgspec.structs.replace(
+    return msgspec.json.encode(rounded(report), enc_hook=_as_object).decode()
+
+
+def rounded(report: CaseReport) -> CaseReport:
+    """``report`` as JSON tells it: no digit that means nothing, and names that any reader can show."""
+    return msgspec.structs.replace(
         _printable(report),
         seconds={name: round(seconds, 3) for name, seconds in report.seconds.items()},
         roi_mm=None if report.roi_mm is None else tuple(round(mm, 1) for mm in report.roi_mm),
         volumes_ml={organ: round(volume, 3) for organ, volume in report.volumes_ml.items()},
     )
-    return msgspec.json.encode(rounded, enc_hook=_as_object).decode()
 
 
 def _as_object(note: object) -> dict[str, str]:

@@ -10,13 +10,14 @@ from attention_dmfnet.files.cases import Case, InputError, ScanFile, is_scan_nam
 from attention_dmfnet.files.passed_over import (
     DICOM,
     FOLDER_WITH_DICOM,
+    INSTALL_DICOM,
     PassedOver,
     as_sentence,
     find_passed_over,
     is_dicom,
 )
 
-INSTALL = 'pip install "attention-dmfnet[dicom]" brings what reads it'
+_INSTALL = f"{INSTALL_DICOM} brings what reads it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,10 @@ def find_cases(inputs: Path, outputs: Path, series_uids: Sequence[str] = (), pat
         # late, and only here: a folder without DICOM pays nothing for it
         from attention_dmfnet.dicom.listing import list_dicom, nothing_to_label
     except ModuleNotFoundError as error:
-        without = [PassedOver(item.path, f"{item.kind}: {INSTALL}") for item in here]
+        without = [PassedOver(item.path, f"{item.kind}: {_INSTALL}") for item in here]
         if not here or not _has_files(inputs):
             raise InputError(
-                f"{inputs} holds DICOM, and the Python package {error.name} is missing: {INSTALL}"
+                f"{inputs} holds DICOM, and the Python package {error.name} is missing: {_INSTALL}"
             ) from error
         return Found(_files(inputs, beside), [*beside, *without], [])
     listing = list_dicom(inputs, outputs, series_uids, patient)

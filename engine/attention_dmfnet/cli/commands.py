@@ -34,5 +34,8 @@ class Command:
 COMMANDS = {
     "predict": Command("label the organs in every scan of a folder", "attention_dmfnet.cli.predict"),
     "report": Command("numbers and pages of label maps that are there already", "attention_dmfnet.cli.report"),
+    "doctor": Command("see whether this machine can label a scan, and with what", "attention_dmfnet.cli.doctor"),
+    "describe": Command("say what goes in and comes out, and the models' hashes", "attention_dmfnet.cli.describe"),
+    "completion": Command("print what lets bash or zsh complete these words", "attention_dmfnet.cli.completion"),
 }
 """By the word that people type, in the order of ``attention-dmfnet --help``."""

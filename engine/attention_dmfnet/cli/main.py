@@ -9,7 +9,7 @@ from types import FrameType
 from attention_dmfnet.cli.commands import COMMANDS
 from attention_dmfnet.cli.parser import parse
 from attention_dmfnet.cli.progress import say
-from attention_dmfnet.cli.status import INTERRUPTED, refuse
+from attention_dmfnet.cli.status import INTERRUPTED, missing_package, refuse
 from attention_dmfnet.marks import TRACE_VARIABLE, TraceError, tracing
 
 
@@ -52,10 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TraceError as error:
         return refuse(str(error))
     except ModuleNotFoundError as error:
-        return refuse(
-            f"the Python package {error.name} is missing in {sys.prefix}; `make setup` in the clone brings what is "
-            'needed, or `pip install "attention-dmfnet[cpu]"`'
-        )
+        return refuse(missing_package(error))
     except KeyboardInterrupt:
         say("\ninterrupted; the label maps that are there are complete", sys.stderr)
         return INTERRUPTED

@@ -44,7 +44,9 @@ class Parser(argparse.ArgumentParser):
             ("label every scan of a folder", f"{PROGRAM} predict scans labels"),
             ("see the options of a command", f"{PROGRAM} predict --help"),
         )
-        parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is, and end")
+        parser.add_argument(
+            "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="say which version this is, and end"
+        )
         rows = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
         parser.commands = {}
         for name, command in COMMANDS.items():
@@ -94,6 +96,12 @@ def examples(*lines: tuple[str, str], after: str = "") -> str:
 
 class _Help(argparse.HelpFormatter):
     """Defaults behind the options that have one; the lines of an epilog stay as they are."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            # argparse forgets that commands stand two columns further in, and the longest would get a line of its own
+            self._action_max_length += 2
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if "\n" in text else super()._fill_text(text, width, indent)

@@ -4,10 +4,12 @@ Exit status: 0 if every case is done (or was already), 1 if any failed, 2 if not
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,9 @@ from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.marks import step
 
 if TYPE_CHECKING:
+    from attention_dmfnet.cli.record import RunRecorder
     from attention_dmfnet.folder import CaseReport
+    from attention_dmfnet.further_outputs import FileOutput
     from attention_dmfnet.notes import Note
     from attention_dmfnet.report.run_report import RunReport
     from attention_dmfnet.segmenter import Segmenter
@@ -48,12 +52,44 @@ def run(options: argparse.Namespace) -> int:
             progress.print_line(as_sentence(found.passed_over), sys.stderr)
         for series in found.series:
             progress.print_line(f"not labelled: {printable(f'{series.path}, {series.kind}')}", sys.stderr)
-        failed = _report_all(_gathered(found, progress, options), progress, options)
+        extras = asked_for(options, cases)
+        there = [case for case in cases if not options.overwrite and os.path.lexists(output_of(case, options.outputs))]
+        # the networks load while the record's place and what is there are looked at
+        segmenter = _load(options) if len(there) < len(cases) else None
+        further = {
+            case.name: [path for extra in extras for path in extra.paths(case, options.outputs)] for case in cases
+        }
+        with _recorder(options, further) or contextlib.nullcontext() as recorder:
+            work = _Work(options, found, extras, there, segmenter, recorder, progress)
+            failed = _report_all(_gathered(work), work)
     except (InputError, ManifestError, NetworkError) as error:
         return refuse(str(error))
     if failed:
         say(f"{len(failed)} of {len(cases)} cases failed: {', '.join(map(printable, failed))}", sys.stderr)
     return SOME_FAILED if failed else DONE
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What there is to do, and with what; ``there`` are the cases whose output exists."""
+
+    options: argparse.Namespace
+    found: Found
+    extras: "Sequence[FileOutput]"
+    there: Sequence[Case]
+    segmenter: "Segmenter | None"
+    recorder: "RunRecorder | None"
+    progress: Progress
+
+
+def _recorder(options: argparse.Namespace, further: Mapping[str, Sequence[Path]]) -> "RunRecorder | None":
+    # False: --no-record
+    if options.record is False:
+        return None
+    with step("import"):
+        from attention_dmfnet.cli.record import RECORD_NAME, RunRecorder
+    said = {name: value for name, value in vars(options).items() if name not in ("command", "record")}
+    return RunRecorder(options.record or options.outputs / RECORD_NAME, said, further)
 
 
 def _load(options: argparse.Namespace) -> "Segmenter":
@@ -69,36 +105,31 @@ def _load(options: argparse.Namespace) -> "Segmenter":
     )
 
 
-def _gathered(found: Found, progress: Progress, options: argparse.Namespace) -> "Iterator[CaseReport]":
+def _gathered(work: _Work) -> "Iterator[CaseReport]":
     """``_reports``, with numbers and pages where they are asked for."""
+    options = work.options
     if not (options.report or options.statistics):
-        return _reports(found, progress, options)
+        return _reports(work)
     from attention_dmfnet.cli.run_report import gathered, start_report
 
     report = start_report(options)
-    return gathered(_reports(found, progress, options, report), report, options.outputs)
+    return gathered(_reports(work, report), report, options.outputs)
 
 
-def _reports(
-    found: Found, progress: Progress, options: argparse.Namespace, report: "RunReport | None" = None
-) -> "Iterator[CaseReport]":
+def _reports(work: _Work, report: "RunReport | None" = None) -> "Iterator[CaseReport]":
     """A report on everything that is not labelled, then on each of the other cases as it is done."""
+    options, found, progress = work.options, work.found, work.progress
     outputs: Path = options.outputs
-    cases = found.cases
-    extras = asked_for(options, cases)
-    there = [case for case in cases if not options.overwrite and os.path.lexists(output_of(case, outputs))]
-    # the networks load while what is there is looked at
-    segmenter = _load(options) if len(there) < len(cases) else None
     with step("import"):
         from attention_dmfnet import folder
         from attention_dmfnet.files.label_maps import fault_of_label_map
     if options.json:
         yield from map(folder.passed_over, [*found.passed_over, *found.series])
     again: dict[str, Note] = {}
-    for case in there:
+    for case in work.there:
         fault = fault_of_label_map(output_of(case, outputs), case)
         if fault is None:
-            further = [path for extra in extras for path in extra.paths(case, outputs)]
+            further = [path for extra in work.extras for path in extra.paths(case, outputs)]
             said = folder.skipped(case, outputs, further)
             if report is not None:
                 from attention_dmfnet.cli.run_report import skipped
@@ -107,11 +138,14 @@ def _reports(
             yield said
         else:
             again[case.name] = folder.made_again(fault)
-    kept = {case.name for case in there} - again.keys()
-    missing = [case for case in cases if case.name not in kept]
+    kept = {case.name for case in work.there} - again.keys()
+    missing = [case for case in found.cases if case.name not in kept]
     if missing:
-        segmenter = segmenter or _load(options)
-        segmenter.tell_runtime(lambda runtime: progress.print_line(runtime, sys.stderr))
+        segmenter = work.segmenter or _load(options)
+        segmenter.tell_runtime(lambda runtime: progress.print_line(str(runtime), sys.stderr))
+        if work.recorder is not None:
+            record, manifest = work.recorder.set_runtime, segmenter.manifest
+            segmenter.tell_runtime(lambda runtime: record(runtime, manifest))
         show = progress.show
         yield from folder.predict(
             missing,
@@ -121,23 +155,26 @@ def _reports(
             again,
             options.case_timeout,
             options.strict,
-            extras if report is None else (*extras, report),
+            work.extras if report is None else (*work.extras, report),
         )
 
 
-def _report_all(reports: "Iterator[CaseReport]", progress: Progress, options: argparse.Namespace) -> list[str]:
+def _report_all(reports: "Iterator[CaseReport]", work: _Work) -> list[str]:
     """Print the reports as they come; returns the names of the cases that failed."""
     failed = []
     try:
         for report in reports:
             from attention_dmfnet.cli.case_line import as_json, as_line
 
-            progress.case_done()
-            progress.print_line(as_json(report) if options.json else as_line(report), sys.stdout)
+            # before its line: who reads the line and stops the run finds the case in the record
+            if work.recorder is not None:
+                work.recorder.add(report)
+            work.progress.case_done()
+            work.progress.print_line(as_json(report) if work.options.json else as_line(report), sys.stdout)
             if report.status == "failed":
                 failed.append(report.case)
     finally:
-        progress.clear()
+        work.progress.clear()
     return failed
 
 

@@ -21,6 +21,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.epilog = examples(
         ("label every scan of the folder scans", "attention-dmfnet predict scans labels"),
         ("liver and spleen of one scan alone", "attention-dmfnet predict scan.nii.gz labels --organs liver spleen"),
+        ("label the axial CT of every study in a folder of DICOM", "attention-dmfnet predict studies labels"),
         (
             "refuse doubtful scans, give up on a case after ten minutes, one JSON object a case",
             "attention-dmfnet predict scans labels --strict --case-timeout 600 --json",
@@ -28,7 +29,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         after="exit status: 0 all done, 1 some cases failed, 2 nothing could be tried",
     )
     add_scan_options(command.add_argument_group("scans and outputs"))
-    add_output_options(command.add_argument_group("further outputs, beside each label map"))
+    add_output_options(command.add_argument_group("further outputs, beside the label maps"))
     add_network_options(command.add_argument_group("networks"))
     add_fault_options(command.add_argument_group("doubt and faults"))
     add_reporting_options(command.add_argument_group("reporting"))
@@ -64,7 +65,7 @@ def add_scan_options(group: Group) -> None:
 
 
 def add_output_options(group: Group) -> None:
-    """What is written of each case besides its label map."""
+    """What is written besides the label maps."""
     group.add_argument(
         "--seg-nrrd", action="store_true", help="NAME.seg.nrrd, 3D Slicer's segmentation with names, colours and terms"
     )
@@ -73,6 +74,17 @@ def add_output_options(group: Group) -> None:
     )
     group.add_argument(
         "--rtstruct", action="store_true", help="NAME.rtstruct.dcm, a DICOM RTSTRUCT; for scans that are DICOM"
+    )
+    group.add_argument(
+        "--report",
+        action="store_true",
+        help="make OUTPUTS/report.html: a page for each case with pictures, numbers and an interactive view; needs the "
+        "extra `report`",
+    )
+    group.add_argument(
+        "--statistics",
+        action=argparse.BooleanOptionalAction,
+        help="write statistics.csv and .json: volume, HU, size and place of each organ; default: with --report",
     )
 
 
@@ -101,7 +113,8 @@ def add_network_options(group: Group) -> None:
         "--cache",
         metavar="DIR",
         type=Path,
-        help="keep compiled networks in this folder, for the next run on this machine to start sooner (OpenVINO)",
+        help="keep compiled networks in this folder, for the next run on this machine to start sooner (OpenVINO); "
+        "default: keep none",
     )
 
 
@@ -121,18 +134,21 @@ def add_fault_options(group: Group) -> None:
 
 def add_reporting_options(group: Group) -> None:
     """What is told of the cases, and to whom."""
-    group.add_argument(
-        "--report",
-        action="store_true",
-        help="make OUTPUTS/report.html: a page for each case with pictures, numbers and an interactive view; needs the "
-        "extra `report`",
-    )
-    group.add_argument(
-        "--statistics",
-        action=argparse.BooleanOptionalAction,
-        help="write statistics.csv and .json: volume, HU, size and place of each organ; default: with --report",
-    )
     group.add_argument("--json", action="store_true", help="one JSON object per case on standard output")
+    group.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="where to keep what made the label maps: versions, models, options, each case's seconds, notes and hash; "
+        "default: run.json in OUTPUTS",
+    )
+    group.add_argument(
+        "--no-record",
+        action="store_const",
+        const=False,
+        dest="record",
+        help="keep no record: OUTPUTS gets label maps alone",
+    )
 
 
 def seconds(text: str) -> float:

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from attention_dmfnet.files.cases import Case
+from attention_dmfnet.files.cases import Case, printable
 from attention_dmfnet.folder import CaseReport
 from attention_dmfnet.model.loading import default_models
 from attention_dmfnet.model.manifest import load_manifest
 from attention_dmfnet.model.wanted_organs import wanted_organs
-from attention_dmfnet.report.afterwards import report_case
+from attention_dmfnet.report.afterwards import read_record, report_case
 from attention_dmfnet.report.run_report import RunReport
 
 
@@ -26,7 +26,7 @@ def start_report(options: argparse.Namespace) -> RunReport:
 
 def skipped(case: Case, said: CaseReport, outputs: Path, report: RunReport) -> CaseReport:
     """Add a case that was labelled before: ``said``, or why its scan and label map cannot be measured."""
-    became = report_case(case, outputs, report)
+    became = report_case(case, outputs, report, read_record(outputs).get(printable(case.name)))
     return became if became.status == "failed" else said
 
 

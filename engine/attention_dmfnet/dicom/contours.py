@@ -8,6 +8,7 @@ several of them combine.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,9 @@ def outlines(mask: npt.NDArray[np.bool_]) -> list[Ring]:
     # a border of nothing, so that what lies at the picture's edge is closed around its outermost pixels
     part = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1], 1)
     generator = contour_generator(z=part.astype(np.float32), fill_type=FillType.OuterOffset)
-    points, offsets = generator.filled(0.5, 2.0)
+    # its type says nothing of the kind of filling that was asked for
+    filled: Any = generator.filled(0.5, 2.0)
+    points, offsets = filled
     found = []
     for place, starts in zip(points, offsets, strict=True):
         # (x, y) of contourpy to (row, column); its last point of a ring is the first again
@@ -60,4 +63,5 @@ def _straight(ring: Ring) -> Ring:
     before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
     turns = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
     onwards = (before * after).sum(axis=1) > 0
-    return ring[~((turns == 0) & onwards)]
+    kept: Ring = ring[~((turns == 0) & onwards)]
+    return kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def read_dataset(file: IO[bytes], tags: list[str] | None = None) -> Dataset:
     """The dataset without its pixels, of ``tags`` alone if they are given. Raises one of ``PARSE_ERRORS``."""
     with quiet():
         wanted: Any = tags
-        return pydicom.dcmread(_Bounded(file), stop_before_pixels=True, force=True, specific_tags=wanted)  # type: ignore[arg-type]
+        return pydicom.dcmread(_Bounded(file), stop_before_pixels=True, force=True, specific_tags=wanted)
 
 
 def read_frames(source: Source, reader: Reader) -> list[Frame]:
@@ -135,12 +136,31 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 
+_quiet_lock = threading.Lock()
+_quiet_blocks = 0
+_loud_again = contextlib.ExitStack()
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without pydicom's remarks on values against the standard: what matters is raised."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """Without pydicom's remarks on values against the standard: what matters is raised.
+
+    Python has one list of filters for the whole process. It is back as it was when the last thread within such a block
+    leaves.
+    """
+    global _quiet_blocks
+    with _quiet_lock:
+        if _quiet_blocks == 0:
+            _loud_again.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        _quiet_blocks += 1
+    try:
         yield
+    finally:
+        with _quiet_lock:
+            _quiet_blocks -= 1
+            if _quiet_blocks == 0:
+                _loud_again.close()
 
 
 class _Bounded:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
-from pydicom.valuerep import DS
+from pydicom.valuerep import DA, DS, TM
 
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.files.whole_file import replacing
@@ -34,6 +34,10 @@ _MAY_BE_BLANK = (
     "StudyID",
     "StudyTime",
 )
+
+
+_UTF_8 = "ISO_IR 192"
+_WRITTEN_AS_THEY_ARE = (None, "", "ISO_IR 100", _UTF_8)
 
 
 class Term(NamedTuple):
@@ -59,14 +63,35 @@ def _concept(code: Code) -> CodedConcept:
 
 
 def with_blanks(source: Dataset) -> Dataset:
-    """``source``, with what must be there and is not added blank."""
-    missing = [keyword for keyword in _MAY_BE_BLANK if keyword not in source]
-    if not missing:
+    """``source``, with blanks for what must be there and is not, or is there in a way that no object may repeat.
+
+    Its texts are in UTF-8, where several character sets or a rare one would be written otherwise.
+    """
+    blank = [keyword for keyword in _MAY_BE_BLANK if not _may_be_copied(source, keyword)]
+    turned = source.get("SpecificCharacterSet") not in _WRITTEN_AS_THEY_ARE
+    if not blank and not turned:
         return source
-    filled = Dataset(source)
-    for keyword in missing:
+    filled = deepcopy(source)
+    for keyword in blank:
         setattr(filled, keyword, "")
+    if turned:
+        filled.decode()
+        filled.SpecificCharacterSet = _UTF_8
     return filled
+
+
+def _may_be_copied(source: Dataset, keyword: str) -> bool:
+    value = source.get(keyword)
+    if value is None:
+        return False
+    try:
+        if keyword.endswith("Date"):
+            DA(value)
+        elif keyword.endswith("Time"):
+            TM(value)
+    except (TypeError, ValueError):
+        return False
+    return keyword != "PatientSex" or value in ("", "M", "F", "O")
 
 
 def with_thickness(source: Dataset, thickness_mm: float) -> Dataset:

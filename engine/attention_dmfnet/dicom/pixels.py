@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.pixels import get_decoder, iter_pixels
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID
 
 from attention_dmfnet.dicom import tilt
@@ -15,12 +16,11 @@ from attention_dmfnet.dicom.headers import PARSE_ERRORS, Frame, one_line, quiet
 from attention_dmfnet.dicom.sources import Reader, Source
 from attention_dmfnet.dicom.stack import Stack
 from attention_dmfnet.files.image_io import AIR_HU
+from attention_dmfnet.files.passed_over import INSTALL_DICOM
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.notes import Note
 
 Array = npt.NDArray[Any]
-
-INSTALL: Final = 'pip install "attention-dmfnet[dicom]"'
 
 AIR_BELOW_HU: Final = -500.0
 """Padding lies outside the body. One that would stand for a brighter value than this is not believed."""
@@ -63,7 +63,7 @@ def _refuse_syntax(syntax: str, stack: Stack) -> None:
             "convert it to Explicit VR Little Endian"
         ) from error
     if not decoder.is_available:
-        raise PixelError(f"{source}: it is compressed with {UID(syntax).name}; {INSTALL} brings what unpacks it")
+        raise PixelError(f"{source}: it is compressed with {UID(syntax).name}; {INSTALL_DICOM} brings what unpacks it")
 
 
 def read_voxels(stack: Stack, reader: Reader, notes: list[Note]) -> Volume:
@@ -95,7 +95,7 @@ def in_hu(frame: Frame, stored: Array) -> Array:
     assert slope is not None
     assert intercept is not None
     whole = slope.is_integer() and intercept.is_integer() and abs(slope) < 100 and abs(intercept) < 1e5
-    values: Array = stored.astype(np.int64) * int(slope) + int(intercept) if whole else stored * slope + intercept
+    values: Array = stored.astype(np.int32) * int(slope) + int(intercept) if whole else stored * slope + intercept
     padding = frame.header.padding
     if padding is not None and _is_air(frame):
         values[(stored >= padding[0]) & (stored <= padding[1])] = AIR_HU
@@ -140,7 +140,7 @@ def _decoded(frames: tuple[Frame, ...], reader: Reader) -> Iterator[tuple[Frame,
         indices = None if members[0].index is None else [frame.index or 0 for frame in members]
         try:
             with quiet(), reader.open_whole(source) as file:
-                for frame, stored in zip(members, iter_pixels(file, indices=indices), strict=True):
+                for frame, stored in zip(members, iter_pixels(cast(BinaryIO, file), indices=indices), strict=True):
                     shape = (frame.header.rows, frame.header.columns)
                     if stored.shape != shape or stored.dtype.kind not in "iu":
                         raise PixelError(f"{source}: its pixels are not those that its header says; copy it again")

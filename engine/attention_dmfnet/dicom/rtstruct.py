@@ -17,6 +17,7 @@ from attention_dmfnet.dicom import objects
 from attention_dmfnet.dicom.algorithm import Algorithm
 from attention_dmfnet.dicom.contours import outlines
 from attention_dmfnet.dicom.slices import Slice, labels_on_slices, slices_of
+from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.organs import colour_of
 
@@ -38,7 +39,10 @@ def write_rtstruct(
     """
     slices = slices_of(sources, str(path))
     laid = labels_on_slices(labels, slices, str(path))
-    made = _empty(objects.with_blanks(sources[0]), algorithm)
+    try:
+        made = _empty(objects.with_blanks(sources[0]), algorithm)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ImageError(f"cannot write {path}: the series cannot be referred to ({error})") from error
     made.ReferencedFrameOfReferenceSequence = [_frame_of_reference(slices)]
     by_number = sorted((number, name) for name, number in organs.items())
     made.StructureSetROISequence = [_region(number, name, sources[0], algorithm) for number, name in by_number]

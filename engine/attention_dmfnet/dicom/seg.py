@@ -41,12 +41,13 @@ def write_seg(
         laid = segment_of[laid]
     names = {number: name for name, number in organs.items()}
     described = [_described(n, names[number], algorithm) for n, number in enumerate(numbers, start=1)]
-    first = sources[0]
+    # what all objects of a study say is taken from the first
+    first = objects.with_blanks(sources[0])
     thickness_mm = spacing_along_mm(labels.geometry, slices[0])
     try:
         with objects.quiet():
             made = highdicom.seg.Segmentation(
-                source_images=[objects.with_thickness(objects.with_blanks(one), thickness_mm) for one in sources],
+                source_images=[objects.with_thickness(one, thickness_mm) for one in (first, *sources[1:])],
                 pixel_array=laid,
                 segmentation_type=SegmentationTypeValues.BINARY,
                 segment_descriptions=described,

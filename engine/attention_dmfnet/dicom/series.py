@@ -14,7 +14,7 @@ from attention_dmfnet.files.cases import printable
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """The planes of one series, in no order. All of them are of one study and have one series UID."""
+    """The planes of one series, in no order. All of them have one series UID."""
 
     frames: tuple[Frame, ...]
 
@@ -49,8 +49,11 @@ class Series:
 
 
 def group(frames: Iterable[Frame]) -> list[Series]:
-    """The series that ``frames`` belong to, in the order of their first images."""
-    by_series: dict[tuple[str, str], list[Frame]] = {}
+    """The series that ``frames`` belong to, in the order of their first images.
+
+    A series UID is one in the world: files of one series that were put into two studies are still one series.
+    """
+    by_series: dict[str, list[Frame]] = {}
     for frame in frames:
-        by_series.setdefault((frame.header.study_uid, frame.header.series_uid), []).append(frame)
+        by_series.setdefault(frame.header.series_uid, []).append(frame)
     return [Series(tuple(members)) for members in by_series.values()]

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".mha")
 """File names that count as scans; upper and lower case are the same."""
 
+SEGMENTATION = ".seg.nrrd"
+"""What 3D Slicer calls a segmentation: labels, and no scan."""
+
 EXTENSIONS_IN_WORDS = ", ".join(f"*{extension}" for extension in EXTENSIONS[:-1]) + f" or *{EXTENSIONS[-1]}"
 
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -140,8 +143,9 @@ def stem(path: Path) -> str:
 
 
 def is_scan_name(path: Path) -> bool:
-    """Whether the file's name is a scan's; names that begin with a dot are not."""
-    return path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
+    """Whether the file's name is a scan's; names that begin with a dot, or tell of a segmentation, are not."""
+    name = path.name.lower()
+    return name.endswith(EXTENSIONS) and not name.startswith(".") and not name.endswith(SEGMENTATION)
 
 
 def refuse_shared_names(cases: Sequence[Case]) -> None:

@@ -28,6 +28,9 @@ Scanners reach 2.0 to 2.2 m along the table and 0.85 m across. The bounds keep t
 can need, whatever number a header holds.
 """
 
+FURTHEST_MM = 1e5
+"""No origin is further off: a NIfTI file keeps it as a 32-bit number, which is exact to 0.01 mm up to here."""
+
 SPACING_MM = (0.2, 12.0)
 LEAST_EXTENT_MM_ZYX = (60.0, 150.0, 150.0)
 """What an abdominal CT has: voxels of such sizes, and at least so much of the body."""
@@ -50,6 +53,8 @@ class Settled:
     notes: tuple[Note, ...]
 
 
+# a header may hold any number; what overflows is judged below, as what it became
+@np.errstate(over="ignore", invalid="ignore")
 def settle(header: NiftiHeader) -> Settled | None:
     """Compare the statements of ``header``; None if it is not one of a three-dimensional scan.
 
@@ -83,6 +88,11 @@ def check_size(geometry: Geometry) -> list[Note]:
             f"the scan would be {_length(x)} x {_length(y)} x {_length(z)} in size, with voxels of "
             f"{_by(geometry.spacing_zyx[::-1])} mm, which no scan of a body is; correct the spacing or its unit in "
             "the header"
+        )
+    if max(map(abs, geometry.origin_lps)) > FURTHEST_MM:
+        raise HeaderError(
+            f"the scan's first voxel would be at {_by(geometry.origin_lps)} mm, further off than any scanner is long; "
+            "correct the origin in the header"
         )
     low, high = SPACING_MM
     if not all(low <= mm <= high for mm in geometry.spacing_zyx):

@@ -1,14 +1,16 @@
 """Scans and label maps on disk. NIfTI is read and written here, and SimpleITK imported for everything else."""
 
+import contextlib
 import errno
-import importlib
+import importlib.util
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,9 @@ from attention_dmfnet.files.value_checks import check_values
 from attention_dmfnet.files.whole_file import replacing
 from attention_dmfnet.geometry import Geometry, Volume
 from attention_dmfnet.notes import Note, doubts
+
+if TYPE_CHECKING:
+    from attention_dmfnet.files.itk_reading import ItkFile
 
 AIR_HU = -1024
 """What a voxel without a value is taken for."""
@@ -57,20 +62,18 @@ def as_scan(scan: str | os.PathLike[str] | Volume | ItkImage, notes: list[Note],
 def _of_simpleitk(scan: object) -> Volume | None:
     if "SimpleITK" not in sys.modules:
         return None  # nobody has made an image of its
-    return itk_files("the image").image_in_memory(scan)
+    from attention_dmfnet.files import itk_files
+
+    return itk_files.image_in_memory(scan)
 
 
-def itk_files(name: object) -> Any:
-    """The module for what is no plain NIfTI: it is not imported for anything else, and not everywhere installed."""
-    try:
-        return importlib.import_module("attention_dmfnet.files.itk_files")
-    except ModuleNotFoundError as error:
-        if error.name != "SimpleITK":
-            raise
+def need_simpleitk(name: object) -> None:
+    """Raise ``ImageError`` for the file ``name`` where SimpleITK, which all but plain NIfTI needs, is not installed."""
+    if importlib.util.find_spec("SimpleITK") is None:
         raise ImageError(
             f"{name}: only plain NIfTI is read and written without the Python package SimpleITK, which is not "
             "installed; convert it to .nii.gz, or install SimpleITK (a container: build it with FORMATS=all)"
-        ) from error
+        )
 
 
 def read_scan(path: Path, notes: list[Note], strict: bool = False) -> Volume:
@@ -123,17 +126,19 @@ def read_volume(path: Path, notes: list[Note] | None = None, sized: bool = False
     said: list[Note] = [] if notes is None else notes
     refuse_unopenable(path)
     header = _nifti_header(path)
-    geometry = _read_grid(path, header, said)
-    if sized:
-        check_grid(str(path), geometry)
-    voxels = _read_voxels(path, header, geometry, said)
+    with _opened(path, header, said) as opened:
+        if sized:
+            check_grid(str(path), opened.geometry)
+        voxels = _read_voxels(path, header, opened, said)
+        geometry = opened.geometry
     return _from_values(voxels, geometry, notes)
 
 
 def read_geometry(path: Path) -> Geometry:
     """The grid of a scan, from its header alone. Raises ``ImageError`` as ``read_volume`` does."""
     refuse_unopenable(path)
-    return _read_grid(path, _nifti_header(path), [])
+    with _opened(path, _nifti_header(path), []) as opened:
+        return opened.geometry
 
 
 def write_labels(labels: Volume, path: Path, organs: Mapping[str, int] = MappingProxyType({})) -> None:
@@ -173,7 +178,10 @@ def write_volume(volume: Volume, path: Path, nifti_extension: bytes = b"") -> No
                 packed = extension.lower().endswith(".gz")
                 write_nifti(volume.array, volume.geometry, partial, packed, nifti_extension)
             else:
-                itk_files(path).write_image(volume, partial, extension)
+                need_simpleitk(path)
+                from attention_dmfnet.files import itk_files
+
+                itk_files.write_image(volume, partial, extension)
     except NotForNiftiError as error:
         raise ImageError(f"cannot write {path}: {error}; name it .nrrd") from error
     except OSError as error:
@@ -199,11 +207,22 @@ def refuse_unopenable(path: Path) -> None:
         raise ImageError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _read_grid(path: Path, header: NiftiHeader | None, notes: list[Note]) -> Geometry:
-    """The grid that is believed. Reads the header alone."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An image of which the header alone was read; ``itk`` where ITK reads it."""
+
+    geometry: Geometry
+    itk: "ItkFile | None" = None
+
+
+@contextlib.contextmanager
+def _opened(path: Path, header: NiftiHeader | None, notes: list[Note]) -> Iterator[_Opened]:
+    """The grid that is believed, and the file as long as the block lasts. Raises ``ImageError``."""
     settled = None if header is None else _settle(path, header)
+    said = settled.notes if settled is not None else ()
     if settled is not None and settled.geometry is not None:
-        geometry = settled.geometry
+        notes += said
+        yield _Opened(settled.geometry)
     elif header is not None and header.version == 2:
         # unknown to ITK
         raise ImageError(
@@ -211,9 +230,13 @@ def _read_grid(path: Path, header: NiftiHeader | None, notes: list[Note]) -> Geo
             "and axes at right angles are read; convert it to NIfTI-1"
         )
     else:
-        geometry = itk_files(path).read_grid(path, notes)
-    notes += settled.notes if settled is not None else ()
-    return geometry
+        need_simpleitk(path)
+        # imported here: a plain NIfTI file needs no process of its own
+        from attention_dmfnet.files.itk_reading import ItkFile
+
+        with contextlib.closing(ItkFile(path, notes)) as itk:
+            notes += said
+            yield _Opened(itk.geometry, itk)
 
 
 def _nifti_header(path: Path) -> NiftiHeader | None:
@@ -238,17 +261,19 @@ def _settle(path: Path, header: NiftiHeader) -> Settled | None:
         raise ImageError(f"{path}: {error}") from error
 
 
-def _read_voxels(path: Path, header: NiftiHeader | None, geometry: Geometry, notes: list[Note]) -> NiftiVoxels:
+def _read_voxels(path: Path, header: NiftiHeader | None, opened: _Opened, notes: list[Note]) -> NiftiVoxels:
     try:
         voxels = None if header is None else read_nifti_voxels(path, header, notes)
         if voxels is None:
-            voxels = NiftiVoxels(itk_files(path).read_voxels(path), 1.0, 0.0)
+            if opened.itk is None:
+                raise DamagedFileError("it has changed since its header was read")
+            voxels = NiftiVoxels(opened.itk.read_voxels(), 1.0, 0.0)
     except DamagedFileError as error:
         raise _damaged(path, error) from error
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}") from error
     except MemoryError as error:
-        asked = " x ".join(map(str, geometry.shape_zyx[::-1]))
+        asked = " x ".join(map(str, opened.geometry.shape_zyx[::-1]))
         raise ImageError(
             f"cannot read {path}: not enough memory for {asked} voxels; crop it or give the process more memory"
         ) from error
@@ -276,8 +301,9 @@ def _compact(voxels: NiftiVoxels) -> tuple[npt.NDArray[Any], int]:
     empty_voxels = 0
     # slice by slice: a float64 scan must not be held in memory a second time
     for z, plane in enumerate(stored):
-        values = plane if unscaled else plane * voxels.slope + voxels.intercept
-        missing = ~np.isfinite(values)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows has no value
+            values = plane if unscaled else plane * voxels.slope + voxels.intercept
+            missing = ~np.isfinite(values.astype(np.float32) if values.dtype == np.float64 else values)
         empty_voxels += int(missing.sum())
         values = np.where(missing, values.dtype.type(AIR_HU), values) if missing.any() else values
         if array.dtype == np.int16 and not _fits_int16(values):

@@ -56,21 +56,31 @@ def write_nifti(array: npt.NDArray[Any], geometry: Geometry, path: Path, packed:
 
 
 def nifti_header(forms: NiftiForms, array: npt.NDArray[Any], extension: bytes = b"") -> bytes:
-    """What precedes ``array`` and says of its place what ``forms`` say: 352 bytes, and ``extension``."""
+    """What precedes ``array`` and says of its place what ``forms`` say: 352 bytes, and ``extension``.
+
+    NIfTI-2 has longer numbers; what does not fit becomes the largest that does.
+    """
     head = bytearray(352)
     z, y, x = array.shape
     struct.pack_into("<i", head, 0, 348)
     head[38] = ord("r")
     struct.pack_into("<8h", head, 40, 3, x, y, z, 1, 1, 1, 1)
     struct.pack_into("<2h", head, 70, _CODES[array.dtype.str[1:]], 8 * array.itemsize)
-    struct.pack_into("<4f", head, 76, *forms.pixdim)
+    struct.pack_into("<4f", head, 76, *_floats(forms.pixdim))
     struct.pack_into("<3f", head, 108, len(head) + len(extension), 1, 0)
     head[123] = forms.units & 0xFF
-    struct.pack_into("<2h", head, 252, forms.qform_code, forms.sform_code)
-    struct.pack_into("<18f", head, 256, *forms.quaternion, *forms.offset, *forms.rows)
+    codes = (max(-32768, min(32767, code)) for code in (forms.qform_code, forms.sform_code))
+    struct.pack_into("<2h", head, 252, *codes)
+    struct.pack_into("<18f", head, 256, *_floats((*forms.quaternion, *forms.offset, *forms.rows)))
     head[344:348] = b"n+1\0"
     head[348] = bool(extension)
     return bytes(head) + extension
+
+
+def _floats(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    # struct refuses what 32 bits cannot hold, but for the infinite
+    most = float(np.finfo(np.float32).max)
+    return tuple(max(-most, min(most, n)) if math.isfinite(n) else n for n in numbers)
 
 
 def forms_of(geometry: Geometry) -> NiftiForms:

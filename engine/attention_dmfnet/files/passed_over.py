@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attention_dmfnet.files.cases import is_scan_name, printable
+from attention_dmfnet.files.cases import SEGMENTATION, is_scan_name, printable
 
 if TYPE_CHECKING:
     import zipfile
@@ -27,8 +27,12 @@ _OTHER_KINDS = {
     ".mgz": "FreeSurfer",
     ".mgh": "FreeSurfer",
     ".mnc": "MINC",
+    SEGMENTATION: "3D Slicer's segmentation",
 }
 """Kinds of images that are not read, by the ends of their names."""
+
+INSTALL_DICOM = 'pip install "attention-dmfnet[dicom]"'
+"""What to type where DICOM cannot be read."""
 
 DICOM = "DICOM"
 FOLDER_WITH_DICOM = "folder with DICOM"
@@ -148,14 +152,20 @@ def _kind_of_archive(path: Path) -> str | None:
     # no other name needs it
     import zipfile
 
+    kind = None
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist()[:_MOST_MEMBERS]:
-                if not member.is_dir() and (has_dicom_name(Path(member.filename)) or _member_begins(archive, member)):
+                name = Path(member.filename)
+                if member.is_dir():
+                    continue
+                if is_scan_name(name):
+                    kind = "archive with scans"
+                elif has_dicom_name(name) or _member_begins(archive, member):
                     return DICOM
     except (OSError, zipfile.BadZipFile):
         return "damaged archive"
-    return None
+    return kind
 
 
 def _member_begins(archive: "zipfile.ZipFile", member: "zipfile.ZipInfo") -> bool:

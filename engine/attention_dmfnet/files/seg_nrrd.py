@@ -12,12 +12,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from attention_dmfnet.files.image_io import ImageError, itk_files
+from attention_dmfnet.files.cases import SEGMENTATION
+from attention_dmfnet.files.image_io import ImageError, need_simpleitk
 from attention_dmfnet.files.whole_file import replacing
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.organs import ORGAN, SCHEME, SLICER_CATEGORY, Code, colour_of, find_organ
 
-EXTENSION: Final = ".seg.nrrd"
 _TERMS: Final = "Segmentation category and type - DICOM master list"
 _REGIONS: Final = "Anatomic codes - DICOM master list"
 _NO_CODE: Final = "^^"
@@ -29,9 +29,13 @@ def write_seg_nrrd(labels: Volume, organs: Mapping[str, int], path: Path) -> Non
 
     The whole file or none. Raises ``ImageError`` if the place cannot be written.
     """
+    need_simpleitk(path)
+    # imported here: a plain run needs no SimpleITK for this
+    from attention_dmfnet.files import itk_files
+
     try:
-        with replacing(path, EXTENSION) as partial:
-            itk_files(path).write_image(labels, partial, EXTENSION, dict(_metadata(labels.array, organs)))
+        with replacing(path, SEGMENTATION) as partial:
+            itk_files.write_image(labels, partial, SEGMENTATION, dict(_metadata(labels.array, organs)))
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror}") from error
 

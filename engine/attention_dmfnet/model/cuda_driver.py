@@ -55,6 +55,21 @@ class Cuda:
             numbers.append(number.value)
         return numbers[0], numbers[1]
 
+    @property
+    def memory_bytes(self) -> int:
+        """All of the GPU's memory."""
+        size = ctypes.c_size_t()
+        self._call("cuDeviceTotalMem_v2", ctypes.byref(size), self._device)
+        return size.value
+
+    @property
+    def cuda_version(self) -> tuple[int, int]:
+        """Major and minor of the newest CUDA that the driver knows, e.g. (13, 0)."""
+        number = ctypes.c_int()
+        self._call("cuDriverGetVersion", ctypes.byref(number))
+        # 1000 times the major, 10 times the minor one
+        return number.value // 1000, number.value % 1000 // 10
+
     def stream(self) -> int:
         """A new stream's handle; it lives as long as the process."""
         stream = ctypes.c_void_p()

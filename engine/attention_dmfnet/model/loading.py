@@ -41,7 +41,7 @@ class BackendModule(Protocol):
         """The network of ``variant``, whose file holds ``model``; ``memory_mb`` are a GPU's. Raises ``LoadError``."""
 
 
-def _backend(runtime: Runtime) -> BackendModule:
+def backend_module(runtime: Runtime) -> BackendModule:
     # imported here: an image needs only one of them, and start-up waits for every import
     module: Any = importlib.import_module(f"attention_dmfnet.model.backend_{runtime.backend}")
     backend: BackendModule = module
@@ -50,7 +50,7 @@ def _backend(runtime: Runtime) -> BackendModule:
 
 def choose_for(stage: Stage, runtime: Runtime) -> Variant:
     """The variant of a stage that ``runtime`` would use on this machine. Raises ``LoadError``."""
-    possible, native = _backend(runtime).precisions(runtime.device)
+    possible, native = backend_module(runtime).precisions(runtime.device)
     return choose_variant(stage, runtime.backend, runtime.device, possible, native, runtime.precision)
 
 
@@ -68,7 +68,7 @@ def load_network(
             model = read_model(models, stage, variant)
     memory_mb = int((runtime.gpu_memory_mb - _CUDA_CONTEXT_MB) * gpu_share)
     with step("compile"):
-        return _backend(runtime).load(model, variant, stage, runtime, memory_mb)
+        return backend_module(runtime).load(model, variant, stage, runtime, memory_mb)
 
 
 class LoadingNetwork:
@@ -194,7 +194,10 @@ def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[
                     network.prepare(manifest.coarse.tile_zyx)
                     network(np.zeros(manifest.coarse.tile_zyx, np.float32))
                 model = fine.result()
-            return network, replace(runtime, computes=tuple(variant.precision for variant in variants)), model
+            chosen = replace(
+                runtime, computes=tuple(v.precision for v in variants), files=tuple(v.file for v in variants)
+            )
+            return network, chosen, model
         except NetworkError as error:
             if not left:
                 raise

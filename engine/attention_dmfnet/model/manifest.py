@@ -9,6 +9,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from attention_dmfnet.json_text import JsonError, decode_json
+
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION: Final = 2
 
@@ -228,12 +230,12 @@ def load_manifest(models: Path) -> Manifest:
     except OSError as error:
         raise ManifestError(f"cannot read {path}: {error.strerror}") from error
     try:
-        version = msgspec.json.decode(content, type=_Version).schema_version
+        version = decode_json(content, _Version).schema_version
         if version != SCHEMA_VERSION:
             raise ManifestError(
                 f"{path} is of schema version {version}, this engine reads version {SCHEMA_VERSION}; "
                 "take the models and the engine from the same release"
             )
-        return msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
+        return decode_json(content, Manifest)
+    except JsonError as error:
         raise ManifestError(f"{path} is not valid: {error}; export it again") from error

@@ -35,8 +35,8 @@ class Runtime:
     """A backend on a device, and why this one where it was not asked for.
 
     ``precision`` is the one that was asked for (None: the fastest that passed), ``computes`` what both networks are
-    computed in once that is known. ``gpu_memory_mb`` counts CUDA's own memory too. ``cache`` is a folder for what
-    OpenVINO has compiled.
+    computed in once that is known, from ``files``. ``gpu_memory_mb`` counts CUDA's own memory too. ``cache`` is a
+    folder for what OpenVINO has compiled.
     """
 
     backend: BackendName
@@ -46,6 +46,7 @@ class Runtime:
     precision: Precision | None = None
     gpu_memory_mb: int = GPU_MEMORY_MB
     computes: tuple[Precision, ...] = ()
+    files: tuple[str, ...] = ()
     cache: Path | None = None
 
     def __str__(self) -> str:

@@ -158,7 +158,7 @@ def _text(name: str) -> str:
 def _niivue() -> tuple[str, str]:
     """NiiVue packed, in base64, and as it is."""
     text = _text(_NIIVUE)
-    packer = zlib.compressobj(9, zlib.DEFLATED, _GZIP)
+    packer = zlib.compressobj(6, zlib.DEFLATED, _GZIP)
     packed = packer.compress(text.encode()) + packer.flush()
     return base64.b64encode(packed).decode(), text
 

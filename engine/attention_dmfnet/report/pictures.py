@@ -116,7 +116,9 @@ def _largest(mask: npt.NDArray[np.bool_], axis: int) -> int:
 def _section(
     ct: Volume, labels: Volume, plane: Plane, index: int, chosen: int | None, names: Mapping[int, str]
 ) -> Section:
-    gray, organs = (np.take(volume.array, index, axis=plane.axis) for volume in (ct, labels))
+    # a view: `numpy.take` would copy the whole of a scan that is stored in another order
+    cut = (slice(None),) * plane.axis + (index,)
+    gray, organs = ct.array[cut], labels.array[cut]
     if plane.axis != 0:
         # z grows upwards in the patient, rows downwards in a picture
         gray, organs = gray[::-1], organs[::-1]

@@ -23,7 +23,7 @@ _FINEST_MM: Final = 2.0
 _MOST_BYTES: Final = 1_400_000
 """Of the packed CT: with the viewer, the pictures and base64 a page stays below 4 MB."""
 
-_BYTES_PER_BODY_VOXEL: Final = 0.5
+_BYTES_PER_BODY_VOXEL: Final = 0.56
 _NIFTI_UINT8: Final = 2
 _SCANNER: Final = 1
 _MM: Final = 2

@@ -1,14 +1,17 @@
 """``predict`` on DICOM, and on folders where there is some."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import attention_dmfnet as dmf
 import numpy as np
 import pytest
-from attention_dmfnet.cli.predict import DONE, SOME_FAILED, UNUSABLE, main
-from attention_dmfnet.files.image_io import read_volume, write_volume
+from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.status import DONE, SOME_FAILED, UNUSABLE
+from attention_dmfnet.files.image_io import ImageError, read_volume, write_volume
 from attention_dmfnet.geometry import canonicalise
 
 from tests.engine.dicom.made import write_enhanced, write_series
@@ -35,7 +38,7 @@ def test_a_folder_with_nifti_and_dicom_is_labelled_whole(
     write_enhanced(CT, inputs / "enhanced.dcm")
     write_volume(CT, inputs / "a_0000.nii.gz")
     assert _predict(inputs, outputs, models) == DONE
-    names = sorted(path.name for path in outputs.iterdir())
+    names = sorted(path.name for path in outputs.glob("*.nii.gz"))
     assert len(names) == 3
     assert names[0] == "a.nii.gz"
     assert "ct-c47f5b18b8a4.nii.gz" in names
@@ -58,9 +61,21 @@ def test_a_series_and_names_are_asked_for(tmp_path: Path, models: Path) -> None:
     write_series(CT, inputs / "a", series_uid="1.2.3", study_uid="1.1")
     write_series(CT, inputs / "b", series_uid="1.2.4", study_uid="1.1")
     assert _predict(inputs, outputs, models, "--series", "1.2.4", "--patient-names") == DONE
-    assert [path.name for path in outputs.iterdir()] == ["MRN-12-34-ct-30f3fadac3f9.nii.gz"]
+    assert [path.name for path in outputs.glob("*.nii.gz")] == ["MRN-12-34-ct-30f3fadac3f9.nii.gz"]
     assert _predict(inputs, outputs, models, "--series", "9.9") == UNUSABLE
     assert _predict(tmp_path / "b.nii.gz", outputs, models, "--series", "1.2.4") == UNUSABLE
+
+
+@pytest.mark.parametrize("kind", ["archive", "enhanced"])
+def test_one_archive_or_file_is_labelled(kind: str, tmp_path: Path, models: Path) -> None:
+    if kind == "archive":
+        write_series(CT, tmp_path / "in")
+        inputs = Path(shutil.make_archive(str(tmp_path / "study"), "zip", tmp_path / "in"))
+    else:
+        inputs = write_enhanced(CT, tmp_path / "IM0001")
+    assert _predict(inputs, tmp_path / "out", models) == DONE
+    (output,) = (tmp_path / "out").iterdir()
+    np.testing.assert_array_equal(canonicalise(read_volume(output)).array, TRUTH.array)
 
 
 def test_a_series_with_a_gap_fails_by_name_and_the_others_are_labelled(
@@ -88,7 +103,7 @@ def _program(inputs: Path, outputs: Path, models: Path, before: str = "") -> str
     arguments = ["predict", str(inputs), str(outputs), "--models", str(models), "--device", "cpu"]
     loaded = "[m for m in sys.modules if m.startswith(('pydicom', 'highdicom', 'zipfile', 'attention_dmfnet.dicom'))]"
     return (
-        f"import sys\n{before}\nfrom attention_dmfnet.cli.predict import main\nstatus = main({arguments})\n"
+        f"import sys\n{before}\nfrom attention_dmfnet.cli.main import main\nstatus = main({arguments})\n"
         f"print({loaded})\nsys.exit(status)"
     )
 
@@ -115,4 +130,18 @@ def test_without_the_extra_dicom_is_named_with_what_brings_it(tmp_path: Path, mo
     result = _in_a_process(_program(tmp_path / "in", tmp_path / "out", models, without))
     assert result.returncode == DONE, result.stderr
     assert 'pip install "attention-dmfnet[dicom]"' in result.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "run.json"]
+
+
+def test_without_the_extra_the_interface_says_what_brings_it(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(CT, tmp_path / "in")
+    for name in [name for name in sys.modules if name.startswith("attention_dmfnet.dicom")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with (
+        dmf.load(models=models, device="cpu") as segmenter,
+        pytest.raises(ImageError, match=r"attention-dmfnet\[dicom"),
+    ):
+        segmenter(tmp_path / "in")

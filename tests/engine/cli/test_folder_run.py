@@ -77,7 +77,7 @@ def test_a_link_to_nowhere_is_a_failed_case(
     out, err = capfd.readouterr()
     assert "this is a link to archive/b.nii.gz, which is not there" in out
     assert "2 of 3 cases failed: b, c" in err
-    assert os.listdir(tmp_path / "out") == ["a.nii.gz"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["a.nii.gz", "run.json"]
 
 
 def test_engines_side_by_side_finish_all_and_clear_up_after_a_killed_one(tmp_path: Path, models: Path) -> None:
@@ -103,7 +103,7 @@ def test_engines_side_by_side_finish_all_and_clear_up_after_a_killed_one(tmp_pat
             made[report["case"]] = made.get(report["case"], 0) + (report["status"] == "done")
     assert set(made.values()) <= {1, 2}
     assert len(made) == 8
-    assert sorted(os.listdir(tmp_path / "out")) == [f"{number}.nii.gz" for number in range(8)]
+    assert sorted(os.listdir(tmp_path / "out")) == [*(f"{number}.nii.gz" for number in range(8)), "run.json"]
     for number in range(8):
         np.testing.assert_array_equal(read_volume(tmp_path / "out" / f"{number}.nii.gz").array, TRUTH)
 

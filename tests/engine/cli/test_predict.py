@@ -65,7 +65,7 @@ def test_all_48_orientations_give_the_same_organs_at_the_same_place(tmp_path: Pa
     for code in codes:
         sitk.WriteImage(sitk.DICOMOrient(original, code), str(tmp_path / "turned" / f"{code}.nii.gz"))
     assert _predict(tmp_path / "turned", tmp_path / "out", models) == DONE
-    assert len(list((tmp_path / "out").iterdir())) == 48
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 48
     for code in codes:
         scan = sitk.ReadImage(str(tmp_path / "turned" / f"{code}.nii.gz"))
         labels = sitk.ReadImage(str(tmp_path / "out" / f"{code}.nii.gz"))
@@ -85,7 +85,7 @@ def test_a_failed_case_gives_status_1_and_a_list_and_the_others_are_there(
     (inputs / "broken.nii.gz").write_bytes(b"not a scan")
     write_volume(block_phantom()[0], inputs / "z.mha")
     assert _predict(inputs, tmp_path / "out", models) == SOME_FAILED
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "z.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "run.json", "z.nii.gz"]
     out, err = capfd.readouterr()
     assert len(out.splitlines()) == 3
     assert "broken  FAILED" in out
@@ -217,7 +217,8 @@ def test_a_run_that_is_told_to_stop_leaves_only_whole_files(tmp_path: Path, mode
         _, err = run.communicate(timeout=60)
     assert run.returncode == 130
     assert "Traceback" not in err
-    written = sorted((tmp_path / "out").iterdir())
+    assert (tmp_path / "out" / "run.json").exists()
+    written = sorted(path for path in (tmp_path / "out").iterdir() if path.name != "run.json")
     assert 1 <= len(written) < 60
     for path in written:
         assert read_volume(path).geometry.shape_zyx == (60, 120, 140)
@@ -244,7 +245,7 @@ def test_a_process_that_leaves_at_once_has_written_and_said_everything(
     assert [json.loads(line)["case"] for line in run.stdout.splitlines()] == ["a", "broken"][: 1 + broken]
     assert ("1 of 2 cases failed: broken" in run.stderr.splitlines()) == broken
     # nothing else: no file half done
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "run.json"]
     np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.nii.gz").array, block_phantom()[1].array)
 
 
@@ -262,7 +263,7 @@ def test_lines_that_cannot_be_printed_stop_nothing(tmp_path: Path, models: Path,
     run = subprocess.run([*command, "--models", str(models)], cwd=ROOT, stdout=lines, stderr=lines, check=False)
     os.close(lines)
     assert run.returncode == DONE
-    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 3
 
 
 def test_a_name_that_the_terminal_cannot_show_is_escaped(tmp_path: Path, models: Path) -> None:

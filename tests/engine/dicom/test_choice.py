@@ -1,6 +1,7 @@
 """Which series of a study is labelled, and what is said of the others."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attention_dmfnet.dicom.listing import list_dicom
@@ -21,12 +22,12 @@ def _part(slices: int) -> Volume:
     return CT.crop(Box((0, 0, 0), (slices, *CT.geometry.shape_zyx[1:])))
 
 
-def _write(folder: Path, uid: str, volume: Volume = CT, study: str = "1.1", **values: object) -> None:
+def _write(folder: Path, uid: str, volume: Volume = CT, study: str = "1.1", **values: Any) -> None:
     write_series(volume, folder / uid, series_uid=uid, study_uid=study, **values)
 
 
-def _listed(folder: Path, **options: object) -> tuple[list[str], dict[str, str]]:
-    listing = list_dicom(folder, **options)  # type: ignore[arg-type]
+def _listed(folder: Path, **options: Any) -> tuple[list[str], dict[str, str]]:
+    listing = list_dicom(folder, **options)
     others = {item.path.name: item.kind.rsplit(": ", 1)[-1] for item in listing.series}
     return [case.series.uid for case in listing.cases], others
 
@@ -46,7 +47,7 @@ def _listed(folder: Path, **options: object) -> tuple[list[str], dict[str, str]]
         ({"SeriesNumber": 4}, "series 1.2.1 covers as much"),
     ],
 )
-def test_every_other_series_is_listed_with_the_reason(values: dict[str, object], reason: str, tmp_path: Path) -> None:
+def test_every_other_series_is_listed_with_the_reason(values: dict[str, Any], reason: str, tmp_path: Path) -> None:
     _write(tmp_path, "1.2.1")
     _write(tmp_path, "1.2.0", **values)
     assert _listed(tmp_path) == (["1.2.1"], {"1.2.0": reason})
@@ -82,6 +83,14 @@ def test_every_study_has_its_own(tmp_path: Path) -> None:
     assert (sorted(chosen), others) == (["1.2.1", "1.2.2"], {})
 
 
+def test_files_of_one_series_that_were_put_into_two_studies_are_one_series(tmp_path: Path) -> None:
+    write_series(_part(12), tmp_path / "a", series_uid="1.2.1", study_uid="1.1")
+    rest = CT.crop(Box((12, 0, 0), CT.geometry.shape_zyx))
+    write_series(rest, tmp_path / "b", series_uid="1.2.1", study_uid="1.9")
+    (case,) = list_dicom(tmp_path).cases
+    assert case.grid().shape_zyx == CT.geometry.shape_zyx
+
+
 def test_a_sagittal_series_beside_an_axial_one_is_left(tmp_path: Path) -> None:
     _write(tmp_path, "1.2.1", _part(10))
     _write(tmp_path, "1.2.2", with_axes(CT, SAGITTAL))
@@ -96,7 +105,7 @@ def test_a_sagittal_series_beside_an_axial_one_is_left(tmp_path: Path) -> None:
     ],
 )
 def test_where_there_is_nothing_better_it_is_labelled_with_a_note(
-    axes: Axes, values: dict[str, object], code: str, tmp_path: Path
+    axes: Axes, values: dict[str, Any], code: str, tmp_path: Path
 ) -> None:
     _write(tmp_path, "1.2.1", with_axes(CT, axes), **values)
     _write(tmp_path, "1.2.2", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])

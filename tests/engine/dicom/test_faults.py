@@ -1,19 +1,22 @@
 """What a series can have wrong: read exactly, or refused in a sentence that says what."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 from attention_dmfnet.dicom import pixels
-from attention_dmfnet.dicom.headers import CT_CLASSES
+from attention_dmfnet.dicom.headers import quiet
 from attention_dmfnet.dicom.listing import list_dicom, only_case
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.notes import Note, doubts
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
+from pydicom.uid import MPEG4HP41
 
 from tests.engine.dicom.made import INTERCEPT, Change, put_pixels, save, write_enhanced, write_series
 from tests.engine.tiny import block_phantom
@@ -209,7 +212,7 @@ def test_loss_is_noted(tmp_path: Path) -> None:
         ({"PixelSpacing": [200.0, 200.0]}, "no scan of a body"),
     ],
 )
-def test_headers_that_cannot_be_are_refused(values: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_headers_that_cannot_be_are_refused(values: dict[str, Any], said: str, tmp_path: Path) -> None:
     write_series(CT, tmp_path, **values)
     assert said in _refused(tmp_path)
 
@@ -251,7 +254,7 @@ def test_a_decoder_that_is_missing_is_named_with_what_brings_it(
 def test_a_film_is_no_ct(tmp_path: Path) -> None:
     for path in write_series(CT, tmp_path):
         image = pydicom.dcmread(path)
-        image.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
+        image.file_meta.TransferSyntaxUID = MPEG4HP41
         image.PixelData = pydicom.encaps.encapsulate([b"\0" * 10])
         image["PixelData"].VR = "OB"
         save(image, path)
@@ -279,5 +282,12 @@ def test_random_damage_never_ends_in_anything_but_a_sentence(tmp_path: Path) -> 
     assert not any("\n" in sentence for sentence in sentences)
 
 
-def test_the_classes_of_ct_are_three() -> None:
-    assert len(CT_CLASSES) == 3
+def test_remarks_of_pydicom_are_back_when_the_last_thread_has_read() -> None:
+    filters = list(warnings.filters)
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert warnings.filters != filters
+    second.__exit__(None, None, None)
+    assert warnings.filters == filters

@@ -8,12 +8,17 @@ import numpy.typing as npt
 import pydicom
 import pytest
 from attention_dmfnet.dicom.algorithm import Algorithm
+from attention_dmfnet.dicom.rtstruct import write_rtstruct
 from attention_dmfnet.dicom.seg import write_seg
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume, with_axes
 from attention_dmfnet.organs import CATEGORY, ORGANS
 from highdicom.color import CIELabColor
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileMetaDataset
+from pydicom.tag import Tag
+from pydicom.uid import ExplicitVRLittleEndian
 
 from tests.engine.dicom.stored_series import ORIENTATIONS, small_grid, stored
 from tests.engine.dicom.verifier import errors_of
@@ -46,7 +51,9 @@ def _centroid_of_segment(seg: Dataset, number: int) -> npt.NDArray[np.float64]:
     between_rows, between_columns = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
     points = []
     for frame, pixels in zip(seg.PerFrameFunctionalGroupsSequence, seg.pixel_array, strict=True):
-        if frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number:
+        # all frames of a single segment may share what segment they are of
+        of = frame if "SegmentIdentificationSequence" in frame else shared
+        if of.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number:
             rows, columns = np.nonzero(pixels)
             first = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
             points.append(first + np.outer(rows * between_rows, cosines[3:])
@@ -113,8 +120,9 @@ def test_it_says_what_the_organs_are_who_found_them_and_of_whom(tmp_path: Path) 
         assert segment.segmented_property_type.value == organ.type.value
         side = segment.segmented_property_type.get("SegmentedPropertyTypeModifierCodeSequence")
         assert (side[0].CodeValue if side else None) == (organ.side.value if organ.side else None)
-        assert segment.algorithm_identification.version == "1.2.3"
-        assert segment.algorithm_identification.parameters == {"model_sha256": "ab" * 32}
+        maker = segment.algorithm_identification
+        assert maker is not None
+        assert (maker.version, maker.parameters) == ("1.2.3", {"model_sha256": "ab" * 32})
         colour = CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue)
         # 16 bits an axis keep a colour to a step of 255
         assert np.abs(np.subtract(colour.to_rgb(), organ.colour)).max() <= 1
@@ -170,6 +178,44 @@ def test_what_an_archive_dropped_of_the_patient_is_blank(tmp_path: Path) -> None
     # the slices' distance stands for the thickness that nobody states
     assert seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness == 3
     assert errors_of(path) == []
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        ("ISO_IR 100", "Müller^Jürgen"),
+        ("ISO_IR 192", "Αθηνά^Ω"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (None, "Doe^Jo"),
+    ],
+)
+def test_a_patients_name_stays_what_it_is(character_set: str | list[str] | None, name: str, tmp_path: Path) -> None:
+    sources = []
+    for image in stored(small_grid()):
+        del image.SpecificCharacterSet
+        if character_set is not None:
+            image.SpecificCharacterSet = character_set
+        image.PatientName = name
+        image.file_meta = FileMetaDataset()
+        image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        image.save_as(tmp_path / "image.dcm", enforce_file_format=True)
+        sources.append(pydicom.dcmread(tmp_path / "image.dcm"))
+    write_rtstruct(sources, _labels(small_grid()), NUMBERS, ALGORITHM, tmp_path / "structures.dcm")
+    for path in (_written(sources, _labels(small_grid()), tmp_path), tmp_path / "structures.dcm"):
+        assert pydicom.dcmread(path).PatientName == name
+        assert errors_of(path) == []
+
+
+def test_what_no_object_may_repeat_is_blank(tmp_path: Path) -> None:
+    sources = stored(small_grid())
+    for source in sources:
+        source.PatientSex = "X"
+        source.add(RawDataElement(Tag("PatientBirthDate"), "DA", 8, b"00000000", 0, False, True))
+    write_rtstruct(sources, _labels(small_grid()), NUMBERS, ALGORITHM, tmp_path / "structures.dcm")
+    for path in (_written(sources, _labels(small_grid()), tmp_path), tmp_path / "structures.dcm"):
+        made = pydicom.dcmread(path)
+        assert (made.PatientSex, made.PatientBirthDate) == ("", "")
+        assert errors_of(path) == []
 
 
 def test_labels_of_another_place_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from attention_dmfnet.files.cases import ScanFile
 from attention_dmfnet.files.image_io import read_volume, write_labels
 from attention_dmfnet.files.label_maps import fault_of_label_map
 from attention_dmfnet.geometry import Geometry, Volume
@@ -60,7 +61,7 @@ def test_itk_and_nibabel_read_the_same_labels_in_the_same_place(extension: str, 
     assert other.get_data_dtype() == np.uint8
     back = read_volume(path)
     np.testing.assert_array_equal(back.array, LABELS.array)
-    assert fault_of_label_map(path, path) is None
+    assert fault_of_label_map(path, ScanFile(path)) is None
 
 
 @BOTH

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import SimpleITK
-from attention_dmfnet.files import itk_files
+from attention_dmfnet.files import itk_files, itk_reading
 from attention_dmfnet.files.image_io import read_geometry
 from attention_dmfnet.files.nifti_writing import write_nifti
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Volume
@@ -82,10 +82,18 @@ def test_the_grid_of_a_header_is_itks_bit_for_bit(tmp_path: Path, monkeypatch: p
         qform = (*quaternion[1:], *sform[:, 3])
         # one of the forms alone: of two that agree, which one is read is seen below
         nifti(path, *((sform, None) if number % 3 else (None, qform)), pixdim=(rng.choice([-1, 0, 1]), *spacing))
-        theirs = itk_files.read_grid(path, [])
+        theirs = _itk_grid(path)
         with monkeypatch.context() as patch:
-            patch.setattr(itk_files, "read_grid", None)
+            patch.setattr(itk_reading, "ItkFile", None)
             assert read_geometry(path) == theirs, number
+
+
+def _itk_grid(path: Path) -> Geometry:
+    """What ITK makes of a header."""
+    reader: Any = itk_files.sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return itk_reading.checked_geometry(str(path), reader, 1)
 
 
 @pytest.mark.parametrize("codes", [(1, 1), (1, 2), (2, 1), (3, 4)])
@@ -97,13 +105,13 @@ def test_of_two_forms_that_agree_the_one_is_read_that_itk_reads(
     content = bytearray(path.read_bytes())
     struct.pack_into("<2h", content, 252, *codes)
     path.write_bytes(content)
-    assert read_geometry(path).origin_lps == itk_files.read_grid(path, []).origin_lps
+    assert read_geometry(path).origin_lps == _itk_grid(path).origin_lps
 
 
 def test_a_matrix_that_itk_finds_askew_is_left_to_it(tmp_path: Path) -> None:
     askew = [[-5, 0, 0, 100], [0.002, -5, 0, 75], [0, 0, 8, -80]]
     path = nifti(tmp_path / "a.nii", sform=askew)
-    assert read_geometry(path) == itk_files.read_grid(path, [])
+    assert read_geometry(path) == _itk_grid(path)
 
 
 def test_what_was_packed_unpacks_with_gzip_and_is_the_same_every_time(tmp_path: Path) -> None:

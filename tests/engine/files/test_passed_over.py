@@ -22,6 +22,7 @@ def _names(found: list[PassedOver]) -> list[str]:
         ("a.nii.xz", "NIfTI, packed in another way than gzip"),
         ("a.mgz", "FreeSurfer"),
         ("a.mnc", "MINC"),
+        ("a.seg.nrrd", "3D Slicer's segmentation"),
     ],
 )
 def test_other_kinds_of_images_are_found_by_name(tmp_path: Path, name: str, kind: str) -> None:
@@ -76,7 +77,10 @@ def test_an_archive_is_dicom_by_what_it_holds(tmp_path: Path) -> None:
         archive.writestr("notes.txt", "text")
         archive.writestr("deep/IM0001", bytes(128) + b"DICM")
     (tmp_path / "torn.zip").write_bytes(b"PK")
+    with zipfile.ZipFile(tmp_path / "nifti.zip", "w") as archive:
+        archive.writestr("a.nii.gz", "")
     assert find_passed_over(tmp_path, tmp_path / "out") == [
+        PassedOver(tmp_path / "nifti.zip", "archive with scans"),
         PassedOver(tmp_path / "study.zip", "DICOM"),
         PassedOver(tmp_path / "torn.zip", "damaged archive"),
     ]

@@ -1,14 +1,22 @@
 import csv
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.run_report import gathered
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, UNUSABLE
+from attention_dmfnet.files.cases import ScanFile
 from attention_dmfnet.files.image_io import write_volume
+from attention_dmfnet.folder import CaseReport
+from attention_dmfnet.model.manifest import load_manifest
 from attention_dmfnet.report import page
+from attention_dmfnet.report.afterwards import report_case
+from attention_dmfnet.report.run_report import RunReport
 
 from tests.engine.tiny import block_phantom
 
@@ -136,6 +144,31 @@ def test_a_case_cannot_put_html_into_the_pages(scans: Path, models: Path, tmp_pa
     for made in (out / "report.html", out / "report" / "<script>alert(1)<.html"):
         assert "<script>alert(1)" not in made.read_text()
         assert "&lt;script&gt;alert(1)" in made.read_text()
+
+
+def test_a_name_that_is_no_text_has_its_page_and_its_link(scans: Path, models: Path, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9 #2")
+    write_volume(block_phantom()[0], scans / f"{name}.nii.gz")
+    out = tmp_path / "out"
+    assert _predict(scans, out, models, "--report") == DONE
+    assert (out / "report" / f"{name}.html").exists()
+    assert 'href="report/caf%E9%20%232.html"' in (out / "report.html").read_text()
+    assert _rows(out)[-1]["case"] == "caf\\xe9 #2"
+
+
+def test_a_run_that_is_broken_off_has_a_report_of_what_is_done(scans: Path, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert _predict(scans / "b.nii.gz", out, models) == DONE
+    report = RunReport(load_manifest(models).labels, "0.0.0")
+
+    def broken_off() -> Iterator[CaseReport]:
+        yield report_case(ScanFile(scans / "b.nii.gz"), out, report)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(gathered(broken_off(), report, out))
+    assert len(_rows(out)) == 13
+    assert "1 done" in (out / "report.html").read_text()
 
 
 def test_what_is_not_asked_for_is_not_imported(scans: Path, models: Path, tmp_path: Path) -> None:

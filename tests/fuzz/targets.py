@@ -1,0 +1,226 @@
+"""What is fuzzed: each reader with the files it gets, and the errors it may raise."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from tests.fuzz import mutations
+from tests.fuzz.mutations import Mutate
+
+CORPUS = Path(__file__).parent / "corpus"
+
+Run = Callable[[Path, Path], list[str]]
+"""Reads the mutant, the first path, in its folder, the second; returns what would be said to the user."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader. ``corpus`` is a folder of ``CORPUS``: all of it is laid out, one file of it is a mutant.
+
+    ``begin`` imports what reading needs and returns the reader and the errors it may raise.
+    """
+
+    corpus: str
+    begin: Callable[[], tuple[Run, tuple[type[Exception], ...]]]
+    mutate: Mutate | None = None
+
+    def seeds(self) -> list[Path]:
+        """The files that mutants are made of."""
+        return sorted(path for path in (CORPUS / self.corpus).rglob("*") if path.is_file() and _is_mutable(path))
+
+    def mutant(self, number: int) -> tuple[Path, bytes]:
+        """Of which seed mutant ``number`` is, and its content. The first ones are the seeds themselves."""
+        seeds = self.seeds()
+        if number < len(seeds):
+            return seeds[number], seeds[number].read_bytes()
+        rng = Random(f"{self.corpus} {number}")
+        seed = rng.choice(seeds)
+        others = [path.read_bytes() for path in seeds if path.suffix == seed.suffix and path != seed]
+        mutate = self.mutate or _BY_NAME[seed.suffix]
+        return seed, mutate(rng, seed.read_bytes(), others)
+
+    def lay_out(self, number: int, folder: Path) -> Path:
+        """Put mutant ``number``, and what lies beside it, into the new folder ``folder``; returns its place."""
+        seed, content = self.mutant(number)
+        if self.mutate is None:
+            shutil.copytree(CORPUS / self.corpus, folder)
+        else:
+            folder.mkdir(parents=True)
+            for path in (CORPUS / self.corpus).glob("*.raw"):
+                shutil.copy(path, folder)
+        place = folder / seed.relative_to(CORPUS / self.corpus)
+        place.write_bytes(content)
+        return place
+
+
+_BY_NAME: dict[str, Mutate] = {
+    ".json": mutations.json_file,
+    ".csv": mutations.table,
+    ".toml": mutations.lines,
+    ".npy": mutations.scrambled,
+    ".b2nd": mutations.scrambled,
+    ".onnx": mutations.protobuf,
+    ".safetensors": mutations.safetensors,
+}
+
+
+def _is_mutable(path: Path) -> bool:
+    # empty files stand for scans, by their names; voxels in a file of their own are no matter of fields
+    return path.stat().st_size > 0 and path.suffix != ".raw"
+
+
+# ---- the engine ------------------------------------------------------------------------------------------------------
+
+
+def _scan() -> tuple[Run, tuple[type[Exception], ...]]:
+    from attention_dmfnet.files.cases import ScanFile
+    from attention_dmfnet.files.image_io import ImageError, read_geometry, read_scan, write_labels
+    from attention_dmfnet.files.label_maps import fault_of_label_map
+    from attention_dmfnet.geometry import Volume
+    from attention_dmfnet.notes import Note
+
+    def run(path: Path, folder: Path) -> list[str]:
+        fault = fault_of_label_map(path, ScanFile(path))
+        notes: list[Note] = []
+        volume = read_scan(path, notes)
+        assert volume.array.dtype in (np.int16, np.float32)
+        assert np.isfinite(volume.array).all()
+        assert read_geometry(path).matches(volume.geometry)
+        labels = folder / "labels.nii.gz"
+        write_labels(Volume(np.zeros(volume.array.shape, np.uint8), volume.geometry), labels)
+        again = fault_of_label_map(labels, ScanFile(path))
+        assert again is None, again
+        return [*([fault] if fault else []), *(str(note) for note in notes)]
+
+    return run, (ImageError,)
+
+
+def _manifest() -> tuple[Run, tuple[type[Exception], ...]]:
+    from attention_dmfnet.model.manifest import ManifestError, load_manifest
+
+    def run(path: Path, folder: Path) -> list[str]:
+        load_manifest(path.parent)
+        return []
+
+    return run, (ManifestError,)
+
+
+def _graph() -> tuple[Run, tuple[type[Exception], ...]]:
+    from attention_dmfnet.model.external_data import with_weights
+    from attention_dmfnet.model.network import LoadError
+
+    def run(path: Path, folder: Path) -> list[str]:
+        weights = folder / "weights.safetensors"
+        with_weights((folder / "graph.onnx").read_bytes(), "graph.onnx", weights.read_bytes(), weights.name)
+        return []
+
+    return run, (LoadError,)
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+def _layout() -> tuple[Run, tuple[type[Exception], ...]]:
+    from training.data.layouts import read_layout
+    from training.errors import TrainingError
+
+    def run(path: Path, folder: Path) -> list[str]:
+        found = read_layout(folder)
+        return [*map(str, found.problems), *found.notes]
+
+    return run, (TrainingError,)
+
+
+def _prepared() -> tuple[Run, tuple[type[Exception], ...]]:
+    from training.data.dataset import open_dataset
+    from training.errors import TrainingError
+
+    def run(path: Path, folder: Path) -> list[str]:
+        dataset = open_dataset(folder, "coarse")
+        dataset.split(0)
+        for case in dataset.cases:
+            for places in case.class_locations.values():
+                case.read_patch((int(places[0, 0]) - 2, -1, 0), (8, 8, 8))
+            case.read_whole()
+        return []
+
+    return run, (TrainingError,)
+
+
+def _recipe() -> tuple[Run, tuple[type[Exception], ...]]:
+    from training.errors import TrainingError
+    from training.recipe import load_recipe
+
+    def run(path: Path, folder: Path) -> list[str]:
+        load_recipe(path)
+        return []
+
+    return run, (TrainingError,)
+
+
+def _pseudo() -> tuple[Run, tuple[type[Exception], ...]]:
+    from training.data.pseudo_folder import read_pseudo
+    from training.errors import TrainingError
+
+    def run(path: Path, folder: Path) -> list[str]:
+        read_pseudo(folder)
+        return []
+
+    return run, (TrainingError,)
+
+
+def _run_folder() -> tuple[Run, tuple[type[Exception], ...]]:
+    import torch
+
+    from training.errors import TrainingError
+    from training.learning.checkpoint import load_checkpoint, load_weights
+
+    def run(path: Path, folder: Path) -> list[str]:
+        network, averaged = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+        optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+        if path.name.startswith("weights"):
+            load_weights(network, path)
+        else:
+            load_checkpoint(folder, network, averaged, optimiser, {"bodies": "0"})
+        return []
+
+    return run, (TrainingError,)
+
+
+TARGETS: dict[str, Target] = {
+    "nifti": Target("nifti", _scan, mutations.nifti),
+    "nifti-gz": Target("nifti-gz", _scan, mutations.nifti_gz),
+    "nrrd": Target("nrrd", _scan, mutations.lines),
+    "mha": Target("mha", _scan, mutations.lines),
+    "manifest": Target("manifest", _manifest),
+    "graph": Target("graph", _graph),
+    "flare22": Target("flare22", _layout),
+    "nnunet": Target("nnunet", _layout),
+    "prepared": Target("prepared", _prepared),
+    "recipe": Target("recipe", _recipe),
+    "pseudo": Target("pseudo", _pseudo),
+    "run-folder": Target("run-folder", _run_folder),
+}
+"""By name; each runs in a process of its own."""
+
+
+def faults_said(said: list[str]) -> list[str]:
+    """What is wrong with sentences that a user would read."""
+    faults: list[Any] = []
+    for text in said:
+        if not text.strip():
+            faults.append("an empty sentence")
+        if "\n" in text:
+            faults.append(f"more than one line: {text[:200]!r}")
+        if len(text) > 3000:
+            faults.append(f"{len(text)} letters: {text[:200]!r}")
+        if "not enough memory" in text:
+            faults.append(f"asks for memory that the file is not worth: {text[:200]!r}")
+    return faults
