@@ -113,7 +113,8 @@ def add_network_options(group: Group) -> None:
         "--cache",
         metavar="DIR",
         type=Path,
-        help="keep compiled networks in this folder, for the next run on this machine to start sooner (OpenVINO)",
+        help="keep compiled networks in this folder, for the next run on this machine to start sooner (OpenVINO); "
+        "default: keep none",
     )
 
 

@@ -120,8 +120,9 @@ def test_it_says_what_the_organs_are_who_found_them_and_of_whom(tmp_path: Path) 
         assert segment.segmented_property_type.value == organ.type.value
         side = segment.segmented_property_type.get("SegmentedPropertyTypeModifierCodeSequence")
         assert (side[0].CodeValue if side else None) == (organ.side.value if organ.side else None)
-        assert segment.algorithm_identification.version == "1.2.3"
-        assert segment.algorithm_identification.parameters == {"model_sha256": "ab" * 32}
+        maker = segment.algorithm_identification
+        assert maker is not None
+        assert (maker.version, maker.parameters) == ("1.2.3", {"model_sha256": "ab" * 32})
         colour = CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue)
         # 16 bits an axis keep a colour to a step of 255
         assert np.abs(np.subtract(colour.to_rgb(), organ.colour)).max() <= 1

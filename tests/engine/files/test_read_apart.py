@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from attention_dmfnet.cli.main import main
 from attention_dmfnet.cli.status import DONE, SOME_FAILED
+from attention_dmfnet.files import apart
 from attention_dmfnet.files.image_io import ImageError, read_geometry, read_scan, read_volume, write_volume
 
 from tests.engine.test_faults import fake_segmenter
@@ -37,6 +38,19 @@ def test_a_header_that_crashes_the_reader_is_refused_in_one_sentence(tmp_path: P
         read_geometry(path)
 
 
+def test_a_header_that_the_reader_does_not_come_to_an_end_on_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ITK's own reader loops on this one; where it crashes instead, that is said."""
+    monkeypatch.setattr(apart, "HEADER_CPU_S", 1)
+    path = tmp_path / "a.mha"
+    path.write_text(
+        "ObjectType = Image\nNDims = -32768\nDimSize = 6 5 4\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    with pytest.raises(ImageError, match=r"cannot read .*a\.mha: the reader .* (did not come to an end|crashed) on it"):
+        read_geometry(path)
+
+
 def test_a_scan_that_crashes_the_reader_costs_its_case_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,9 +62,9 @@ def test_a_scan_that_crashes_the_reader_costs_its_case_only(
     assert main(["predict", str(tmp_path / "in"), str(tmp_path / "out")]) == SOME_FAILED
     lines = capfd.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if "FAILED" in line] == ["b"]
-    maps = sorted((tmp_path / "out").glob("*.nii.gz"))
-    assert [path.name for path in maps] == ["a.nii.gz", "c.nii.gz", "d.nii.gz"]
-    for path in maps:
+    written = sorted((tmp_path / "out").glob("*.nii.gz"))
+    assert [path.name for path in written] == ["a.nii.gz", "c.nii.gz", "d.nii.gz"]
+    for path in written:
         np.testing.assert_array_equal(read_volume(path).array, block_phantom()[1].array)
 
 
