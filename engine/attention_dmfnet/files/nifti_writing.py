@@ -49,7 +49,7 @@ def write_nifti(array: npt.NDArray[Any], geometry: Geometry, path: Path, packed:
         raise NotForNiftiError(f"NIfTI has no voxels of type {array.dtype}")
     repeated = geometry.nifti_forms if array.dtype == np.uint8 else None
     head = nifti_header(repeated or forms_of(geometry), array, extension)
-    planes = (np.ascontiguousarray(plane, dtype=f"<{name}").reshape(-1).view(np.uint8).data for plane in array)
+    planes = (memoryview(np.ascontiguousarray(plane, dtype=f"<{name}").reshape(-1).view(np.uint8)) for plane in array)
     with path.open("wb") as file:
         for piece in _packed(head, planes) if packed else (head, *planes):
             file.write(piece)

@@ -1,6 +1,7 @@
 """A SEG is what highdicom, pydicom and dciodvfy take it for, and each organ is where the label map has it."""
 
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -207,7 +208,7 @@ def test_a_patients_name_stays_what_it_is(character_set: str | list[str] | None,
 
 
 def test_the_scans_own_headers_stay_as_they_are(tmp_path: Path) -> None:
-    sources = stored(small_grid())
+    sources: list[Any] = stored(small_grid())
     for source in sources:
         source.PatientSex = "X"
         del source.SliceThickness
@@ -217,7 +218,7 @@ def test_the_scans_own_headers_stay_as_they_are(tmp_path: Path) -> None:
 
 
 def test_what_no_object_may_repeat_is_blank(tmp_path: Path) -> None:
-    sources = stored(small_grid())
+    sources: list[Any] = stored(small_grid())
     for source in sources:
         source.PatientSex = "X"
         source["PatientBirthDate"] = RawDataElement(Tag("PatientBirthDate"), "DA", 8, b"00000000", 0, False, True)
