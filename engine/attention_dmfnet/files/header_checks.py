@@ -180,10 +180,9 @@ def _as_itk_reads(header: NiftiHeader, shape: Index) -> Geometry | None:
 
     Labels on it have the scan's very numbers, whichever program compares them.
     """
-    qform, sform = (
-        None if form is None else np.asarray(form, np.float32).astype(np.float64)
-        for form in (header.qform, header.sform)
-    )
+    # in the precision of the file
+    forms = (header.qform, header.sform)
+    qform, sform = (None if form is None else form.astype(np.float32).astype(np.float64) for form in forms)
     if sform is not None and _sheared(sform, _SKEW_OF_ROUNDING):
         return None
     # of two forms it takes the matrix if that is the scanner's own; of two that are the same, either

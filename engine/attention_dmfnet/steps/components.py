@@ -153,7 +153,8 @@ def _parts_to_keep(components: _Components, parts: _Numbers, rule: ComponentRule
         return np.ones(len(parts), dtype=np.bool_)
     if isinstance(rule, KeepLargest):
         # of equals the first: this rule keeps one component, not several
-        return np.arange(len(parts)) == counts.argmax()
+        largest: npt.NDArray[np.bool_] = np.arange(len(parts)) == counts.argmax()
+        return largest
     large: npt.NDArray[np.bool_] = counts >= rule.min_fraction * counts.max()
     if isinstance(rule, KeepParts):
         return large

@@ -75,15 +75,15 @@ def test_the_grid_of_a_header_is_itks_bit_for_bit(tmp_path: Path, monkeypatch: p
     rng = np.random.default_rng(2)
     path = tmp_path / "a.nii"
     for number in range(200):
-        spacing = np.float32(rng.uniform(2, 5, 3))
+        spacing = rng.uniform(2, 5, 3).astype(np.float32)
         turn = np.float32(_rotation(rng)) if number % 2 else np.diag([-1.0, -1.0, 1.0])
         sform = np.column_stack([turn * spacing, rng.uniform(-300, 300, 3)])
         quaternion = rng.normal(size=4)
         quaternion *= np.sign(quaternion[0]) / np.linalg.norm(quaternion)
         qform = (*quaternion[1:], *sform[:, 3])
         # one of the forms alone: of two that agree, which one is read is seen below
-        alone: dict[str, Any] = {"sform": sform} if number % 3 else {"qform": qform}
-        nifti(path, **alone, pixdim=(rng.choice([-1, 0, 1]), *spacing))
+        alone: dict[str, Any] = {"sform": sform, "qform": None} if number % 3 else {"sform": None, "qform": qform}
+        nifti(path, **alone, pixdim=(rng.choice([-1, 0, 1]), *spacing.tolist()))
         theirs = _itk_grid(path)
         with monkeypatch.context() as patch:
             patch.setattr(itk_reading, "ItkFile", None)
