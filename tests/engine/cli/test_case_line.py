@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 from attention_dmfnet.cli.case_line import as_json, as_line
+from attention_dmfnet.files.cases import ScanFile
 from attention_dmfnet.folder import CaseReport, skipped
 from attention_dmfnet.notes import Note
 
@@ -32,7 +33,7 @@ def test_a_case_without_organs_says_so() -> None:
 
 def test_failed_and_skipped_cases_say_why() -> None:
     assert as_line(CaseReport("a", "failed", "a.nii.gz", error="cannot read a")) == "a  FAILED: cannot read a"
-    assert as_line(skipped(Path("in/a_0000.nii"), Path("out"))) == (
+    assert as_line(skipped(ScanFile(Path("in/a_0000.nii")), Path("out"))) == (
         "a  skipped: out/a.nii.gz exists; --overwrite makes it again"
     )
 

@@ -74,7 +74,7 @@ def test_one_archive_or_file_is_labelled(kind: str, tmp_path: Path, models: Path
     else:
         inputs = write_enhanced(CT, tmp_path / "IM0001")
     assert _predict(inputs, tmp_path / "out", models) == DONE
-    (output,) = (tmp_path / "out").iterdir()
+    (output,) = (tmp_path / "out").glob("*.nii.gz")
     np.testing.assert_array_equal(canonicalise(read_volume(output)).array, TRUTH.array)
 
 
