@@ -1,8 +1,9 @@
 """Every target of the Makefile, run in a copy of the clone that is made of links and has a small ``.venv``.
 
-Not run for real: ``setup`` (it installs from a package index) and ``container-test`` (it needs a container engine and
-is a test itself), of which only the recipe is looked at; and the tools behind ``check`` and ``test``, which are what
-runs this file: here they are stand-ins that note how they are called. ``bench`` has a stand-in for the peers.
+Not run for real: ``setup``, ``audit`` and ``sbom`` (they ask a package index or a container engine), ``container-
+test`` and ``kills`` (they are tests themselves), of which only the recipe is looked at; and the tools behind
+``check`` and ``test``, which are what runs this file: here they are stand-ins that note how they are called.
+``bench`` has a stand-in for the peers.
 """
 
 import os
@@ -124,6 +125,25 @@ def test_format_lays_out_the_code(clone: Path) -> None:
 
 def test_container_test_runs_the_script(clone: Path) -> None:
     assert make(clone, "-n", "container-test").strip() == "bash tests/container/run.sh"
+
+
+@pytest.mark.parametrize(
+    ("words", "recipe"),
+    [
+        (("fuzz", "MINUTES=30"), "-m tests.fuzz --minutes 30"),
+        (("kills", "KILLS=9"), "KILLS=9 .venv/bin/python -m pytest tests/engine/test_kills.py"),
+        # --strict: where PyPI cannot be asked, nothing was found out, and that is no success
+        (("audit",), "pip-audit --strict --disable-pip --no-deps --requirement constraints.txt"),
+        (("sbom", "IMAGE=mine"), ".ci/sbom mine sbom.json"),
+    ],
+)
+def test_what_looks_for_faults_is_called_as_it_should_be(clone: Path, words: tuple[str, ...], recipe: str) -> None:
+    assert recipe in make(clone, "-n", *words)
+
+
+def test_fuzz_reads_mutants(clone: Path) -> None:
+    (clone / "tests").symlink_to(ROOT / "tests")
+    assert re.search(r"[1-9]\d* mutants .* 0 findings", make(clone, "fuzz", "MINUTES=0.002"))
 
 
 def test_export_makes_models_of_two_runs_and_compares_them_with_torch(clone: Path, scan: Path, tmp_path: Path) -> None:

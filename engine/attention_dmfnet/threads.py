@@ -5,11 +5,16 @@ only be left behind. So these threads are daemons, which do not keep the process
 of work: where one is left behind, the next piece gets a thread of its own.
 """
 
+import contextlib
 import contextvars
 import threading
+from _thread import start_new_thread
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
+
+BEGINS_WITHIN_S = 10.0
+"""A thread that has not begun by then is taken for lost; should it begin after all, it finds nothing to do."""
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -20,16 +25,31 @@ def run_aside(
 ) -> Future[_Result]:
     """Call ``function`` on a thread called ``name``, with the caller's context; the result when it is there.
 
-    Where no thread can be started (too many, no memory for its stack) the work is done at once, here: later than it
-    might, and not lost.
+    Where no thread can be started (too many, no memory for its stack), or one ends before it has begun, the work is
+    done at once, here: later than it might, and not lost.
     """
     future: Future[_Result] = Future()
     context = contextvars.copy_context()
-    arguments = (future, lambda: context.run(function, *given, **named))
+    begun, taken = threading.Event(), threading.Lock()
+
+    def work() -> None:
+        begun.set()
+        if taken.acquire(blocking=False):
+            fulfil(future, lambda: context.run(function, *given, **named))
+
+    def work_aside() -> None:
+        with contextlib.suppress(MemoryError):
+            threading.current_thread().name = name
+        work()
+
     try:
-        threading.Thread(target=fulfil, args=arguments, name=name, daemon=True).start()
+        # not threading.Thread: a thread that gets no memory as it begins ends, and its ``start`` waits for ever
+        start_new_thread(work_aside, ())
     except (RuntimeError, MemoryError):
-        fulfil(*arguments)
+        work()
+    else:
+        if not begun.wait(BEGINS_WITHIN_S):
+            work()
     return future
 
 

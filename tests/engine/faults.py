@@ -3,6 +3,7 @@
 A sweep counts N up until a run meets no fault any more: then every call of the kind has failed once.
 """
 
+import _thread
 import builtins
 import errno
 import io
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attention_dmfnet import threads
 from attention_dmfnet.files import nifti_voxels, nifti_writing
 
 
@@ -142,13 +144,13 @@ def allocating(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
 
 
 def starting_threads(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
-    whole = threading.Thread.start
+    whole = _thread.start_new_thread
 
-    def start(self: threading.Thread) -> None:
+    def start(function: Callable[..., object], given: tuple[object, ...]) -> int:
         fault.strike()
-        whole(self)
+        return whole(function, given)
 
-    patch.setattr(threading.Thread, "start", start)
+    patch.setattr(threads, "start_new_thread", start)
 
 
 def unpacking(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:

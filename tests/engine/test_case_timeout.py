@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attention_dmfnet as dmf
 import numpy as np
 import pytest
-from attention_dmfnet import folder, segmenter
+from attention_dmfnet import folder, segmenter, threads
 from attention_dmfnet.cli.main import main
 from attention_dmfnet.cli.status import SOME_FAILED
 from attention_dmfnet.files import image_io
@@ -154,11 +154,28 @@ def test_a_time_out_that_the_disk_itself_reports_is_the_disks() -> None:
 
 
 def test_where_no_thread_can_be_started_the_work_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(self: threading.Thread) -> None:
+    def start(function: Callable[[], None], given: tuple[()]) -> int:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr(threads, "start_new_thread", start)
     assert run_aside("reader", lambda: 7).result() == 7
+
+
+def test_a_thread_that_ends_before_it_has_begun_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by a limit on memory: ``threading.Thread.start`` waits for ever for a thread that got no memory."""
+    late: list[Callable[[], None]] = []
+
+    def start(function: Callable[[], None], given: tuple[()]) -> int:
+        late.append(function)
+        return 0
+
+    monkeypatch.setattr(threads, "start_new_thread", start)
+    monkeypatch.setattr(threads, "BEGINS_WITHIN_S", 0.01)
+    calls: list[int] = []
+    assert run_aside("reader", lambda: calls.append(1) or len(calls)).result() == 1  # type: ignore[func-returns-value]
+    # one that was only slow finds nothing to do
+    late[0]()
+    assert calls == [1]
 
 
 def test_a_process_with_a_thread_that_is_stuck_can_end() -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -16,9 +17,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from tests.engine.dicom.made import write_enhanced, write_series
-from tests.engine.dicom.test_seg import errors_of
+from tests.engine.dicom.verifier import errors_of
 from tests.engine.tiny import block_phantom
 
+sitk: Any = SimpleITK
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,8 +46,8 @@ def test_slicers_segmentation_is_beside_the_label_map(tmp_path: Path, models: Pa
     write_volume(block_phantom()[0], tmp_path / "a_0000.nii.gz")
     assert _predict(tmp_path / "a_0000.nii.gz", tmp_path / "out", models, "--seg-nrrd") == DONE
     assert {"a.nii.gz", "a.seg.nrrd"} <= {path.name for path in (tmp_path / "out").iterdir()}
-    image = SimpleITK.ReadImage(str(tmp_path / "out" / "a.seg.nrrd"))
-    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(image), block_phantom()[1].array)
+    image = sitk.ReadImage(str(tmp_path / "out" / "a.seg.nrrd"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), block_phantom()[1].array)
     assert image.GetMetaData("Segment12_Name") == "left kidney"
 
 
@@ -60,6 +62,8 @@ def test_a_dicom_series_gets_objects_that_hold_what_the_label_map_holds(tmp_path
     np.testing.assert_array_equal((masks * np.arange(1, 14)).sum(axis=-1), labels.array)
     said = seg.get_segment_description(1).algorithm_identification
     # of the models that were used
+    assert said is not None
+    assert said.parameters is not None
     assert (said.version, len(said.parameters["model_sha256"])) == ("0.0.0", 64)
     structures = _only(tmp_path / "out", "*.rtstruct.dcm")
     assert pydicom.dcmread(structures).StudyInstanceUID == seg.StudyInstanceUID
@@ -124,7 +128,7 @@ def test_only_the_organs_that_were_asked_for_are_segments(tmp_path: Path, models
     write_volume(block_phantom()[0], tmp_path / "a.nii.gz")
     options = ("--seg-nrrd", "--organs", "spleen", "liver")
     assert _predict(tmp_path / "a.nii.gz", tmp_path / "out", models, *options) == DONE
-    image = SimpleITK.ReadImage(str(tmp_path / "out" / "a.seg.nrrd"))
+    image = sitk.ReadImage(str(tmp_path / "out" / "a.seg.nrrd"))
     names = [image.GetMetaData(key) for key in sorted(image.GetMetaDataKeys()) if key.endswith("_Name")]
     assert names == ["liver", "spleen"]
 

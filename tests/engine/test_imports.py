@@ -51,12 +51,32 @@ def test_plain_nifti_is_read_labelled_and_written_without_simpleitk(models: Path
 
     from tests.engine.tiny import block_phantom
 
-    for name, seen in (("a.nii.gz", False), ("a.nrrd", True)):
+    # ITK reads other kinds in a process of its own, which plain NIfTI does not need
+    for name, apart in (("a.nii.gz", False), ("a.nrrd", True)):
         write_volume(block_phantom()[0], tmp_path / name)
         arguments = ["predict", str(tmp_path / name), str(tmp_path / "out"), "--models", str(models), "--overwrite"]
         program = f"import sys\nfrom attention_dmfnet.cli.main import main\nassert main({arguments}) == 0\n"
-        result = _python(f"{program}print('SimpleITK' in sys.modules)")
-        assert result.stdout.splitlines()[-1:] == [str(seen)], result.stderr
+        modules = "print(*(name in sys.modules for name in ('SimpleITK', 'attention_dmfnet.files.apart')))"
+        result = _python(program + modules)
+        assert result.stdout.splitlines()[-1:] == [f"False {apart}"], result.stderr
+
+
+def test_where_simpleitk_is_not_installed_nifti_is_labelled_and_the_rest_is_refused_by_name(
+    models: Path, tmp_path: Path
+) -> None:
+    from attention_dmfnet.files.image_io import write_volume
+
+    from tests.engine.tiny import block_phantom
+
+    (tmp_path / "in").mkdir()
+    for name in ("a.nii.gz", "b.nrrd"):
+        write_volume(block_phantom()[0], tmp_path / "in" / name)
+    arguments = ["predict", str(tmp_path / "in"), str(tmp_path / "out"), "--models", str(models)]
+    without = "import sys\nsys.modules['SimpleITK'] = None\nfrom attention_dmfnet.cli.main import main\n"
+    result = _python(f"{without}sys.exit(main({arguments}))")
+    assert result.returncode == 1, result.stderr
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["a.nii.gz"]
+    assert "b.nrrd: only plain NIfTI is read and written without the Python package SimpleITK" in result.stdout
 
 
 def test_help_answers_without_loading_anything_heavy() -> None:

@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 
 # Machado, Oliveira and Fernandes, IEEE Transactions on Visualization and Computer Graphics 15 (2009), severity 1.0:
 # what eyes that lack one kind of cone see, as a matrix for linear red, green and blue
-EYES = {
-    "all three cones": np.eye(3),
+EYES: dict[str, list[list[float]]] = {
+    "all three cones": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
     "protanopia": [
         [0.152286, 1.052583, -0.204868],
         [0.114503, 0.786281, 0.099216],
@@ -50,19 +50,19 @@ _XYZ = np.array(
 _WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
-def _lab(rgb: npt.ArrayLike, eyes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def _lab(rgb: npt.ArrayLike, eyes: list[list[float]]) -> npt.NDArray[np.float64]:
     """CIELAB of sRGB colours (n, 3) as ``eyes`` see them."""
     srgb = np.asarray(rgb) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    ratio = np.clip(linear @ np.asarray(eyes).T, 0, 1) @ _XYZ.T / _WHITE
+    ratio = np.clip(linear @ np.array(eyes).T, 0, 1) @ _XYZ.T / _WHITE
     f = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
     return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=-1)
 
 
 def test_white_black_and_red_are_where_cielab_has_them() -> None:
     np.testing.assert_allclose(
-        _lab([(255, 255, 255), (0, 0, 0), (255, 0, 0)], np.eye(3)),
-        [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]],
+        _lab([(255, 255, 255), (0, 0, 0), (255, 0, 0)], EYES["all three cones"]),
+        np.array([(100, 0, 0), (0, 0, 0), (53.24, 80.09, 67.20)]),
         atol=0.02,
     )
 
@@ -78,7 +78,7 @@ def test_any_two_colours_are_apart(eyes: str) -> None:
 
 
 def test_colours_are_none_of_a_cts_greys() -> None:
-    chroma = np.linalg.norm(_lab([organ.colour for organ in ORGANS], np.eye(3))[:, 1:], axis=1)
+    chroma = np.linalg.norm(_lab([organ.colour for organ in ORGANS], EYES["all three cones"])[:, 1:], axis=1)
     assert chroma.min() > LEAST_COLOUR_DISTANCE
 
 

@@ -112,7 +112,7 @@ def read_dataset(file: IO[bytes], tags: list[str] | None = None) -> Dataset:
     """The dataset without its pixels, of ``tags`` alone if they are given. Raises one of ``PARSE_ERRORS``."""
     with quiet():
         wanted: Any = tags
-        return pydicom.dcmread(_Bounded(file), stop_before_pixels=True, force=True, specific_tags=wanted)  # type: ignore[arg-type]
+        return pydicom.dcmread(_Bounded(file), stop_before_pixels=True, force=True, specific_tags=wanted)
 
 
 def read_frames(source: Source, reader: Reader) -> list[Frame]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final, cast
+from typing import IO, Any, BinaryIO, Final, cast
 
 import numpy as np
 import numpy.typing as npt
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID
 
 from attention_dmfnet.dicom import tilt
+from attention_dmfnet.dicom.codestream import stated_size
 from attention_dmfnet.dicom.headers import PARSE_ERRORS, Frame, one_line, quiet
 from attention_dmfnet.dicom.sources import Reader, Source
 from attention_dmfnet.dicom.stack import Stack
@@ -140,13 +144,33 @@ def _decoded(frames: tuple[Frame, ...], reader: Reader) -> Iterator[tuple[Frame,
         indices = None if members[0].index is None else [frame.index or 0 for frame in members]
         try:
             with quiet(), reader.open_whole(source) as file:
-                for frame, stored in zip(members, iter_pixels(cast(BinaryIO, file), indices=indices), strict=True):
+                image = _checked_streams(source, file, members) if _is_compressed(members[0]) else cast(BinaryIO, file)
+                for frame, stored in zip(members, iter_pixels(image, indices=indices), strict=True):
                     shape = (frame.header.rows, frame.header.columns)
                     if stored.shape != shape or stored.dtype.kind not in "iu":
                         raise PixelError(f"{source}: its pixels are not those that its header says; copy it again")
                     yield frame, stored
         except PARSE_ERRORS as error:
             raise PixelError(f"{source}: its pixels cannot be read ({one_line(error)}); copy it again") from error
+
+
+def _is_compressed(frame: Frame) -> bool:
+    return UID(frame.header.transfer_syntax).is_encapsulated
+
+
+def _checked_streams(source: Source, file: IO[bytes], members: list[Frame]) -> Dataset:
+    """The whole image, none of whose compressed frames says that it is larger than the header does."""
+    image = pydicom.dcmread(file, force=True)
+    header = members[0].header
+    count = int(image.get("NumberOfFrames") or 1)
+    for stream in generate_frames(image.PixelData, number_of_frames=count):
+        rows, columns = stated_size(stream) or (0, 0)
+        if rows > header.rows or columns > header.columns:
+            raise PixelError(
+                f"{source}: a compressed frame says {columns} x {rows} pixels, its header {header.columns} x "
+                f"{header.rows}; copy it again"
+            )
+    return image
 
 
 def _refuse_unequal_copies(stack: Stack, stored_at: dict[Frame, Array], reader: Reader) -> None:

@@ -19,6 +19,12 @@ import numpy.typing as npt
 
 _SCRIPT = Path(__file__).with_name("itk_child.py")
 
+HEADER_CPU_S = 20
+"""ITK reads a header in thousandths of a second; with ``NDims = -32768`` it may go on for ever, or crash."""
+
+_VOXELS_CPU_S, _BYTES_A_CPU_S = 60, 1_000_000
+"""Ten times what a slow machine needs to unpack a file."""
+
 
 class ApartReader:
     """As SimpleITK's ``ImageFileReader`` of one file, but that ``Execute`` returns an array.
@@ -28,10 +34,11 @@ class ApartReader:
 
     def __init__(self, name: str) -> None:
         """``name`` is the file's, as ITK takes it. Raises ``OSError`` if no process can be started."""
+        voxels_s = _VOXELS_CPU_S + os.stat(name).st_size // _BYTES_A_CPU_S
         # -P: this script's folder is not searched for modules; what is imported is what this process would import
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_SCRIPT), name],
+            [sys.executable, "-P", str(_SCRIPT), name, str(HEADER_CPU_S), str(voxels_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -107,5 +114,7 @@ class ApartReader:
 
     def _crash(self) -> RuntimeError:
         status = self._process.wait()
+        if status == -signal.SIGXCPU:
+            return RuntimeError("the reader of this kind of file did not come to an end on it")
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
         return RuntimeError(f"the reader of this kind of file crashed on it ({how})")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 Change = Callable[[Dataset, int], None]
 """What a test does to the image of slice k before it is written."""
@@ -76,7 +76,7 @@ def put_pixels(image: Dataset, stored: npt.NDArray[Any], signed: bool = False) -
 
 def base(sop_class: str) -> FileDataset:
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = sop_class
+    meta.MediaStorageSOPClassUID = UID(sop_class)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     image.SOPClassUID = sop_class
@@ -142,3 +142,28 @@ def write_tilted(
         image.ImageOrientationPatient = [round(float(along), 9) for along in (*row, *column)]
         image.SeriesInstanceUID, image.StudyInstanceUID = series_uid, study_uid
         save(image, folder / f"{k:03}.dcm")
+
+
+def lossless_jpeg(plane: npt.NDArray[np.uint16]) -> bytes:
+    """``plane`` as JPEG's lossless process 14 with its first predictor has it, which most compressed CT is.
+
+    ITU-T T.81, annex H. Each category of differences, 0 to 16, has a code of five bits: its own number.
+    """
+    rows, columns = plane.shape
+    values = plane.astype(np.int64)
+    predicted = np.empty_like(values)
+    predicted[0, 0], predicted[1:, 0], predicted[:, 1:] = 1 << 15, values[:-1, 0], values[:, :-1]
+    bits = []
+    # differences are taken modulo 2^16; none of the phantoms has one of half of that, whose code is a case of its own
+    for difference in ((values - predicted + (1 << 15)) % (1 << 16) - (1 << 15)).ravel().tolist():
+        category = abs(difference).bit_length()
+        bits.append(f"{category:05b}")
+        if category:
+            bits.append(f"{difference if difference > 0 else difference + (1 << category) - 1:0{category}b}")
+    stream = "".join(bits)
+    stream += "1" * (-len(stream) % 8)
+    packed: bytes = int(stream, 2).to_bytes(len(stream) // 8, "big").replace(b"\xff", b"\xff\x00")
+    frame: bytes = b"\xff\xc3\x00\x0b\x10" + rows.to_bytes(2, "big") + columns.to_bytes(2, "big") + b"\x01\x01\x11\x00"
+    codes = b"\xff\xc4" + (2 + 1 + 16 + 17).to_bytes(2, "big") + b"\x00" + bytes([0, 0, 0, 0, 17] + [0] * 11)
+    scan = b"\xff\xda\x00\x08\x01\x01\x00\x01\x00\x00"
+    return b"".join([b"\xff\xd8", frame, codes, bytes(range(17)), scan, packed, b"\xff\xd9"])

@@ -1,6 +1,7 @@
 """A SEG is what highdicom, pydicom and dciodvfy take it for, and each organ is where the label map has it."""
 
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -120,8 +121,9 @@ def test_it_says_what_the_organs_are_who_found_them_and_of_whom(tmp_path: Path) 
         assert segment.segmented_property_type.value == organ.type.value
         side = segment.segmented_property_type.get("SegmentedPropertyTypeModifierCodeSequence")
         assert (side[0].CodeValue if side else None) == (organ.side.value if organ.side else None)
-        assert segment.algorithm_identification.version == "1.2.3"
-        assert segment.algorithm_identification.parameters == {"model_sha256": "ab" * 32}
+        maker = segment.algorithm_identification
+        assert maker is not None
+        assert (maker.version, maker.parameters) == ("1.2.3", {"model_sha256": "ab" * 32})
         colour = CIELabColor.from_dicom_value(segment.RecommendedDisplayCIELabValue)
         # 16 bits an axis keep a colour to a step of 255
         assert np.abs(np.subtract(colour.to_rgb(), organ.colour)).max() <= 1
@@ -189,7 +191,7 @@ def test_what_an_archive_dropped_of_the_patient_is_blank(tmp_path: Path) -> None
     ],
 )
 def test_a_patients_name_stays_what_it_is(character_set: str | list[str] | None, name: str, tmp_path: Path) -> None:
-    sources = []
+    sources: list[Dataset] = []
     for image in stored(small_grid()):
         del image.SpecificCharacterSet
         if character_set is not None:
@@ -205,11 +207,21 @@ def test_a_patients_name_stays_what_it_is(character_set: str | list[str] | None,
         assert errors_of(path) == []
 
 
-def test_what_no_object_may_repeat_is_blank(tmp_path: Path) -> None:
-    sources = stored(small_grid())
+def test_the_scans_own_headers_stay_as_they_are(tmp_path: Path) -> None:
+    sources: list[Any] = stored(small_grid())
     for source in sources:
         source.PatientSex = "X"
-        source.add(RawDataElement(Tag("PatientBirthDate"), "DA", 8, b"00000000", 0, False, True))
+        del source.SliceThickness
+    before = [str(source) for source in sources]
+    _written(sources, _labels(small_grid()), tmp_path)
+    assert [str(source) for source in sources] == before
+
+
+def test_what_no_object_may_repeat_is_blank(tmp_path: Path) -> None:
+    sources: list[Any] = stored(small_grid())
+    for source in sources:
+        source.PatientSex = "X"
+        source["PatientBirthDate"] = RawDataElement(Tag("PatientBirthDate"), "DA", 8, b"00000000", 0, False, True)
     write_rtstruct(sources, _labels(small_grid()), NUMBERS, ALGORITHM, tmp_path / "structures.dcm")
     for path in (_written(sources, _labels(small_grid()), tmp_path), tmp_path / "structures.dcm"):
         made = pydicom.dcmread(path)

@@ -14,10 +14,10 @@ from attention_dmfnet.dicom.listing import list_dicom, only_case
 from attention_dmfnet.files.image_io import ImageError, read_scan, read_volume, write_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Volume, canonicalise, with_axes
 from attention_dmfnet.notes import Note
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
-from tests.engine.dicom.made import save, write_enhanced, write_series
+from tests.engine.dicom.made import INTERCEPT, lossless_jpeg, put_pixels, save, write_enhanced, write_series
 from tests.engine.tiny import block_phantom, write_models
 
 REAL = Path(__file__).parents[4] / "shared" / "data"
@@ -129,9 +129,22 @@ def test_compressed_series_give_the_same_voxels(syntax: str, tmp_path: Path) -> 
     _assert_same_in_the_patient(_volume(tmp_path)[0], ct)
 
 
-def test_lossless_jpeg_is_read() -> None:
-    # pydicom writes no such file; the decoder has to be there all the same
-    assert get_decoder("1.2.840.10008.1.2.4.70").is_available
+@pytest.mark.parametrize("signed", [False, True])
+def test_lossless_jpeg_gives_the_same_voxels(signed: bool, tmp_path: Path) -> None:
+    ct, _ = block_phantom((6, 32, 40))
+    stored_at_0 = 0 if signed else -INTERCEPT
+
+    def compress(image: pydicom.Dataset, k: int) -> None:
+        put_pixels(image, ct.array[k] + stored_at_0, signed=True)
+        image.PixelRepresentation, image.RescaleIntercept = int(signed), -stored_at_0
+        frame = lossless_jpeg((ct.array[k] + stored_at_0).astype(np.int16).view(np.uint16))
+        image.PixelData = encapsulate([frame])
+        image["PixelData"].VR = "OB"
+        image["PixelData"].is_undefined_length = True
+        image.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+
+    write_series(ct, tmp_path, compress)
+    _assert_same_in_the_patient(_volume(tmp_path)[0], ct)
 
 
 def test_signed_pixels_and_those_with_other_bits_above_them_are_read(tmp_path: Path) -> None:

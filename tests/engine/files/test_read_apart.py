@@ -3,13 +3,16 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attention_dmfnet as dmf
 import numpy as np
 import pytest
 from attention_dmfnet.cli.main import main
 from attention_dmfnet.cli.status import DONE, SOME_FAILED
+from attention_dmfnet.files import apart
 from attention_dmfnet.files.image_io import ImageError, read_geometry, read_scan, read_volume, write_volume
+from attention_dmfnet.notes import Note
 
 from tests.engine.test_faults import fake_segmenter
 from tests.engine.tiny import block_phantom
@@ -37,6 +40,19 @@ def test_a_header_that_crashes_the_reader_is_refused_in_one_sentence(tmp_path: P
         read_geometry(path)
 
 
+def test_a_header_that_the_reader_does_not_come_to_an_end_on_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ITK's own reader loops on this one; where it crashes instead, that is said."""
+    monkeypatch.setattr(apart, "HEADER_CPU_S", 1)
+    path = tmp_path / "a.mha"
+    path.write_text(
+        "ObjectType = Image\nNDims = -32768\nDimSize = 6 5 4\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    with pytest.raises(ImageError, match=r"cannot read .*a\.mha: the reader .* (did not come to an end|crashed) on it"):
+        read_geometry(path)
+
+
 def test_a_scan_that_crashes_the_reader_costs_its_case_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,7 +71,7 @@ def test_a_scan_that_crashes_the_reader_costs_its_case_only(
 
 
 def test_a_plain_scan_is_read_without_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attention_dmfnet.files import apart
+    from attention_dmfnet.files import itk_reading
 
     def refuse(*given: object) -> None:
         raise AssertionError("a process was started")
@@ -63,7 +79,7 @@ def test_a_plain_scan_is_read_without_another_process(tmp_path: Path, monkeypatc
     for name in ("a.nii.gz", "b.nii"):
         _written(tmp_path, name)
     other = _written(tmp_path, "c.nrrd")
-    monkeypatch.setattr(apart, "ApartReader", refuse)
+    monkeypatch.setattr(itk_reading, "ApartReader", refuse)
     for name in ("a.nii.gz", "b.nii"):
         read_volume(tmp_path / name)
     with pytest.raises(AssertionError, match="a process"):
@@ -144,8 +160,9 @@ def test_numbers_that_only_64_bits_hold_are_no_reason_to_fail(tmp_path: Path) ->
 
     values = np.full((28, 24, 20), -200.5)
     values[3, 4, 5] = 1e300
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "a.nii")
-    notes: list[dmf.Note] = []
+    make: Any = nibabel.Nifti1Image
+    nibabel.save(make(values, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "a.nii")
+    notes: list[Note] = []
     array = read_scan(tmp_path / "a.nii", notes).array
     assert array[5, 4, 3] == -1024
     assert array.max() == np.float32(-200.5)
@@ -158,7 +175,8 @@ def test_labels_of_a_nifti_2_scan_with_longer_numbers_are_written(
     """Found by fuzzing: qform codes and offsets of NIfTI-2 that NIfTI-1 has no room for ended in ``struct.error``."""
     import nibabel
 
-    image = nibabel.Nifti2Image(np.zeros((28, 24, 20), np.int16), np.diag([2.0, 2.0, 3.0, 1.0]))
+    make: Any = nibabel.Nifti2Image
+    image = make(np.zeros((28, 24, 20), np.int16), np.diag([2.0, 2.0, 3.0, 1.0]))
     image.header["qform_code"], image.header["qoffset_x"] = 70_000, 1e300
     (tmp_path / "in").mkdir()
     nibabel.save(image, tmp_path / "in" / "a.nii")
