@@ -3,17 +3,22 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import attention_dmfnet as dmf
+import nibabel
 import numpy as np
 import pytest
 from attention_dmfnet.cli.main import main
 from attention_dmfnet.cli.status import DONE, SOME_FAILED
 from attention_dmfnet.files import apart
 from attention_dmfnet.files.image_io import ImageError, read_geometry, read_scan, read_volume, write_volume
+from attention_dmfnet.notes import Note
 
 from tests.engine.test_faults import fake_segmenter
 from tests.engine.tiny import block_phantom
+
+nib: Any = nibabel
 
 CRASHES_ITK = ("NDims = 3", "NDims = -32768")
 
@@ -154,12 +159,10 @@ def test_a_raw_file_that_is_a_byte_too_short_for_its_voxels_is_refused_before_th
 
 def test_numbers_that_only_64_bits_hold_are_no_reason_to_fail(tmp_path: Path) -> None:
     """Found by fuzzing: a float64 voxel beyond float32 became infinite; it is a voxel without a value."""
-    import nibabel
-
     values = np.full((28, 24, 20), -200.5)
     values[3, 4, 5] = 1e300
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "a.nii")
-    notes: list[dmf.Note] = []
+    nib.save(nib.Nifti1Image(values, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "a.nii")
+    notes: list[Note] = []
     array = read_scan(tmp_path / "a.nii", notes).array
     assert array[5, 4, 3] == -1024
     assert array.max() == np.float32(-200.5)
@@ -170,12 +173,10 @@ def test_labels_of_a_nifti_2_scan_with_longer_numbers_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found by fuzzing: qform codes and offsets of NIfTI-2 that NIfTI-1 has no room for ended in ``struct.error``."""
-    import nibabel
-
-    image = nibabel.Nifti2Image(np.zeros((28, 24, 20), np.int16), np.diag([2.0, 2.0, 3.0, 1.0]))
+    image = nib.Nifti2Image(np.zeros((28, 24, 20), np.int16), np.diag([2.0, 2.0, 3.0, 1.0]))
     image.header["qform_code"], image.header["qoffset_x"] = 70_000, 1e300
     (tmp_path / "in").mkdir()
-    nibabel.save(image, tmp_path / "in" / "a.nii")
+    nib.save(image, tmp_path / "in" / "a.nii")
     monkeypatch.setattr(dmf, "load", lambda **settings: fake_segmenter())
     assert main(["predict", str(tmp_path / "in"), str(tmp_path / "out")]) == DONE
     read_volume(tmp_path / "out" / "a.nii.gz")
