@@ -1,11 +1,13 @@
 # The submission image: engine/, models/ and predict.sh on a base with Python 3.11 or newer and its venv module.
-#   docker build -t attentiondmfnet .                        NVIDIA GPU, and CPU where there is none
-#   docker build -t attentiondmfnet --build-arg RUNTIME=cpu  the small one
+#   docker build -t attentiondmfnet .                          NVIDIA GPU, and CPU where there is none
+#   docker build -t attentiondmfnet --build-arg RUNTIME=cpu .  the small one: it reads and writes NIfTI
+#   ... --build-arg RUNTIME=cpu --build-arg FORMATS=all .      and NRRD and MetaImage, with 270 MB of SimpleITK
 # (No `# syntax=` line: it would fetch a frontend from a registry, and the built-in one does.)
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 ARG RUNTIME=cuda
+ARG FORMATS=nifti
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /build
 
@@ -14,13 +16,17 @@ RUN python3 -m venv /build/pip && python3 -m venv --without-pip /opt/venv
 
 # The packages before the engine: a change of the code leaves this layer, by far the largest, as it is.
 COPY pyproject.toml constraints.txt ./
-# OpenVINO runs the networks in the cpu flavour, in half the time of ONNX Runtime, which would add 78 MB.
+# OpenVINO runs the networks in the cpu flavour, in half the time of ONNX Runtime, which would add 78 MB. There is no
+# flavour for TensorRT: its plans are made on the GPU that runs them (docs/export.md).
 RUN python3 -c "import sys, tomllib; \
 p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-extras = {k: p['optional-dependencies'][k] for k in ('cuda', 'cpu', 'tensorrt')}; \
+extras = {k: p['optional-dependencies'][k] for k in ('cuda', 'cpu')}; \
 sys.argv[1] in extras or sys.exit(f'RUNTIME={sys.argv[1]}: there is only ' + ', '.join(extras)); \
 print(*p['dependencies'], *extras[sys.argv[1]], sep='\n')" "${RUNTIME}" >all.txt \
- && if [ "${RUNTIME}" = cpu ]; then grep -v '^onnxruntime' all.txt; else cat all.txt; fi >requirements.txt
+ && left_out='^$' \
+ && if [ "${RUNTIME}" = cpu ]; then left_out='^onnxruntime'; fi \
+ && if [ "${RUNTIME} ${FORMATS}" = 'cpu nifti' ]; then left_out='^onnxruntime|^SimpleITK'; fi \
+ && grep -Ev "${left_out}" all.txt >requirements.txt
 # Both secrets are optional (an index of your own, a company's certificates) and stay out of every layer.
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca_bundle,target=/etc/ssl/certs/ca-certificates.crt \
@@ -79,6 +85,7 @@ ARG VERSION=0.6.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="attention-dmfnet" \
       org.opencontainers.image.description="Thirteen abdominal organs from a CT (${RUNTIME}). Research only, not for clinical use." \
+      attention-dmfnet.gpu="for RUNTIME=cuda: NVIDIA driver 580 or newer (CUDA 13), Turing or newer; otherwise the CPU" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -176,7 +176,7 @@ def _efficiency(options: argparse.Namespace) -> int:
 
 
 def _latency(options: argparse.Namespace) -> int:
-    from evaluation.cost.latency import measure_latency
+    from evaluation.cost.latency import measure_folder, measure_latency
     from evaluation.cost.latency_report import latency_page, waterfall
     from evaluation.cost.machine import describe_machine
     from evaluation.cost.system import command_system, engine_system
@@ -184,8 +184,10 @@ def _latency(options: argparse.Namespace) -> int:
     from evaluation.files import write_bytes, write_text
 
     system = engine_system() if options.line is None else command_system(options.line)
-    latencies = measure_latency(system, _scans(options.scans), _runs(options.runs), options.to, _tell)
-    page = latency_page(latencies, describe_machine())
+    scans = _scans(options.scans)
+    latencies = measure_latency(system, scans, _runs(options.runs), options.to, _tell)
+    folder_s = measure_folder(system, scans, options.to) if len(scans) > 1 else ()
+    page = latency_page(latencies, describe_machine(), folder_s)
     write_text(options.to / "latency.md", page)
     if options.trace is not None:
         write_chrome_trace([trace for latency in latencies for trace in latency.traces()], options.trace)

@@ -48,9 +48,8 @@ class Latency:
         return statistics.median(run.wall_s for run in self.cold)
 
     def warm_wall_s(self) -> float:
-        """The median time from the end of one warm case to the end of the next: what one more scan costs."""
-        ends_s = [step.stop_s for step in self.warm.steps if step.name == LAST_STEP]
-        return statistics.median(after - before for before, after in pairwise(ends_s))
+        """The median time from the end of one warm case to the end of the next: the same scan once more."""
+        return statistics.median(seconds_a_case(self.warm))
 
     def overhead_share(self) -> float:
         """The median share of a cold start in which neither a network was computing nor the scan was being read."""
@@ -93,6 +92,20 @@ def measure_latency(
     return latencies
 
 
+def measure_folder(system: System, scans: Sequence[Path], folder: Path) -> list[float]:
+    """Seconds for each of the different ``scans`` but the first, in one process that gets them all.
+
+    Raises ``EvaluationError`` if the system fails, or writes no step marks.
+    """
+    return seconds_a_case(_folder_trace(system, {scan.name: scan for scan in scans}, "folder", folder))
+
+
+def seconds_a_case(trace: Trace) -> list[float]:
+    """From the end of one case to the end of the next, for each case but the first."""
+    ends_s = [step.stop_s for step in trace.steps if step.name == LAST_STEP]
+    return [after - before for before, after in pairwise(ends_s)]
+
+
 def warm_steps(trace: Trace, cases: int) -> list[dict[str, float]]:
     """Seconds by step for each of the last ``cases`` cases of a process that ran one case more.
 
@@ -122,19 +135,25 @@ def _case_seconds(trace: Trace, outermost: dict[str, list[Step]], cases: int, ca
 def _warm_trace(system: System, scan: Path, cases: int, folder: Path) -> Trace:
     """The trace of one process that gets the scan ``cases`` + 1 times, under different names."""
     name = case_name(scan)
-    log = folder / "logs" / f"{name}_warm.txt"
+    copies = {f"{name}_{number:03d}_0000{scan.name[len(stem(scan)) :]}": scan for number in range(cases + 1)}
+    return _folder_trace(system, copies, f"{name}_warm", folder)
+
+
+def _folder_trace(system: System, scans: dict[str, Path], name: str, folder: Path) -> Trace:
+    """The trace of one process that gets all ``scans``, each under the name that is its key."""
+    log = folder / "logs" / f"{name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="warm-") as temporary:
         inputs, outputs = Path(temporary).resolve() / "inputs", Path(temporary).resolve() / "outputs"
         for place in (inputs, outputs):
             place.mkdir()
-        for number in range(cases + 1):
-            (inputs / f"{name}_{number:03d}_0000{scan.name[len(stem(scan)) :]}").symlink_to(scan.resolve())
+        for called, scan in scans.items():
+            (inputs / called).symlink_to(scan.resolve())
         with MeasuredProcess(system.command(inputs, outputs), system.variables(outputs), log) as process:
-            process.wait(TIME_LIMIT_S * (cases + 1))
-        trace = read_trace(outputs / MARKS_NAME, f"{name}: {system.name}, warm", process.start_s, process.stop_s)
+            process.wait(TIME_LIMIT_S * len(scans))
+        trace = read_trace(outputs / MARKS_NAME, f"{name}: {system.name}", process.start_s, process.stop_s)
     if process.status or trace is None:
-        raise EvaluationError(f"{name} failed in a folder of {cases + 1} copies; see {log}")
+        raise EvaluationError(f"{name}: a folder of {len(scans)} scans failed; see {log}")
     return trace
 
 

@@ -1,5 +1,6 @@
 """What is told about latency: a table by step, and a waterfall."""
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,14 @@ from evaluation.markdown import number, table
 _ROW_IN = 0.24
 
 
-def latency_page(latencies: Sequence[Latency], machine: str) -> str:
-    """Markdown: medians by step for each scan, cold and warm."""
+def latency_page(latencies: Sequence[Latency], machine: str, folder_s: Sequence[float] = ()) -> str:
+    """Markdown: medians by step for each scan, cold and warm; ``folder_s`` are those of different scans in a row."""
     parts = [f"Machine: {machine}", *(_case(latency) for latency in latencies)]
+    if folder_s:
+        parts.append(
+            f"## Folder\n\nDifferent scans in a row, one process: {statistics.median(folder_s):.2f} s for each further "
+            f"one (median of {len(folder_s)}, {min(folder_s):.2f} to {max(folder_s):.2f})."
+        )
     parts.append(
         "Steps of different threads overlap: they add up to more than the wall time. `start` is what passes before the "
         "engine's first line of code, `exit` what passes after its last step; `a/b` is a part of `a`."

@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -75,5 +75,11 @@ class Sampler:
         cpu = psutil.cpu_times()
         # on Linux `user` already contains `guest`, and `nice` contains `guest_nice`
         busy_s = sum(getattr(cpu, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
-        ram_mib = psutil.virtual_memory().used / _MIB_BYTES
+        ram_mib = _used_bytes(psutil.virtual_memory()) / _MIB_BYTES
         return Sample(time.perf_counter(), cpu.user, cpu.system, cpu.idle, busy_s, ram_mib, gpu_mib)
+
+
+def _used_bytes(memory: Any) -> float:
+    """What the organisers' script counted; psutil's own ``used`` has come to mean total - available."""
+    kept: float = memory.total - memory.free - getattr(memory, "buffers", 0) - getattr(memory, "cached", 0)
+    return kept

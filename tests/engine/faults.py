@@ -3,6 +3,7 @@
 A sweep counts N up until a run meets no fault any more: then every call of the kind has failed once.
 """
 
+import _thread
 import builtins
 import errno
 import io
@@ -143,7 +144,7 @@ def allocating(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
 
 
 def starting_threads(patch: pytest.MonkeyPatch, folder: Path, fault: Fault) -> None:
-    whole = threads.start_new_thread
+    whole = _thread.start_new_thread
 
     def start(function: Callable[..., object], given: tuple[object, ...]) -> int:
         fault.strike()

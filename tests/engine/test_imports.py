@@ -61,6 +61,24 @@ def test_plain_nifti_is_read_labelled_and_written_without_simpleitk(models: Path
         assert result.stdout.splitlines()[-1:] == [f"False {apart}"], result.stderr
 
 
+def test_where_simpleitk_is_not_installed_nifti_is_labelled_and_the_rest_is_refused_by_name(
+    models: Path, tmp_path: Path
+) -> None:
+    from attention_dmfnet.files.image_io import write_volume
+
+    from tests.engine.tiny import block_phantom
+
+    (tmp_path / "in").mkdir()
+    for name in ("a.nii.gz", "b.nrrd"):
+        write_volume(block_phantom()[0], tmp_path / "in" / name)
+    arguments = ["predict", str(tmp_path / "in"), str(tmp_path / "out"), "--models", str(models)]
+    without = "import sys\nsys.modules['SimpleITK'] = None\nfrom attention_dmfnet.cli.main import main\n"
+    result = _python(f"{without}sys.exit(main({arguments}))")
+    assert result.returncode == 1, result.stderr
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["a.nii.gz"]
+    assert "b.nrrd: only plain NIfTI is read and written without the Python package SimpleITK" in result.stdout
+
+
 def test_help_answers_without_loading_anything_heavy() -> None:
     program = (
         "import sys\nfrom attention_dmfnet.cli.main import main\n"

@@ -83,7 +83,7 @@ def _nifti() -> None:
 
 
 def _itk() -> None:
-    image = sitk.GetImageFromArray(_hu())
+    image: Any = sitk.GetImageFromArray(_hu())
     image.SetSpacing((20, 20, 25))
     image.SetOrigin((-50, -40, 10))
     for folder, extension in (("nrrd", "nrrd"), ("mha", "mha")):

@@ -64,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
 def script(shell: str) -> str:
     """The completion for ``shell``, "bash" or "zsh"."""
     parser = Parser.of()
-    one, many = [], []
+    one: list[str] = []
+    many: list[str] = []
     for name, own in parser.commands.items():
         for before, words, several in _values(own):
             (many if several else one).append(f"    '{name} {before or name}') {_reply(words)}return ;;")

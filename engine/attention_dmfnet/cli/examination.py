@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,15 @@ from attention_dmfnet import __version__
 from attention_dmfnet.cli.machine import MEASURED_MIB, Cpu, Gpu, Memory, find_cpu, find_memory, find_nvidia
 from attention_dmfnet.cli.status import missing_package
 from attention_dmfnet.model.loading import backend_module, choose_for, default_models, start_loading
-from attention_dmfnet.model.manifest import Manifest, ManifestError, Precision, Stage, Variant, load_manifest
+from attention_dmfnet.model.manifest import (
+    Manifest,
+    ManifestError,
+    Precision,
+    Stage,
+    Variant,
+    WeightsFile,
+    load_manifest,
+)
 from attention_dmfnet.model.network import LoadError, NetworkError, read_model_file
 from attention_dmfnet.model.runtimes import NAMES, Runtime
 
@@ -130,10 +139,11 @@ def _runtime(module: str) -> RuntimeFound:
 
 
 def _files(models: Path, manifest: Manifest) -> list[FileFound]:
-    named = {}
+    named: dict[str, Variant | WeightsFile] = {}
     for stage in (manifest.coarse, manifest.fine):
-        for file in (*stage.variants, *([] if stage.weights is None else [stage.weights])):
-            named[file.file] = file
+        named |= {variant.file: variant for variant in stage.variants}
+        if stage.weights is not None:
+            named[stage.weights.file] = stage.weights
     found = []
     for file in named.values():
         fault = None
@@ -172,7 +182,7 @@ def _choice(name: str, stage: Stage, runtime: Runtime) -> StageChoice:
     return StageChoice(name, chosen.file, chosen.precision, why, others)
 
 
-def _why_not(other: Variant, chosen: Variant, native: tuple[Precision, ...], runtime: Runtime, place: str) -> str:
+def _why_not(other: Variant, chosen: Variant, native: Collection[Precision], runtime: Runtime, place: str) -> str:
     if other.plan is not None and runtime.backend != "tensorrt":
         return f"a TensorRT plan for {other.plan.gpu}"
     if other.plan is None and runtime.backend == "tensorrt":

@@ -71,13 +71,18 @@ def with_blanks(source: Dataset) -> Dataset:
     turned = source.get("SpecificCharacterSet") not in _WRITTEN_AS_THEY_ARE
     if not blank and not turned:
         return source
-    filled = deepcopy(source)
+    filled = _copied(source)
     for keyword in blank:
         setattr(filled, keyword, "")
     if turned:
         filled.decode()
         filled.SpecificCharacterSet = _UTF_8
     return filled
+
+
+def _copied(source: Dataset) -> Dataset:
+    with quiet():
+        return deepcopy(source)
 
 
 def _may_be_copied(source: Dataset, keyword: str) -> bool:
@@ -99,12 +104,12 @@ def with_thickness(source: Dataset, thickness_mm: float) -> Dataset:
     if "SharedFunctionalGroupsSequence" not in source:
         if source.get("SliceThickness") is not None:
             return source
-        filled = Dataset(source)
+        filled = _copied(source)
         filled.SliceThickness = DS(thickness_mm, auto_format=True)
         return filled
     shared = source.SharedFunctionalGroupsSequence[0]
     if any(measures.get("SliceThickness") is None for measures in shared.get("PixelMeasuresSequence", [])):
-        source = deepcopy(source)
+        source = _copied(source)
         measures = source.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
         measures.SliceThickness = DS(thickness_mm, auto_format=True)
     return source
@@ -117,8 +122,9 @@ def series_number(source: Dataset, offset: int) -> int:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without highdicom's doubts about a patient's name: it is copied as it stands."""
+    """Without doubts about a patient's name, which is copied as it stands, or about a header's file, which is read."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*deepcopy the buffer-like")
         warnings.filterwarnings("ignore", message=".*unlikely to represent the intended person name")
         yield
 

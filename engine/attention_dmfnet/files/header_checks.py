@@ -180,14 +180,16 @@ def _as_itk_reads(header: NiftiHeader, shape: Index) -> Geometry | None:
 
     Labels on it have the scan's very numbers, whichever program compares them.
     """
-    qform, sform = (None if form is None else np.float32(form) for form in (header.qform, header.sform))
+    # in the precision of the file
+    forms = (header.qform, header.sform)
+    qform, sform = (None if form is None else form.astype(np.float32).astype(np.float64) for form in forms)
     if sform is not None and _sheared(sform, _SKEW_OF_ROUNDING):
         return None
     # of two forms it takes the matrix if that is the scanner's own; of two that are the same, either
     of_scanner = header.forms.sform_code == 1
     form = sform if qform is None or (sform is not None and (of_scanner or np.allclose(qform, sform))) else qform
     lengths = header.pixdim[1:4]
-    return _geometry(np.asarray(form, dtype=np.float64), shape, lengths)
+    return _geometry(np.asarray(form), shape, _triple(np.asarray(lengths)))
 
 
 def _plain(header: NiftiHeader) -> Affine:

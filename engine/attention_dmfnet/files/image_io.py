@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import importlib.util
 import os
 import stat
 import sys
@@ -64,6 +65,15 @@ def _of_simpleitk(scan: object) -> Volume | None:
     from attention_dmfnet.files import itk_files
 
     return itk_files.image_in_memory(scan)
+
+
+def need_simpleitk(name: object) -> None:
+    """Raise ``ImageError`` for the file ``name`` where SimpleITK, which all but plain NIfTI needs, is not installed."""
+    if importlib.util.find_spec("SimpleITK") is None:
+        raise ImageError(
+            f"{name}: only plain NIfTI is read and written without the Python package SimpleITK, which is not "
+            "installed; convert it to .nii.gz, or install SimpleITK (a container: build it with FORMATS=all)"
+        )
 
 
 def read_scan(path: Path, notes: list[Note], strict: bool = False) -> Volume:
@@ -168,6 +178,7 @@ def write_volume(volume: Volume, path: Path, nifti_extension: bytes = b"") -> No
                 packed = extension.lower().endswith(".gz")
                 write_nifti(volume.array, volume.geometry, partial, packed, nifti_extension)
             else:
+                need_simpleitk(path)
                 from attention_dmfnet.files import itk_files
 
                 itk_files.write_image(volume, partial, extension)
@@ -219,6 +230,7 @@ def _opened(path: Path, header: NiftiHeader | None, notes: list[Note]) -> Iterat
             "and axes at right angles are read; convert it to NIfTI-1"
         )
     else:
+        need_simpleitk(path)
         # imported here: a plain NIfTI file needs no process of its own
         from attention_dmfnet.files.itk_reading import ItkFile
 

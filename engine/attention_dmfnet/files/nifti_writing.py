@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import struct
 import zlib
@@ -49,9 +50,12 @@ def write_nifti(array: npt.NDArray[Any], geometry: Geometry, path: Path, packed:
         raise NotForNiftiError(f"NIfTI has no voxels of type {array.dtype}")
     repeated = geometry.nifti_forms if array.dtype == np.uint8 else None
     head = nifti_header(repeated or forms_of(geometry), array, extension)
-    planes = (np.ascontiguousarray(plane, dtype=f"<{name}").reshape(-1).view(np.uint8).data for plane in array)
+    planes: Iterator[bytes | memoryview] = (
+        np.ascontiguousarray(plane, dtype=f"<{name}").reshape(-1).view(np.uint8).data for plane in array
+    )
+    pieces: Iterator[bytes | memoryview] = _packed(head, planes) if packed else itertools.chain((head,), planes)
     with path.open("wb") as file:
-        for piece in _packed(head, planes) if packed else (head, *planes):
+        for piece in pieces:
             file.write(piece)
 
 
@@ -115,7 +119,7 @@ def _quaternion(turn: npt.NDArray[np.float64]) -> tuple[float, float, float]:
     return (b * sign + 0.0, c * sign + 0.0, d * sign + 0.0)
 
 
-def _packed(head: bytes, planes: Iterator[memoryview]) -> Iterator[bytes]:
+def _packed(head: bytes, planes: Iterator[bytes | memoryview]) -> Iterator[bytes]:
     packer = _deflate.compressobj(_FASTEST, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     yield packer.compress(head)
     for plane in planes:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attention_dmfnet.files.cases import SEGMENTATION
-from attention_dmfnet.files.image_io import ImageError
+from attention_dmfnet.files.image_io import ImageError, need_simpleitk
 from attention_dmfnet.files.whole_file import replacing
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.organs import ORGAN, SCHEME, SLICER_CATEGORY, Code, colour_of, find_organ
@@ -29,6 +29,7 @@ def write_seg_nrrd(labels: Volume, organs: Mapping[str, int], path: Path) -> Non
 
     The whole file or none. Raises ``ImageError`` if the place cannot be written.
     """
+    need_simpleitk(path)
     # imported here: a plain run needs no SimpleITK for this
     from attention_dmfnet.files import itk_files
 

@@ -10,6 +10,8 @@ import fcntl
 import os
 import re
 import secrets
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,16 +26,43 @@ ABANDONED_AFTER_S = 3600.0
 def replacing(path: Path, extension: str) -> Iterator[Path]:
     """An empty file beside ``path``, named with ``extension``, that takes its place when the block is left.
 
-    If the block fails, ``path`` is as it was. Raises ``OSError``.
+    If the block fails, ``path`` is as it was. A signal to stop is heeded when the block is left. Raises ``OSError``.
     """
-    partial, descriptor = _new_partial(path.parent, extension)
+    with _signals_later():
+        partial, descriptor = _new_partial(path.parent, extension)
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back as long as the block lasts.
+
+    Python runs their handlers on the main thread, between any two instructions: one that raises right after a partial
+    file was made would leave it behind. On other threads nothing is raised.
+    """
+    caught: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            # None: set by a program that Python is embedded in; not ours to move
+            if handler is not None:
+                before[number] = handler
     try:
-        yield partial
-        partial.replace(path)
+        for number in before:
+            signal.signal(number, lambda number, frame: caught.append(number))
+        yield
     finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        os.close(descriptor)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in caught:
+            signal.raise_signal(late)
 
 
 def remove_leftovers(folder: Path) -> None:

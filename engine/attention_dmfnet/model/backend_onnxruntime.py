@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,6 +67,10 @@ class OnnxRuntimeNetwork:
         self._stage = stage
         self._device = device
         self._on_gpu = device == "cuda"
+        self._run_options = onnxruntime.RunOptions()
+        if self._on_gpu:
+            # after each tile what it took goes back: otherwise the arena keeps the blocks of every shape of a folder
+            self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
         self._tile_zyx: Index | None = None
         try:
             self.prepare(stage.tile_zyx)
@@ -95,7 +101,7 @@ class OnnxRuntimeNetwork:
         try:
             self._device_input.update_inplace(np.ascontiguousarray(tile[None, None]))
             self._binding.synchronize_inputs()
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._binding, self._run_options)
             self._binding.synchronize_outputs()
             scores: Scores = self._device_output.numpy()[0] if self._on_gpu else self._output[0]
         except Exception as error:
@@ -151,6 +157,8 @@ def _cuda_settings(arena_mb: int) -> dict[str, str]:
         "cudnn_conv_use_max_workspace": "0",
         # trying out every algorithm takes longer than computing a case
         "cudnn_conv_algo_search": "HEURISTIC",
+        # on by default: ten bits of the mantissa under the name of float32, which no parity test has seen
+        "use_tf32": "0",
     }
 
 
@@ -169,7 +177,11 @@ def _find_cuda() -> None:
         )
     # the CUDA libraries come as Python packages, where the loader does not look
     if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
+        # it prints what it does not find to standard output, which is for lines of JSON: its own name `print` is less
+        # than the stream that other threads write to
+        preload: Any = onnxruntime.preload_dlls
+        preload.__globals__["print"] = functools.partial(print, file=sys.stderr)
+        preload()
 
 
 def _shapes(tensors: Any) -> dict[str, list[object]]:

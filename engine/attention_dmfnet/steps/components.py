@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from attention_dmfnet.geometry import Box, Triple
-from attention_dmfnet.model.manifest import ComponentRule, KeepAll, KeepHighest, KeepLargest, KeepParts
+from attention_dmfnet.model.manifest import ComponentRule, KeepAll, KeepLargest, KeepParts
 from attention_dmfnet.notes import Note
 
-_PartRule = KeepLargest | KeepHighest | KeepParts
+_Numbers = npt.NDArray[np.int64]
+_Slices = tuple[slice, slice, slice]
 
 _MM3_PER_ML = 1000.0
 # Voxels that touch at a corner belong together: a thin oblique adrenal would fall apart otherwise.
@@ -54,19 +55,23 @@ def keep_components(
     filled with what else was counted of those that are left, ``dropped_ml`` with the volume that was taken away, where
     there was any.
     """
-    statistics = cc3d.statistics(labels)
+    components = _Components(labels)
     volumes_ml = dict.fromkeys(rules, 0.0)
     for label, rule in rules.items():
-        if label >= len(statistics["voxel_counts"]) or statistics["voxel_counts"][label] == 0:
+        parts = components.of(label)
+        if len(parts) == 0:
             continue
-        # only the organ's own box is searched: most organs fill a small part of the ROI
-        box = statistics["bounding_boxes"][label]
-        whole = Kept(int(statistics["voxel_counts"][label]), _triple(statistics["centroids"][label]), _box(box))
-        kept = _keep_organ(labels[box], label, rule, rule.min_volume_ml * _MM3_PER_ML / voxel_volume_mm3, whole)
+        keep = _parts_to_keep(components, parts, rule)
+        kept = components.together(parts[keep])
+        if not isinstance(rule, KeepAll):
+            kept = replace(kept, large_parts=components.large(parts))
+        if kept.voxels < rule.min_volume_ml * _MM3_PER_ML / voxel_volume_mm3:
+            keep, kept = np.zeros_like(keep), replace(kept, voxels=0)
+        components.erase(parts[~keep])
         volumes_ml[label] = kept.voxels * voxel_volume_mm3 / _MM3_PER_ML
         if counted is not None and kept.voxels:
             counted[label] = kept
-        dropped = whole.voxels - kept.voxels
+        dropped = int(components.counts[parts[~keep]].sum())
         if dropped and dropped_ml is not None:
             dropped_ml[label] = dropped * voxel_volume_mm3 / _MM3_PER_ML
     return volumes_ml
@@ -82,43 +87,54 @@ def dropped_note(organ: str, kept_ml: float, dropped_ml: float) -> Note | None:
     return Note("organ-dropped", text)
 
 
-def _keep_organ(part: npt.NDArray[np.uint8], label: int, rule: ComponentRule, min_voxels: float, whole: Kept) -> Kept:
-    """Apply ``rule`` to one organ within ``part``, its box in ``labels``; returns what is left of the ``whole``."""
-    mask = part == label
-    kept = whole if isinstance(rule, KeepAll) else _drop_parts(part, mask, rule, whole)
-    if kept.voxels < min_voxels:
-        part[mask] = 0
-        return replace(kept, voxels=0)
-    return kept
+class _Components:
+    """The connected parts of all labels, numbered in one pass; each function takes their numbers."""
+
+    def __init__(self, labels: npt.NDArray[np.uint8]) -> None:
+        self._labels = labels
+        self._numbers = cc3d.connected_components(labels, connectivity=_CONNECTIVITY)
+        statistics = cc3d.statistics(self._numbers)
+        self._boxes: list[_Slices] = statistics["bounding_boxes"]
+        self.counts: _Numbers = statistics["voxel_counts"].astype(np.int64)
+        self.centres_zyx: npt.NDArray[np.float64] = statistics["centroids"]
+        self._label_of = np.array([0, *map(self._label, range(1, len(self.counts)))])
+
+    def of(self, label: int) -> _Numbers:
+        """The parts of ``label``."""
+        return np.flatnonzero(self._label_of == label)
+
+    def together(self, parts: _Numbers) -> Kept:
+        """What one or several parts are together."""
+        counts = self.counts[parts]
+        voxels = int(counts.sum())
+        boxes = np.array([[(side.start, side.stop) for side in self._boxes[part]] for part in parts])
+        centre = (self.centres_zyx[parts] * counts[:, None]).sum(axis=0) / voxels
+        return Kept(voxels, _triple(centre), _box(boxes[:, :, 0].min(axis=0), boxes[:, :, 1].max(axis=0)))
+
+    def large(self, parts: _Numbers) -> int:
+        """How many of an organ's ``parts`` are a tenth of it or more."""
+        counts = self.counts[parts]
+        return int(np.count_nonzero(counts >= _LARGE_PART * counts.sum()))
+
+    def ranges_of_z(self, parts: _Numbers) -> _Numbers:
+        """(part, 2) the first z of each part and the first one beyond it."""
+        return np.array([(self._boxes[part][0].start, self._boxes[part][0].stop) for part in parts], dtype=np.int64)
+
+    def erase(self, parts: _Numbers) -> None:
+        """Set the labels of ``parts`` to 0."""
+        for part in parts:
+            box = self._boxes[part]
+            self._labels[box][self._numbers[box] == part] = 0
+
+    def _label(self, part: int) -> int:
+        # it reaches into the first plane of its box
+        box = self._boxes[part]
+        return int(self._labels[box][0][self._numbers[box][0] == part][0])
 
 
-def _drop_parts(part: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], rule: _PartRule, whole: Kept) -> Kept:
-    components, count = cc3d.connected_components(mask, connectivity=_CONNECTIVITY, return_N=True, binary_image=True)
-    if count == 1:
-        return whole
-    statistics = cc3d.statistics(components)
-    counts = statistics["voxel_counts"].astype(np.int64)
-    counts[0] = 0
-    keep = _parts_to_keep(counts, statistics["centroids"][:, 0], _ranges_of_z(statistics), rule)
-    part[mask & ~keep[components]] = 0
-    return _kept(counts, statistics, keep, whole)
-
-
-def _kept(counts: npt.NDArray[np.int64], statistics: Any, keep: npt.NDArray[np.bool_], whole: Kept) -> Kept:
-    """What the components that are kept are together."""
-    voxels = int(counts[keep].sum())
-    centre = (statistics["centroids"][keep] * counts[keep, None]).sum(axis=0) / voxels + whole.box.start_zyx
-    boxes = [_box(statistics["bounding_boxes"][index]) for index in np.flatnonzero(keep)]
-    start = np.min([box.start_zyx for box in boxes], axis=0) + whole.box.start_zyx
-    stop = np.max([box.stop_zyx for box in boxes], axis=0) + whole.box.start_zyx
-    z, y, x = (slice(int(low), int(high)) for low, high in zip(start, stop, strict=True))
-    large = int(np.count_nonzero(counts >= _LARGE_PART * whole.voxels))
-    return Kept(voxels, _triple(centre), _box((z, y, x)), large)
-
-
-def _box(slices: tuple[slice, slice, slice]) -> Box:
-    z, y, x = slices
-    return Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+def _box(start: _Numbers, stop: _Numbers) -> Box:
+    first, end = start.tolist(), stop.tolist()
+    return Box((first[0], first[1], first[2]), (end[0], end[1], end[2]))
 
 
 def _triple(values: Any) -> Triple:
@@ -126,33 +142,26 @@ def _triple(values: Any) -> Triple:
     return (z, y, x)
 
 
-def _ranges_of_z(statistics: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-    """(component, 2) the first z of each component and the first one beyond it."""
-    return np.array([(box[0].start, box[0].stop) for box in statistics["bounding_boxes"]], dtype=np.int64)
-
-
 _SIDE_BY_SIDE = 0.5
 """Of the shorter of two parts' ranges of z."""
 
 
-def _parts_to_keep(
-    counts: npt.NDArray[np.int64],
-    height: npt.NDArray[np.float64],
-    ranges_of_z: npt.NDArray[np.int64],
-    rule: _PartRule,
-) -> npt.NDArray[np.bool_]:
-    """Which components ``rule`` keeps, by voxels and ``height`` (z) of the centres; 0, the background, is none."""
+def _parts_to_keep(components: _Components, parts: _Numbers, rule: ComponentRule) -> npt.NDArray[np.bool_]:
+    """Which of an organ's ``parts`` the ``rule`` keeps."""
+    counts = components.counts[parts]
+    if isinstance(rule, KeepAll):
+        return np.ones(len(parts), dtype=np.bool_)
     if isinstance(rule, KeepLargest):
-        keep = np.zeros(len(counts), dtype=np.bool_)
         # of equals the first: this rule keeps one component, not several
-        keep[counts.argmax()] = True
-        return keep
-    large: npt.NDArray[np.bool_] = (counts > 0) & (counts >= rule.min_fraction * counts.max())
+        largest: npt.NDArray[np.bool_] = np.arange(len(parts)) == counts.argmax()
+        return largest
+    large: npt.NDArray[np.bool_] = counts >= rule.min_fraction * counts.max()
     if isinstance(rule, KeepParts):
         return large
     # Side by side with the highest one: the other lobe of a liver that a cleft or a vessel cuts in two. A mass in the
     # pelvis that is taken for liver may reach up beside its lower edge, but most of it lies below.
-    start, stop = ranges_of_z[np.where(large, height, -np.inf).argmax()]
+    ranges_of_z = components.ranges_of_z(parts)
+    start, stop = ranges_of_z[np.where(large, components.centres_zyx[parts, 0], -np.inf).argmax()]
     shared = np.minimum(ranges_of_z[:, 1], stop) - np.maximum(ranges_of_z[:, 0], start)
     shorter = np.minimum(ranges_of_z[:, 1] - ranges_of_z[:, 0], stop - start)
     beside: npt.NDArray[np.bool_] = (shared > 0) & (shared >= _SIDE_BY_SIDE * shorter)

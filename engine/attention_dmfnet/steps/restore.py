@@ -8,6 +8,7 @@ classes at the scan's resolution ever exists.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,18 +81,24 @@ def _label_slice(plane: npt.NDArray[np.float32], y: _Neighbours, x: _Neighbours,
     coarse = plane.argmax(axis=-1).astype(np.uint8)
     below, right = _next(coarse, 0), _next(coarse, 1)
     agreed = (coarse == below) & (coarse == right) & (coarse == _next(below, 1))
-    out[:] = coarse[y.below][:, x.below]
-    rows, columns = np.nonzero(~agreed[y.below][:, x.below])
-    if len(rows) == 0:
+    # `take` and flat indices: indexing with arrays takes twice the time
+    np.take(_rows(coarse, y), x.below, axis=1, out=out, mode="clip")
+    mixed = np.flatnonzero(np.take(_rows(~agreed, y), x.below, axis=1))
+    if len(mixed) == 0:
         return
+    rows, columns = np.divmod(mixed, out.shape[1])
     flat = plane.reshape(-1, plane.shape[-1])
     width = plane.shape[1]
-    top, bottom = y.below[rows] * width, y.above[rows] * width
+    top, bottom = (y.below * width)[rows], (y.above * width)[rows]
     left, right_of = x.below[columns], x.above[columns]
     share_x, share_y = x.share[columns, None], y.share[rows, None]
-    upper = _mix(flat[top + left], flat[top + right_of], share_x)
-    lower = _mix(flat[bottom + left], flat[bottom + right_of], share_x)
+    upper = _mix(flat.take(top + left, axis=0), flat.take(top + right_of, axis=0), share_x)
+    lower = _mix(flat.take(bottom + left, axis=0), flat.take(bottom + right_of, axis=0), share_x)
     out[rows, columns] = _mix(upper, lower, share_y).argmax(axis=1)
+
+
+def _rows(values: npt.NDArray[Any], y: _Neighbours) -> npt.NDArray[Any]:
+    return values.take(y.below, axis=0)
 
 
 def _next(labels: Labels, axis: int) -> Labels:

@@ -162,8 +162,8 @@ def lossless_jpeg(plane: npt.NDArray[np.uint16]) -> bytes:
             bits.append(f"{difference if difference > 0 else difference + (1 << category) - 1:0{category}b}")
     stream = "".join(bits)
     stream += "1" * (-len(stream) % 8)
-    packed = int(stream, 2).to_bytes(len(stream) // 8, "big").replace(b"\xff", b"\xff\x00")
-    frame = b"\xff\xc3\x00\x0b\x10" + rows.to_bytes(2, "big") + columns.to_bytes(2, "big") + b"\x01\x01\x11\x00"
+    packed: bytes = int(stream, 2).to_bytes(len(stream) // 8, "big").replace(b"\xff", b"\xff\x00")
+    frame: bytes = b"\xff\xc3\x00\x0b\x10" + rows.to_bytes(2, "big") + columns.to_bytes(2, "big") + b"\x01\x01\x11\x00"
     codes = b"\xff\xc4" + (2 + 1 + 16 + 17).to_bytes(2, "big") + b"\x00" + bytes([0, 0, 0, 0, 17] + [0] * 11)
     scan = b"\xff\xda\x00\x08\x01\x01\x00\x01\x00\x00"
-    return b"\xff\xd8" + frame + codes + bytes(range(17)) + scan + packed + b"\xff\xd9"
+    return b"".join([b"\xff\xd8", frame, codes, bytes(range(17)), scan, packed, b"\xff\xd9"])

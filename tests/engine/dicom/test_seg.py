@@ -1,6 +1,7 @@
 """A SEG is what highdicom, pydicom and dciodvfy take it for, and each organ is where the label map has it."""
 
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -190,7 +191,7 @@ def test_what_an_archive_dropped_of_the_patient_is_blank(tmp_path: Path) -> None
     ],
 )
 def test_a_patients_name_stays_what_it_is(character_set: str | list[str] | None, name: str, tmp_path: Path) -> None:
-    sources = []
+    sources: list[Dataset] = []
     for image in stored(small_grid()):
         del image.SpecificCharacterSet
         if character_set is not None:
@@ -206,11 +207,21 @@ def test_a_patients_name_stays_what_it_is(character_set: str | list[str] | None,
         assert errors_of(path) == []
 
 
-def test_what_no_object_may_repeat_is_blank(tmp_path: Path) -> None:
-    sources = stored(small_grid())
+def test_the_scans_own_headers_stay_as_they_are(tmp_path: Path) -> None:
+    sources: list[Any] = stored(small_grid())
     for source in sources:
         source.PatientSex = "X"
-        source.add(RawDataElement(Tag("PatientBirthDate"), "DA", 8, b"00000000", 0, False, True))
+        del source.SliceThickness
+    before = [str(source) for source in sources]
+    _written(sources, _labels(small_grid()), tmp_path)
+    assert [str(source) for source in sources] == before
+
+
+def test_what_no_object_may_repeat_is_blank(tmp_path: Path) -> None:
+    sources: list[Any] = stored(small_grid())
+    for source in sources:
+        source.PatientSex = "X"
+        source["PatientBirthDate"] = RawDataElement(Tag("PatientBirthDate"), "DA", 8, b"00000000", 0, False, True)
     write_rtstruct(sources, _labels(small_grid()), NUMBERS, ALGORITHM, tmp_path / "structures.dcm")
     for path in (_written(sources, _labels(small_grid()), tmp_path), tmp_path / "structures.dcm"):
         made = pydicom.dcmread(path)

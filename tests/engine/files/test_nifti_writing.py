@@ -67,21 +67,23 @@ def test_both_forms_say_the_same(tmp_path: Path) -> None:
     for grid in _grids():
         write_nifti(np.zeros((3, 4, 5), np.uint8), grid, tmp_path / "a.nii", packed=False)
         image = nibabel.Nifti1Image.from_filename(tmp_path / "a.nii")
-        np.testing.assert_allclose(image.get_qform(), image.get_sform(), atol=1e-4)
+        forms: Any = image
+        np.testing.assert_allclose(forms.get_qform(), forms.get_sform(), atol=1e-4)
 
 
 def test_the_grid_of_a_header_is_itks_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     path = tmp_path / "a.nii"
     for number in range(200):
-        spacing = np.float32(rng.uniform(2, 5, 3))
+        spacing = rng.uniform(2, 5, 3).astype(np.float32)
         turn = np.float32(_rotation(rng)) if number % 2 else np.diag([-1.0, -1.0, 1.0])
         sform = np.column_stack([turn * spacing, rng.uniform(-300, 300, 3)])
         quaternion = rng.normal(size=4)
         quaternion *= np.sign(quaternion[0]) / np.linalg.norm(quaternion)
         qform = (*quaternion[1:], *sform[:, 3])
         # one of the forms alone: of two that agree, which one is read is seen below
-        nifti(path, *((sform, None) if number % 3 else (None, qform)), pixdim=(rng.choice([-1, 0, 1]), *spacing))
+        alone: dict[str, Any] = {"sform": sform, "qform": None} if number % 3 else {"sform": None, "qform": qform}
+        nifti(path, **alone, pixdim=(rng.choice([-1, 0, 1]), *spacing.tolist()))
         theirs = _itk_grid(path)
         with monkeypatch.context() as patch:
             patch.setattr(itk_reading, "ItkFile", None)
@@ -109,7 +111,7 @@ def test_of_two_forms_that_agree_the_one_is_read_that_itk_reads(
 
 
 def test_a_matrix_that_itk_finds_askew_is_left_to_it(tmp_path: Path) -> None:
-    askew = [[-5, 0, 0, 100], [0.002, -5, 0, 75], [0, 0, 8, -80]]
+    askew: list[list[float]] = [[-5, 0, 0, 100], [0.002, -5, 0, 75], [0, 0, 8, -80]]
     path = nifti(tmp_path / "a.nii", sform=askew)
     assert read_geometry(path) == _itk_grid(path)
 

@@ -1,5 +1,6 @@
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,39 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert (tmp_path / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_stop_waits_until_the_file_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """It comes between the making of the partial file and the first instruction after."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    made = whole_file._new_partial
+
+    def made_and_told_to_stop(folder: Path, extension: str) -> tuple[Path, int]:
+        result = made(folder, extension)
+        signal.raise_signal(number)
+        return result
+
+    monkeypatch.setattr(whole_file, "_new_partial", made_and_told_to_stop)
+    before = signal.signal(number, stop)
+
+    def write() -> None:
+        with replacing(tmp_path / "a", "") as partial:
+            partial.write_text("new")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write()
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+    assert (tmp_path / "a").read_text() == "new"
     assert os.listdir(tmp_path) == ["a"]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnxruntime
 import pytest
 from attention_dmfnet.geometry import Index
 from attention_dmfnet.model import backend_onnxruntime, backend_openvino
@@ -138,8 +139,40 @@ def test_cuda_gets_its_memory_limit_and_no_way_to_the_cpu(monkeypatch: pytest.Mo
     # input and output, which lie outside of the arena, fit into 1 MB here
     assert settings["gpu_mem_limit"] == str(99 * 1024 * 1024)
     assert settings["arena_extend_strategy"] == "kSameAsRequested"
+    # what is called float32 is float32
+    assert settings["use_tf32"] == "0"
     assert asked["options"].get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
     assert asked["enable_fallback"] == 0
+
+
+def test_what_onnx_runtime_prints_of_cudas_libraries_is_no_line_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    source = "def preload_dlls():\n    print('Failed to load libcudart')"
+    loader: dict[str, Any] = {}
+    exec(source, loader)
+    monkeypatch.setattr("onnxruntime.preload_dlls", loader["preload_dlls"], raising=False)
+    backend_onnxruntime._find_cuda()
+    assert capsys.readouterr() == ("", "Failed to load libcudart\n")
+
+
+@pytest.mark.parametrize(("device", "shrinks"), [("cpu", ""), ("cuda", "gpu:0")])
+def test_memory_on_the_gpu_goes_back_after_each_tile(
+    monkeypatch: pytest.MonkeyPatch, device: Any, shrinks: str
+) -> None:
+    # without a GPU: the session and its memory are the CPU's, what it is asked for is the GPU's
+    on_cpu = onnxruntime.OrtValue.ortvalue_from_numpy
+    monkeypatch.setattr("onnxruntime.OrtValue.ortvalue_from_numpy", lambda array, *place: on_cpu(array))
+    whole = backend_onnxruntime._start
+    monkeypatch.setattr(
+        backend_onnxruntime,
+        "_start",
+        lambda model, file, device, *rest: whole(model, file, "cpu", backend_onnxruntime._options("cpu", 1), 1),
+    )
+    network = OnnxRuntimeNetwork(nearest_class_onnx([0.0, 1.0], TILE), "f", stage(classes=2), device, threads=1)
+    entry = network._run_options.get_run_config_entry("memory.enable_memory_arena_shrinkage") if shrinks else ""
+    assert entry == shrinks
 
 
 def test_scores_of_one_tile_are_overwritten_by_the_next_and_not_mixed_with_it() -> None:

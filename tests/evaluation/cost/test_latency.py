@@ -4,7 +4,7 @@ import pytest
 from attention_dmfnet.files.image_io import write_volume
 from attention_dmfnet.marks import STARTED, TRACE_VARIABLE, Step
 
-from evaluation.cost.latency import Latency, measure_latency, warm_steps
+from evaluation.cost.latency import Latency, measure_folder, measure_latency, warm_steps
 from evaluation.cost.latency_report import latency_page, waterfall
 from evaluation.cost.system import System, engine_system
 from evaluation.cost.trace import Trace
@@ -90,6 +90,14 @@ def test_cold_starts_get_the_scan_alone_and_the_warm_process_several_copies(tmp_
     assert first.warm_wall_s() == pytest.approx(4.0)
     assert [line.partition(":")[0] for line in told] == ["a", "b", "a", "b", "a", "b"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["logs", "predictions"]
+
+
+def test_a_folder_of_different_scans_is_one_process_and_its_first_case_does_not_count(tmp_path: Path) -> None:
+    scans = [fake_scan(tmp_path / "scans", f"{name}_0000.nii.gz") for name in "abc"]
+    # the fake reads for 2 s and one more for each scan before it, and writes for 0.5 s
+    assert measure_folder(fake_system(ENGINE), scans, tmp_path / "to") == pytest.approx([3.5, 4.5])
+    page = latency_page([], "a machine", [3.5, 4.5])
+    assert "4.00 s for each further one (median of 2, 3.50 to 4.50)" in page
 
 
 def test_a_system_that_fails_or_tells_nothing_cannot_be_looked_into(tmp_path: Path) -> None:
