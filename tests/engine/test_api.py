@@ -42,6 +42,7 @@ def test_the_interface_is_what_the_readme_promises() -> None:
         ("gpu_memory_mb", 2048),
         ("organs", None),
         ("strict", False),
+        ("cache", None),
     ]
     assert all(p.kind is p.KEYWORD_ONLY for p in inspect.signature(dmf.load).parameters.values())
     fields = [field.name for field in dataclasses.fields(dmf.Segmentation)]
