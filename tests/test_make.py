@@ -1,9 +1,9 @@
 """Every target of the Makefile, run in a copy of the clone that is made of links and has a small ``.venv``.
 
-Not run for real: ``setup``, ``audit`` and ``sbom`` (they ask a package index or a container engine), ``container-
-test`` and ``kills`` (they are tests themselves), of which only the recipe is looked at; and the tools behind
-``check`` and ``test``, which are what runs this file: here they are stand-ins that note how they are called.
-``bench`` has a stand-in for the peers.
+Not run for real: ``setup``, ``audit`` and ``sbom`` (they ask a package index or a container engine), ``container-test``
+and ``kills`` (they are tests themselves), of which only the recipe is looked at; and the tools behind ``check`` and
+``test``, which are what runs this file: here they are stand-ins that note how they are called. ``bench`` has a stand-in
+for the peers.
 """
 
 import os

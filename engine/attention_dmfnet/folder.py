@@ -23,6 +23,7 @@ from attention_dmfnet.marks import Step, recording, seconds_by_step, step
 from attention_dmfnet.model.network import NetworkError, RunError
 from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import Scored, Segmentation, Segmenter
+from attention_dmfnet.signals import signals_later
 from attention_dmfnet.threads import run_aside
 
 _Given = ParamSpec("_Given")
@@ -122,7 +123,8 @@ def predict(
                     yield before.report(case_timeout_s)
                 if end is not None:
                     raise end
-                before = _Ending(found.case, outputs, time.perf_counter(), run_aside("labels", run.finish, found))
+                with signals_later():  # what has begun is known, and waited for
+                    before = _Ending(found.case, outputs, time.perf_counter(), run_aside("labels", run.finish, found))
             if before is not None:
                 yield before.report(case_timeout_s)
     finally:

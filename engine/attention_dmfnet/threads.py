@@ -8,7 +8,7 @@ of work: where one is left behind, the next piece gets a thread of its own.
 import contextlib
 import contextvars
 import threading
-from _thread import start_new_thread
+from _thread import start_new_thread as start_new_thread  # named twice: tests let it fail
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar

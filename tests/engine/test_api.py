@@ -46,7 +46,7 @@ def test_the_interface_is_what_the_readme_promises() -> None:
     ]
     assert all(p.kind is p.KEYWORD_ONLY for p in inspect.signature(dmf.load).parameters.values())
     fields = [field.name for field in dataclasses.fields(dmf.Segmentation)]
-    assert fields == ["labels", "volumes_ml", "roi", "notes", "seconds"]
+    assert fields == ["labels", "volumes_ml", "roi", "notes", "seconds", "mean_probabilities", "organs"]
     assert list(inspect.signature(dmf.Segmentation.save).parameters) == ["self", "path"]
     assert list(inspect.signature(dmf.Segmenter.__call__).parameters) == ["self", "scan"]
     for name in ("Geometry", "GeometryError", "ImageError", "LoadError", "ManifestError", "RunError", "Volume"):

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import attention_dmfnet as dmf
@@ -99,10 +99,10 @@ def test_a_network_that_hangs_fails_its_case_and_is_loaded_again_for_the_others(
 def test_a_disk_that_takes_nothing_more_fails_the_case_that_is_being_written(
     scans: list[Path], tmp_path: Path, never: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(labels: Volume, path: Path) -> None:
+    def write(labels: Volume, path: Path, organs: Mapping[str, int]) -> None:
         if path.name.startswith("hangs"):
             never.wait()
-        write_labels(labels, path)
+        write_labels(labels, path, organs)
 
     monkeypatch.setattr(segmenter, "write_labels", write)
     (tmp_path / "out").mkdir()

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import onnx
-import SimpleITK as sitk  # noqa: N813  # the name that every user of it expects
+import SimpleITK
 import torch
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 from onnx import TensorProto, external_data_helper, helper
@@ -24,6 +24,8 @@ from training.data.splits import Splits, write_splits
 from training.data.stage_arrays import write_case
 from training.learning.checkpoint import Progress, save_checkpoint, save_trained
 from training.recipe import load_recipe, write_recipe
+
+sitk: Any = SimpleITK
 
 SHAPE_ZYX = (4, 5, 6)
 

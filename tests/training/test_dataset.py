@@ -157,6 +157,16 @@ def test_refuses_cases_of_another_state_of_the_data(tmp_path: Path) -> None:
         open_dataset(folder, "fine")
 
 
+def test_names_a_cached_case_on_a_grid_that_cannot_be(tmp_path: Path) -> None:
+    """Found by fuzzing: axes that are not at right angles ended in a traceback."""
+    folder = write_dataset(tmp_path / "data", ("a", "p", False))
+    about = json.loads((folder / "fine" / "a" / "case.json").read_text())
+    about["axes_lps"][2][2] = -0.5
+    (folder / "fine" / "a" / "case.json").write_text(json.dumps(about))
+    with pytest.raises(DatasetError, match=r"a/case.json is damaged: the axes .* prepare the data set again"):
+        open_dataset(folder, "fine")
+
+
 def test_names_a_damaged_index_and_damaged_places(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "data", ("a", "p", False))
     case = open_dataset(folder, "fine").cases[0]

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from attention_dmfnet.geometry import Axes, Geometry, Index, Triple
+from attention_dmfnet.geometry import Axes, Geometry, GeometryError, Index, Triple
 from attention_dmfnet.json_text import JsonError, decode_json
 
 from training.arrays import Hu, Labels
@@ -226,7 +226,10 @@ def _open_case(folder: Path, entry: CaseEntry, stage: Stage, grid: StageGrid) ->
     cached = read_cached_geometry(folder)
     if cached is None or cached.key != cache_key(entry, stage, grid):
         raise DatasetError(f"{folder} is missing or belongs to another state of the data; prepare the data set again")
-    geometry = Geometry(cached.shape_zyx, cached.spacing_zyx, cached.origin_lps, cached.axes_lps)
+    try:
+        geometry = Geometry(cached.shape_zyx, cached.spacing_zyx, cached.origin_lps, cached.axes_lps)
+    except GeometryError as error:
+        raise DatasetError(f"{folder / CASE_NAME} is damaged: {error}; prepare the data set again") from error
     annotated = frozenset({1}) if stage == "coarse" else frozenset(entry.annotated)
     return Case(
         folder, entry.name, entry.patient, annotated, entry.is_pseudo, entry.weight, geometry, round(grid.window_hu[0])

@@ -10,11 +10,11 @@ import fcntl
 import os
 import re
 import secrets
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from attention_dmfnet.signals import signals_later
 
 _PARTIAL_NAME = re.compile(r"\.attention-dmfnet-[0-9a-f]{16}\.partial(\.[a-z.]+)?", re.IGNORECASE)
 
@@ -28,7 +28,7 @@ def replacing(path: Path, extension: str) -> Iterator[Path]:
 
     If the block fails, ``path`` is as it was. A signal to stop is heeded when the block is left. Raises ``OSError``.
     """
-    with _signals_later():
+    with signals_later():
         partial, descriptor = _new_partial(path.parent, extension)
         try:
             yield partial
@@ -37,32 +37,6 @@ def replacing(path: Path, extension: str) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _signals_later() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back as long as the block lasts.
-
-    Python runs their handlers on the main thread, between any two instructions: one that raises right after a partial
-    file was made would leave it behind. On other threads nothing is raised.
-    """
-    caught: list[int] = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(number)
-            # None: set by a program that Python is embedded in; not ours to move
-            if handler is not None:
-                before[number] = handler
-    try:
-        for number in before:
-            signal.signal(number, lambda number, frame: caught.append(number))
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for late in caught:
-            signal.raise_signal(late)
 
 
 def remove_leftovers(folder: Path) -> None:

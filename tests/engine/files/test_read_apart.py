@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import attention_dmfnet as dmf
+import nibabel
 import numpy as np
 import pytest
 from attention_dmfnet.cli.main import main
@@ -16,6 +17,8 @@ from attention_dmfnet.notes import Note
 
 from tests.engine.test_faults import fake_segmenter
 from tests.engine.tiny import block_phantom
+
+nib: Any = nibabel
 
 CRASHES_ITK = ("NDims = 3", "NDims = -32768")
 
@@ -156,12 +159,9 @@ def test_a_raw_file_that_is_a_byte_too_short_for_its_voxels_is_refused_before_th
 
 def test_numbers_that_only_64_bits_hold_are_no_reason_to_fail(tmp_path: Path) -> None:
     """Found by fuzzing: a float64 voxel beyond float32 became infinite; it is a voxel without a value."""
-    import nibabel
-
     values = np.full((28, 24, 20), -200.5)
     values[3, 4, 5] = 1e300
-    make: Any = nibabel.Nifti1Image
-    nibabel.save(make(values, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "a.nii")
+    nib.save(nib.Nifti1Image(values, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "a.nii")
     notes: list[Note] = []
     array = read_scan(tmp_path / "a.nii", notes).array
     assert array[5, 4, 3] == -1024
@@ -173,13 +173,10 @@ def test_labels_of_a_nifti_2_scan_with_longer_numbers_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found by fuzzing: qform codes and offsets of NIfTI-2 that NIfTI-1 has no room for ended in ``struct.error``."""
-    import nibabel
-
-    make: Any = nibabel.Nifti2Image
-    image = make(np.zeros((28, 24, 20), np.int16), np.diag([2.0, 2.0, 3.0, 1.0]))
+    image = nib.Nifti2Image(np.zeros((28, 24, 20), np.int16), np.diag([2.0, 2.0, 3.0, 1.0]))
     image.header["qform_code"], image.header["qoffset_x"] = 70_000, 1e300
     (tmp_path / "in").mkdir()
-    nibabel.save(image, tmp_path / "in" / "a.nii")
+    nib.save(image, tmp_path / "in" / "a.nii")
     monkeypatch.setattr(dmf, "load", lambda **settings: fake_segmenter())
     assert main(["predict", str(tmp_path / "in"), str(tmp_path / "out")]) == DONE
     read_volume(tmp_path / "out" / "a.nii.gz")
