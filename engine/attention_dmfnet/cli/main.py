@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # NumPy reads this when it is imported. The matrices of resampling are small: a second thread gains nothing on a
     # quiet machine and waits in a busy loop on one that is not (docs/decisions/0007-make-a-cold-start-cheap.md).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    before = signal.signal(signal.SIGTERM, _stop)
+    # of a process in the background, which a shell has told to ignore Ctrl-C, that stays so
+    heeded = [number for number in _HEEDED if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _stop) for number in (*heeded, signal.SIGALRM)}
     try:
         with tracing(os.environ.get(TRACE_VARIABLE)):
             return COMMANDS[options.command].load().run(options)
@@ -57,9 +59,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("\ninterrupted; the label maps that are there are complete", sys.stderr)
         return INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_HEEDED = (signal.SIGTERM, signal.SIGINT)
+
+_AGAIN_S = 0.01
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """SIGTERM, as ``docker stop`` sends it, ends like Ctrl-C: unfinished files are removed on the way out."""
+    """End as Ctrl-C does, also on SIGTERM, which ``docker stop`` sends: unfinished files are removed on the way out.
+
+    Not within an import: what is raised there may be swallowed in a callback of Python's import locks, which then stay
+    locked, and the thread that loads the networks waits for ever. The clock asks again a moment later.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+            return
+        frame = frame.f_back
     raise KeyboardInterrupt
