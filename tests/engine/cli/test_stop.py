@@ -10,7 +10,7 @@ import pytest
 from attention_dmfnet.cli import main as command
 
 
-@pytest.fixture()
+@pytest.fixture
 def _heeded() -> Iterator[None]:
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
     before = {number: signal.signal(number, command._stop) for number in numbers}
