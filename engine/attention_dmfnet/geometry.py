@@ -91,7 +91,12 @@ class Geometry:
         if len(self.origin_lps) != 3 or not all(math.isfinite(mm) for mm in self.origin_lps):
             raise GeometryError(f"an origin at {self.origin_lps} mm is impossible; it must be finite")
         axes = np.asarray(self.axes_lps, dtype=np.float64)
-        if axes.shape != (3, 3) or not np.allclose(axes @ axes.T, np.eye(3), rtol=0, atol=_ORTHONORMAL_TOLERANCE):
+        # no part of a direction is longer than 1; squares of very long ones have no number
+        if (
+            axes.shape != (3, 3)
+            or not (np.abs(axes) <= 2).all()
+            or not np.allclose(axes @ axes.T, np.eye(3), rtol=0, atol=_ORTHONORMAL_TOLERANCE)
+        ):
             raise GeometryError(f"the axes {self.axes_lps} are not three directions at right angles")
 
     @property

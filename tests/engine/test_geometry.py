@@ -174,6 +174,7 @@ def test_a_crop_of_the_canonical_volume_returns_to_the_scans_axes() -> None:
         ((4, 5, 6), (1.0, 1.0, 1.0), (0.0, math.inf, 0.0), CANONICAL_AXES_LPS, "origin"),
         ((4, 5, 6), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((0, 0, 1), (0, 1, 0), (0, 1, 0)), "right angles"),
         ((4, 5, 6), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((0, 0, 2), (0, 1, 0), (1, 0, 0)), "right angles"),
+        ((4, 5, 6), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((0, 0, 1e200), (0, 1, 0), (1, 0, 0)), "right angles"),
     ],
 )
 def test_a_grid_that_cannot_exist_is_refused(
