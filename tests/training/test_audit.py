@@ -17,7 +17,7 @@ from training.painting.audit import Illness, audit, failed, locate, passes
 from training.painting.audit_command import audit_file
 from training.painting.bodies import COURSES, _build_one, _Job, faults_of
 from training.painting.completion import BODY_SPACING_ZYX
-from training.painting.tissue import Tissue
+from training.painting.tissue import NO_HU, Tissue
 from training.painting.vessel_courses import make_atlas
 
 SHAPE = (140, 120, 160)
@@ -234,7 +234,8 @@ def test_an_empty_map_is_refused() -> None:
 
 def save(folder: Path, name: str, tissues: TissueMap, untaught: int = 0) -> None:
     known = np.array([label for label in range(1, 14) if label != untaught], np.uint8)
-    np.savez_compressed(folder / f"{name}.npz", tissues=tissues, hu=np.zeros(0, np.int16), known=known)
+    hu = np.full(tissues.shape, NO_HU, np.int16)
+    np.savez_compressed(folder / f"{name}.npz", tissues=tissues, hu=hu, known=known)
 
 
 def test_the_command_names_what_fails_and_counts_by_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
