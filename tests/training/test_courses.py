@@ -18,7 +18,7 @@ from training.painting.anatomy import TissueMap, read_organ_map
 from training.painting.bodies import complete_hidden
 from training.painting.completion import Body
 from training.painting.courses import PlacedBody, compare_courses, courses_of_map, read_expert
-from training.painting.tissue import Tissue
+from training.painting.tissue import NO_HU, Tissue
 from training.painting.vessel_courses import make_atlas
 
 AMOS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "anatomy" / "amos_0013.nii.gz"
@@ -125,7 +125,11 @@ def test_the_command_compares_drawn_vessels_with_an_experts(
     drawn = Body("amos_0013", tube(Tissue.AORTA, x=25), np.zeros(0, np.int16), origin_lps=ORIGIN)
     monkeypatch.setattr(audit_command, "complete_hidden", lambda path, atlas: drawn)
     monkeypatch.setattr(audit_command, "read_atlas", lambda folder: None)
-    np.savez_compressed(tmp_path / "amos_0013_1.npz", tissues=tube(Tissue.AORTA), hu=np.zeros(0, np.int16))
+    np.savez_compressed(
+        tmp_path / "amos_0013_1.npz",
+        tissues=tube(Tissue.AORTA),
+        hu=np.full_like(tube(Tissue.AORTA), NO_HU, dtype=np.int16),
+    )
     against = ["--against", str(tmp_path / "amos_0013.nii.gz")]
     assert main(["audit", str(tmp_path), *against]) == 1
     line = "amos_0013  fail  aorta: DSC 0.50, middles 10.0 mm apart in the median and 10.0 at most, absent in 0 of 20"
@@ -139,7 +143,11 @@ def test_bodies_without_courses_beside_them_cannot_be_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_expert(tmp_path / "amos_0013.nii.gz", tube(Tissue.AORTA))
-    np.savez_compressed(tmp_path / "amos_0013_1.npz", tissues=tube(Tissue.AORTA), hu=np.zeros(0, np.int16))
+    np.savez_compressed(
+        tmp_path / "amos_0013_1.npz",
+        tissues=tube(Tissue.AORTA),
+        hu=np.full_like(tube(Tissue.AORTA), NO_HU, dtype=np.int16),
+    )
     assert main(["audit", str(tmp_path), "--against", str(tmp_path / "amos_0013.nii.gz")]) == 1
     assert "no vessel courses in" in capsys.readouterr().err
 
