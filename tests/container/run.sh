@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-readonly RUNTIME=${RUNTIME:-cpu} LIMIT_CPU_IMAGE_MB=700
+readonly RUNTIME=${RUNTIME:-cpu} LIMIT_CPU_IMAGE_MB=500
 WORK=$(mktemp -d)
 readonly WORK LOG=$WORK/log.txt INPUTS=$WORK/inputs OUTPUTS=$WORK/outputs
 # Letters and digits: the organisers' rule for a team's image.
