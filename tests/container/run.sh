@@ -19,6 +19,8 @@ readonly FOLDERS=(-v "$INPUTS:/workspace/inputs" -v "$OUTPUTS:/workspace/outputs
 docker=(docker)
 ENGINE_PATH=$PATH
 build_args=(--build-arg "RUNTIME=$RUNTIME")
+# with SimpleITK: another reader judges the label maps within the image, and there are NRRD and MetaImage to read
+all_formats=(--build-arg FORMATS=all)
 gpus=()
 daemon_pid=
 failed=()
@@ -94,7 +96,7 @@ clean_up() {
   trap - EXIT
   set +e
   remove "$INPUTS" "$OUTPUTS" "$WORK/phantom" "$WORK/alone" >/dev/null 2>&1
-  "${docker[@]}" image rm -f "$NAME" >/dev/null 2>&1
+  "${docker[@]}" image rm -f "$NAME" "${NAME}nifti" >/dev/null 2>&1
   if [ -n "$daemon_pid" ]; then stop_engine; fi
   rm -rf "$WORK"
   exit "$status"
@@ -333,11 +335,23 @@ says_what_it_is() {
   done
 }
 
+size_of() { echo $(($("${docker[@]}" image inspect --format '{{.Size}}' "$1") / 1000000)); }
+
+# The flavour that is built without further words: NIfTI alone. It labels as the other one does.
 is_small() {
   local megabytes
-  megabytes=$(($("${docker[@]}" image inspect --format '{{.Size}}' "$NAME") / 1000000))
+  echo "::$(size_of "$NAME") MB, RUNTIME=$RUNTIME, FORMATS=all"
+  if [ "$RUNTIME" != cpu ]; then return; fi
+  DOCKER_BUILDKIT=1 "${docker[@]}" build "${build_args[@]}" -t "${NAME}nifti" .
+  megabytes=$(size_of "${NAME}nifti")
   echo "::$megabytes MB, RUNTIME=$RUNTIME"
-  if [ "$RUNTIME" = cpu ]; then [ "$megabytes" -lt "$LIMIT_CPU_IMAGE_MB" ]; fi
+  [ "$megabytes" -lt "$LIMIT_CPU_IMAGE_MB" ] || { echo "more than $LIMIT_CPU_IMAGE_MB MB"; return 1; }
+  put_cases 1
+  run "${FOLDERS[@]}" "${NAME}nifti"
+  check_outputs 1
+  touch "$INPUTS/other.nrrd"
+  expect_status 1 run "${FOLDERS[@]}" "${NAME}nifti" sh predict.sh | tee "$WORK/said.txt"
+  grep -q 'FORMATS=all' "$WORK/said.txt"
 }
 
 runs_after_save_and_load() {
@@ -372,7 +386,7 @@ build_image() {
   for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     if [ -n "${!name:-}" ]; then build_args+=(--build-arg "$name"); fi
   done
-  DOCKER_BUILDKIT=1 "${docker[@]}" build "${build_args[@]}" -t "$NAME" .
+  DOCKER_BUILDKIT=1 "${docker[@]}" build "${build_args[@]}" "${all_formats[@]}" -t "$NAME" .
 }
 
 find_gpus() {
