@@ -41,8 +41,11 @@ class Findings:
         self.kinds.setdefault(re.sub(r"[\d.]+|'[^']*'|\S*/\S*", "#", what)[:120], (number, what))
 
 
-def fuzz(target: str, first: int, seconds: float) -> Findings:
-    """Read mutants of ``target`` from number ``first`` on for so many ``seconds``, the seeds themselves before."""
+def fuzz(target: str, first: int, seconds: float, most: int | None = None) -> Findings:
+    """Read mutants of ``target`` from number ``first`` on for so many ``seconds``, the seeds themselves before.
+
+    With ``most``, no more than so many: what is read does not depend on how fast the machine is.
+    """
     found = Findings(target)
     seeds = len(TARGETS[target].seeds())
     numbers = itertools.chain(range(seeds), itertools.count(max(first, seeds)))
@@ -51,7 +54,7 @@ def fuzz(target: str, first: int, seconds: float) -> Findings:
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     try:
         for number in numbers:
-            if time.monotonic() > ends:
+            if time.monotonic() > ends or (most is not None and found.mutants >= seeds + most):
                 break
             if process is None:
                 process = _start(target, folder)

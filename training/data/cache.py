@@ -65,19 +65,22 @@ class CachedArray:
         """
         try:
             array = blosc2.open(str(self._path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ValueError, OverflowError) as error:
             raise self._damaged() from error
+        # of a damaged header Blosc makes other things than an array of three axes and of numbers
+        if len(getattr(array, "shape", ())) != len(shape_zyx) or array.dtype.kind not in "iuf":
+            raise self._damaged()
         inside, place = [], []
         for start, size, available in zip(start_zyx, shape_zyx, array.shape, strict=True):
             first, last = min(max(start, 0), available), max(min(start + size, available), 0)
             inside.append(slice(first, max(first, last)))
             place.append(slice(first - start, max(first, last) - start))
-        patch: npt.NDArray[Any] = np.full(shape_zyx, outside, array.dtype)
-        if all(part.stop > part.start for part in inside):
-            try:
+        try:
+            patch: npt.NDArray[Any] = np.full(shape_zyx, outside, array.dtype)
+            if all(part.stop > part.start for part in inside):
                 patch[tuple(place)] = array[tuple(inside)]
-            except RuntimeError as error:
-                raise self._damaged() from error
+        except (RuntimeError, ValueError, OverflowError) as error:
+            raise self._damaged() from error
         return patch
 
     def _damaged(self) -> CacheError:

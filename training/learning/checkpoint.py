@@ -133,7 +133,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     except FileNotFoundError:
         raise CheckpointError(f"no weights at {path}") from None
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+        raise CheckpointError(f"cannot read {path}: {_first_lines(error)}") from error
     except RuntimeError as error:  # load_state_dict's list of names and shapes that do not fit
         raise CheckpointError(f"{path} does not fit the recipe's network: {_first_lines(error)}") from error
 
@@ -179,7 +179,9 @@ def load_checkpoint(
         progress = msgspec.json.decode(metadata["progress"], type=Progress)
         trained_on: dict[str, str] = json.loads(metadata["data"])
     except (OSError, SafetensorError, KeyError, ValueError, msgspec.MsgspecError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); start the run anew in another folder") from error
+        raise CheckpointError(
+            f"{path} is damaged ({_first_lines(error)}); start the run anew in another folder"
+        ) from error
     if trained_on != dict(data):
         changed = sorted(key for key in trained_on.keys() | data.keys() if trained_on.get(key) != data.get(key))
         raise CheckpointError(
@@ -191,8 +193,13 @@ def load_checkpoint(
         averaged.load_state_dict(_below(tensors, "averaged."))
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit {run / RECIPE}: {_first_lines(error)}") from error
-    _restore_optimiser(optimiser, _below(tensors, "optimiser."))
-    torch.set_rng_state(tensors["generator"])
+    try:
+        _restore_optimiser(optimiser, _below(tensors, "optimiser."))
+        torch.set_rng_state(tensors["generator"])
+    except (KeyError, IndexError, ValueError, RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged ({_first_lines(error)}); start the run anew in another folder"
+        ) from error
     return progress
 
 
