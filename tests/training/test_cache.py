@@ -1,6 +1,7 @@
 import pickle
 from pathlib import Path
 
+import blosc2
 import numpy as np
 import pytest
 
@@ -79,3 +80,11 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CacheError, match=r"cannot write .*file/index.json"):
         write_text("{}", tmp_path / "file" / "index.json")
+
+
+def test_a_file_of_blosc_that_is_no_array_is_damaged(tmp_path: Path) -> None:
+    """Found by fuzzing: one bit of the header makes a bare chunk of an array."""
+    path = tmp_path / "image.b2nd"
+    blosc2.SChunk(data=bytes(1000), urlpath=str(path), contiguous=True, cparams=blosc2.CParams(typesize=2))
+    with pytest.raises(CacheError, match="is missing or damaged"):
+        CachedArray(path).read((0, 0, 0), (2, 2, 2), outside=0)
