@@ -43,7 +43,8 @@ def not_the_peers() -> set[str]:
     theirs = {normalised(line.partition("==")[0]) for line in requirements()}
     modules = importlib.metadata.packages_distributions()
     foreign = {module for module, names in modules.items() if not theirs & {normalised(name) for name in names}}
-    return foreign | {"attention_dmfnet", "evaluation", "export"}
+    # another package may bring a folder called training, too; ours is what the network needs
+    return (foreign - {"training"}) | {"attention_dmfnet", "evaluation", "export"}
 
 
 def run_without(modules: set[str], *arguments: object) -> subprocess.CompletedProcess[str]:
