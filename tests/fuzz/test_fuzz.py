@@ -47,7 +47,7 @@ def test_each_kind_of_fault_of_a_reader_is_found(fault: str, tmp_path: Path, mon
         f"import sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'engine')!r}]\n"
         "import numpy as np\nfrom tests.fuzz import targets, worker\n"
         "def run(path, folder):\n"
-        f"  if path.read_bytes() != targets.TARGETS['nifti'].seeds()[0].read_bytes():\n    {READERS[fault]}\n"
+        f"  if path.read_bytes() == targets.TARGETS['nifti'].seeds()[1].read_bytes():\n    {READERS[fault]}\n"
         "  return []\n"
         "targets.TARGETS['nifti'] = targets.Target('nifti', lambda: (run, (ValueError,)), targets.mutations.nifti)\n"
         "import sys; worker.main(sys.argv[2], worker.Path(sys.argv[3]))\n"

@@ -74,13 +74,16 @@ class Body:
         draw_great_vessels(tissues, BODY_SPACING_ZYX, self.vessels, atlas, rng)
         if self.is_real:  # what the scan shows stays as it is; only beyond its ends the vessels go on
             tissues = np.where(self.hu == NO_HU, tissues, self.tissues)
-        hu = np.where(tissues == self.tissues, self.hu, np.int16(NO_HU))
-        return replace(self, tissues=tissues, hu=hu.astype(np.int16), vessels=None)
+        return replace(self._with_tissues(tissues), vessels=None)
 
     def with_diaphragm(self, rng: np.random.Generator) -> Body:
         """The body with muscle between its lungs and what lies below them."""
         tissues = self.tissues.copy()
         draw_diaphragm(tissues, BODY_SPACING_ZYX, rng)
+        return self._with_tissues(tissues)
+
+    def _with_tissues(self, tissues: TissueMap) -> Body:
+        """The body of ``tissues``; where they are others than before, the real scan's HU are gone."""
         hu = np.where(tissues == self.tissues, self.hu, np.int16(NO_HU))
         return replace(self, tissues=tissues, hu=hu.astype(np.int16))
 

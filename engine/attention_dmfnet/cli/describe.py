@@ -6,10 +6,10 @@ In the container ``docker run IMAGE describe`` says it.
 import argparse
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attention_dmfnet.cli.parser import examples
+from attention_dmfnet.cli.predict_options import add_models_option
 from attention_dmfnet.cli.progress import say
 from attention_dmfnet.cli.status import DONE, refuse
 from attention_dmfnet.files.cases import printable
@@ -28,10 +28,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         ("for people", "attention-dmfnet describe"),
         ("for a program", "attention-dmfnet describe --json"),
     )
-    group = command.add_argument_group("networks")
-    group.add_argument(
-        "--models", metavar="DIR", type=Path, help="the folder of manifest.json; default: this release's"
-    )
+    add_models_option(command.add_argument_group("networks"))
     group = command.add_argument_group("reporting")
     group.add_argument("--json", action="store_true", help="one JSON object on standard output")
 

@@ -12,6 +12,9 @@ from attention_dmfnet.cli.progress import say
 from attention_dmfnet.cli.status import INTERRUPTED, missing_package, refuse
 from attention_dmfnet.marks import TRACE_VARIABLE, TraceError, tracing
 
+_HEEDED = (signal.SIGTERM, signal.SIGINT)
+_AGAIN_S = 0.01
+
 
 def run() -> None:
     """Be the command ``attention-dmfnet``; does not return."""
@@ -62,11 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-_HEEDED = (signal.SIGTERM, signal.SIGINT)
-
-_AGAIN_S = 0.01
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
             case.name: [path for extra in extras for path in extra.paths(case, options.outputs)] for case in cases
         }
         with _recorder(options, further) or contextlib.nullcontext() as recorder:
-            work = _Work(options, found, extras, there, segmenter, recorder, progress)
+            work = _Work(options, found, extras, further, there, segmenter, recorder, progress)
             failed = _report_all(_gathered(work), work)
     except (InputError, ManifestError, NetworkError) as error:
         return refuse(str(error))
@@ -71,11 +71,15 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What there is to do, and with what; ``there`` are the cases whose output exists."""
+    """What there is to do, and with what.
+
+    ``further`` are the files beside each case's label map, by its name; ``there`` are the cases whose output exists.
+    """
 
     options: argparse.Namespace
     found: Found
     extras: "Sequence[FileOutput]"
+    further: Mapping[str, Sequence[Path]]
     there: Sequence[Case]
     segmenter: "Segmenter | None"
     recorder: "RunRecorder | None"
@@ -129,8 +133,7 @@ def _reports(work: _Work, report: "RunReport | None" = None) -> "Iterator[CaseRe
     for case in work.there:
         fault = fault_of_label_map(output_of(case, outputs), case)
         if fault is None:
-            further = [path for extra in work.extras for path in extra.paths(case, outputs)]
-            said = folder.skipped(case, outputs, further)
+            said = folder.skipped(case, outputs, work.further[case.name])
             if report is not None:
                 from attention_dmfnet.cli.run_report import skipped
 

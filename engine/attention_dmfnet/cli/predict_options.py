@@ -88,11 +88,16 @@ def add_output_options(group: Group) -> None:
     )
 
 
-def add_network_options(group: Group) -> None:
-    """Which networks, and what computes them where."""
+def add_models_option(group: Group) -> None:
+    """Which networks."""
     group.add_argument(
         "--models", metavar="DIR", type=Path, help="the folder of manifest.json; default: this release's"
     )
+
+
+def add_network_options(group: Group) -> None:
+    """Which networks, and what computes them where."""
+    add_models_option(group)
     group.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="what computes")
     group.add_argument(
         "--backend", choices=["auto", "openvino", "onnxruntime", "tensorrt"], default="auto", help="the runtime"

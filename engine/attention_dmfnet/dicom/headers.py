@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import struct
-import threading
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
@@ -21,6 +17,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from attention_dmfnet.dicom.quiet import quiet
 from attention_dmfnet.dicom.sources import READ_ERRORS, Reader, Source
 from attention_dmfnet.geometry import Triple
 
@@ -110,7 +107,7 @@ class Frame:
 
 def read_dataset(file: IO[bytes], tags: list[str] | None = None) -> Dataset:
     """The dataset without its pixels, of ``tags`` alone if they are given. Raises one of ``PARSE_ERRORS``."""
-    with quiet():
+    with quiet:
         wanted: Any = tags
         return pydicom.dcmread(_Bounded(file), stop_before_pixels=True, force=True, specific_tags=wanted)
 
@@ -118,7 +115,7 @@ def read_dataset(file: IO[bytes], tags: list[str] | None = None) -> Dataset:
 def read_frames(source: Source, reader: Reader) -> list[Frame]:
     """The planes of a file, none if it is an index of others. Raises ``DicomHeaderError``."""
     try:
-        with reader.open(source) as file, quiet():
+        with reader.open(source) as file, quiet:
             dataset = read_dataset(file, _TAGS)
             sop_class = _text(dataset, "SOPClassUID")
             if MediaStorageDirectoryStorage in (sop_class, dataset.file_meta.get("MediaStorageSOPClassUID")):
@@ -134,33 +131,6 @@ def one_line(error: BaseException) -> str:
     """What an exception says, on one line and of bearable length: some quote the file's bytes."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
-
-
-_quiet_lock = threading.Lock()
-_quiet_blocks = 0
-_loud_again = contextlib.ExitStack()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without pydicom's remarks on values against the standard: what matters is raised.
-
-    Python has one list of filters for the whole process. It is back as it was when the last thread within such a block
-    leaves.
-    """
-    global _quiet_blocks
-    with _quiet_lock:
-        if _quiet_blocks == 0:
-            _loud_again.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-        _quiet_blocks += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_blocks -= 1
-            if _quiet_blocks == 0:
-                _loud_again.close()
 
 
 class _Bounded:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +10,7 @@ from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.valuerep import DA, DS, TM
 
+from attention_dmfnet.dicom.quiet import quiet
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.files.whole_file import replacing
 from attention_dmfnet.organs import CATEGORY, ORGAN, SCHEME, Code, find_organ
@@ -81,7 +79,7 @@ def with_blanks(source: Dataset) -> Dataset:
 
 
 def _copied(source: Dataset) -> Dataset:
-    with quiet():
+    with quiet:
         return deepcopy(source)
 
 
@@ -118,15 +116,6 @@ def with_thickness(source: Dataset, thickness_mm: float) -> Dataset:
 def series_number(source: Dataset, offset: int) -> int:
     """The number of a series that belongs to that of ``source``."""
     return offset + int(source.get("SeriesNumber") or 0) % 1_000_000
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without doubts about a patient's name, which is copied as it stands, or about a header's file, which is read."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*deepcopy the buffer-like")
-        warnings.filterwarnings("ignore", message=".*unlikely to represent the intended person name")
-        yield
 
 
 def save(made: Dataset, path: Path) -> None:

@@ -16,7 +16,8 @@ from pydicom.uid import UID
 
 from attention_dmfnet.dicom import tilt
 from attention_dmfnet.dicom.codestream import stated_size
-from attention_dmfnet.dicom.headers import PARSE_ERRORS, Frame, one_line, quiet
+from attention_dmfnet.dicom.headers import PARSE_ERRORS, Frame, one_line
+from attention_dmfnet.dicom.quiet import quiet
 from attention_dmfnet.dicom.sources import Reader, Source
 from attention_dmfnet.dicom.stack import Stack
 from attention_dmfnet.files.image_io import AIR_HU
@@ -143,7 +144,7 @@ def _decoded(frames: tuple[Frame, ...], reader: Reader) -> Iterator[tuple[Frame,
     for source, members in by_source.items():
         indices = None if members[0].index is None else [frame.index or 0 for frame in members]
         try:
-            with quiet(), reader.open_whole(source) as file:
+            with quiet, reader.open_whole(source) as file:
                 image = _checked_streams(source, file, members) if _is_compressed(members[0]) else cast(BinaryIO, file)
                 for frame, stored in zip(members, iter_pixels(image, indices=indices), strict=True):
                     shape = (frame.header.rows, frame.header.columns)

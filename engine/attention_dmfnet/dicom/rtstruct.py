@@ -16,6 +16,7 @@ from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 from attention_dmfnet.dicom import objects
 from attention_dmfnet.dicom.algorithm import Algorithm
 from attention_dmfnet.dicom.contours import outlines
+from attention_dmfnet.dicom.quiet import quiet
 from attention_dmfnet.dicom.slices import Slice, labels_on_slices, slices_of
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.geometry import Volume
@@ -56,7 +57,7 @@ def write_rtstruct(
 
 def _empty(source: Dataset, algorithm: Algorithm) -> Dataset:
     """The modules of patient, study, series and equipment, and the structure set's own name and time."""
-    with objects.quiet():
+    with quiet:
         made = highdicom.SOPClass(
             study_instance_uid=source.StudyInstanceUID,
             series_instance_uid=highdicom.UID(),

@@ -14,6 +14,7 @@ from pydicom.sr.codedict import codes
 
 from attention_dmfnet.dicom import objects
 from attention_dmfnet.dicom.algorithm import Algorithm
+from attention_dmfnet.dicom.quiet import quiet
 from attention_dmfnet.dicom.slices import labels_on_slices, slices_of, spacing_along_mm
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.geometry import Volume
@@ -45,7 +46,7 @@ def write_seg(
     first = objects.with_blanks(sources[0])
     thickness_mm = spacing_along_mm(labels.geometry, slices[0])
     try:
-        with objects.quiet():
+        with quiet:
             made = highdicom.seg.Segmentation(
                 source_images=[objects.with_thickness(one, thickness_mm) for one in (first, *sources[1:])],
                 pixel_array=laid,

@@ -5,9 +5,7 @@ Imported where it is needed and not before: its import takes 0.1 s and 100 MB.
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,9 +16,20 @@ import SimpleITK
 from attention_dmfnet.files.itk_name import itk_name
 from attention_dmfnet.files.itk_reading import checked_geometry
 from attention_dmfnet.geometry import Volume
+from attention_dmfnet.switch import OffWithin
 
 # SimpleITK declares itself typed but annotates next to nothing: strict checking would refuse every call of it
 sitk: Any = SimpleITK
+
+
+def _quieten() -> Callable[[], object]:
+    loud_before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    return lambda: sitk.ProcessObject.SetGlobalWarningDisplay(loud_before)
+
+
+_quiet_itk = OffWithin(_quieten)
+"""Without ITK's own remarks about headers: what matters is raised, and they would tear a progress bar apart."""
 
 
 def image_in_memory(image: object) -> Volume | None:
@@ -45,35 +54,9 @@ def write_image(volume: Volume, path: Path, extension: str, metadata: Mapping[st
     image.SetDirection(np.array(geometry.axes_lps[::-1], dtype=np.float64).T.ravel().tolist())
     for key, value in metadata.items():
         image.SetMetaData(key, value)
-    with itk_name(path, extension) as name, _quiet_itk():
+    with itk_name(path, extension) as name, _quiet_itk:
         try:
             sitk.WriteImage(image, name, useCompression=True)
         except RuntimeError as error:
             # it names no reason, and the place was seen to take a file
             raise OSError(None, "is the disk full?") from error
-
-
-_quiet_lock = threading.Lock()
-_quiet_blocks = 0
-_loud_before = False
-
-
-@contextlib.contextmanager
-def _quiet_itk() -> Iterator[None]:
-    """Without ITK's own remarks about headers: what matters is raised, and they would tear a progress bar apart.
-
-    ITK has one switch for the whole process. It is back as it was when the last thread within such a block leaves.
-    """
-    global _quiet_blocks, _loud_before
-    with _quiet_lock:
-        if _quiet_blocks == 0:
-            _loud_before = sitk.ProcessObject.GetGlobalWarningDisplay()
-            sitk.ProcessObject.SetGlobalWarningDisplay(False)
-        _quiet_blocks += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_blocks -= 1
-            if _quiet_blocks == 0:
-                sitk.ProcessObject.SetGlobalWarningDisplay(_loud_before)

@@ -59,10 +59,13 @@ def write_nifti(array: npt.NDArray[Any], geometry: Geometry, path: Path, packed:
             file.write(piece)
 
 
-def nifti_header(forms: NiftiForms, array: npt.NDArray[Any], extension: bytes = b"") -> bytes:
+def nifti_header(
+    forms: NiftiForms, array: npt.NDArray[Any], extension: bytes = b"", slope: float = 1.0, intercept: float = 0.0
+) -> bytes:
     """What precedes ``array`` and says of its place what ``forms`` say: 352 bytes, and ``extension``.
 
-    NIfTI-2 has longer numbers; what does not fit becomes the largest that does.
+    The array's values times ``slope``, plus ``intercept``, are those meant. NIfTI-2 has longer numbers; what does not
+    fit becomes the largest that does.
     """
     head = bytearray(352)
     z, y, x = array.shape
@@ -71,7 +74,7 @@ def nifti_header(forms: NiftiForms, array: npt.NDArray[Any], extension: bytes = 
     struct.pack_into("<8h", head, 40, 3, x, y, z, 1, 1, 1, 1)
     struct.pack_into("<2h", head, 70, _CODES[array.dtype.str[1:]], 8 * array.itemsize)
     struct.pack_into("<4f", head, 76, *_floats(forms.pixdim))
-    struct.pack_into("<3f", head, 108, len(head) + len(extension), 1, 0)
+    struct.pack_into("<3f", head, 108, len(head) + len(extension), slope, intercept)
     head[123] = forms.units & 0xFF
     codes = (max(-32768, min(32767, code)) for code in (forms.qform_code, forms.sform_code))
     struct.pack_into("<2h", head, 252, *codes)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import math
-import struct
 import zlib
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from attention_dmfnet.files.nifti_writing import forms_of, nifti_header
 from attention_dmfnet.geometry import Geometry, Triple, Volume
 from attention_dmfnet.steps.resample import along_axes, resample_linear
 
@@ -24,9 +24,6 @@ _MOST_BYTES: Final = 1_400_000
 """Of the packed CT: with the viewer, the pictures and base64 a page stays below 4 MB."""
 
 _BYTES_PER_BODY_VOXEL: Final = 0.56
-_NIFTI_UINT8: Final = 2
-_SCANNER: Final = 1
-_MM: Final = 2
 _GZIP: Final = 31
 
 
@@ -49,9 +46,9 @@ def packed_views(ct: Volume, labels: Volume) -> Views:
         grid = ct.geometry.with_spacing(_at_least(spacing_mm, ct.geometry.spacing_zyx))
         grey = _as_grey(resample_linear(ct, grid, WINDOW_HU).array)
         low, high = WINDOW_HU
-        packed = _packed(nifti(grey, grid, (high - low) / _GREYS, low))
+        packed = _packed(_nifti(grey, grid, (high - low) / _GREYS, low))
         if len(packed) <= _MOST_BYTES or max(grid.shape_zyx) < 2:
-            return Views(_base64(packed), _base64(_packed(nifti(_nearest(labels, grid), grid))), grid)
+            return Views(_base64(packed), _base64(_packed(_nifti(_nearest(labels, grid), grid))), grid)
         spacing_mm = max(spacing_mm * (len(packed) / _MOST_BYTES) ** (1 / 3), spacing_mm + 0.1)
 
 
@@ -89,24 +86,8 @@ def _nearest(labels: Volume, grid: Geometry) -> npt.NDArray[np.uint8]:
     return nearest
 
 
-def nifti(values: npt.NDArray[np.uint8], grid: Geometry, slope: float = 1.0, intercept: float = 0.0) -> bytes:
-    """A NIfTI-1 file of ``values`` (z, y, x): in memory, which SimpleITK cannot do."""
-    z, y, x = grid.shape_zyx
-    dz, dy, dx = grid.spacing_zyx
-    # columns are the steps along x, y, z; NIfTI's patient is RAS
-    steps = np.array([np.asarray(axis) * mm for axis, mm in zip(grid.axes_lps, grid.spacing_zyx, strict=True)])[::-1].T
-    affine: Any = np.column_stack([steps, grid.origin_lps]) * np.array([[-1.0], [-1.0], [1.0]])
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, x, y, z, 1, 1, 1, 1)
-    struct.pack_into("<2h", header, 70, _NIFTI_UINT8, 8)
-    struct.pack_into("<8f", header, 76, 1.0, dx, dy, dz, 0.0, 0.0, 0.0, 0.0)
-    struct.pack_into("<3f", header, 108, 352.0, slope, intercept)
-    header[123] = _MM
-    struct.pack_into("<2h", header, 252, 0, _SCANNER)
-    struct.pack_into("<12f", header, 280, *affine.ravel())
-    header[344:348] = b"n+1\0"
-    return bytes(header) + values.tobytes()
+def _nifti(values: npt.NDArray[np.uint8], grid: Geometry, slope: float = 1.0, intercept: float = 0.0) -> bytes:
+    return nifti_header(forms_of(grid), values, slope=slope, intercept=intercept) + values.tobytes()
 
 
 def _packed(data: bytes) -> bytes:

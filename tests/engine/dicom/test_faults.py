@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 from attention_dmfnet.dicom import pixels
-from attention_dmfnet.dicom.headers import quiet
 from attention_dmfnet.dicom.listing import list_dicom, only_case
+from attention_dmfnet.dicom.quiet import quiet
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.notes import Note, doubts
@@ -284,7 +284,7 @@ def test_random_damage_never_ends_in_anything_but_a_sentence(tmp_path: Path) -> 
 
 def test_remarks_of_pydicom_are_back_when_the_last_thread_has_read() -> None:
     filters = list(warnings.filters)
-    first, second = quiet(), quiet()
+    first, second = quiet, quiet
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
