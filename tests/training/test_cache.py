@@ -88,3 +88,12 @@ def test_a_file_of_blosc_that_is_no_array_is_damaged(tmp_path: Path) -> None:
     blosc2.SChunk(data=bytes(1000), urlpath=str(path), contiguous=True, cparams=blosc2.CParams(typesize=2))
     with pytest.raises(CacheError, match="is missing or damaged"):
         CachedArray(path).read((0, 0, 0), (2, 2, 2), outside=0)
+
+
+def test_a_type_of_numbers_that_is_no_python_is_damaged(counting: Path) -> None:
+    """Found by fuzzing: Blosc reads the type's name as Python, and raised a ``SyntaxError``."""
+    content = counting.read_bytes()
+    assert b"<i4" in content
+    counting.write_bytes(content.replace(b"<i4", b"(i4"))
+    with pytest.raises(CacheError, match="is missing or damaged"):
+        CachedArray(counting).read((0, 0, 0), (2, 2, 2), outside=0)

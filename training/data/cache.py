@@ -64,23 +64,25 @@ class CachedArray:
         What is beyond it is ``outside``. Raises ``CacheError``.
         """
         try:
-            array = blosc2.open(str(self._path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
-        except (RuntimeError, OSError, ValueError, OverflowError) as error:
+            return self._read(start_zyx, shape_zyx, outside)
+        except MemoryError:
+            raise
+        except Exception as error:  # Blosc raises errors of many kinds at a damaged header, a SyntaxError among them
             raise self._damaged() from error
-        # of a damaged header Blosc makes other things than an array of three axes and of numbers
-        if len(getattr(array, "shape", ())) != len(shape_zyx) or array.dtype.kind not in "iuf":
-            raise self._damaged()
+
+    def _read(self, start_zyx: Index, shape_zyx: Index, outside: int) -> npt.NDArray[Any]:
+        array = blosc2.open(str(self._path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
+        # of a damaged header it makes other things than an array of numbers, too
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"{array.dtype} is no number")
         inside, place = [], []
         for start, size, available in zip(start_zyx, shape_zyx, array.shape, strict=True):
             first, last = min(max(start, 0), available), max(min(start + size, available), 0)
             inside.append(slice(first, max(first, last)))
             place.append(slice(first - start, max(first, last) - start))
-        try:
-            patch: npt.NDArray[Any] = np.full(shape_zyx, outside, array.dtype)
-            if all(part.stop > part.start for part in inside):
-                patch[tuple(place)] = array[tuple(inside)]
-        except (RuntimeError, ValueError, OverflowError) as error:
-            raise self._damaged() from error
+        patch: npt.NDArray[Any] = np.full(shape_zyx, outside, array.dtype)
+        if all(part.stop > part.start for part in inside):
+            patch[tuple(place)] = array[tuple(inside)]
         return patch
 
     def _damaged(self) -> CacheError:
