@@ -50,7 +50,9 @@ class MeasuredProcess:
 
     def __enter__(self) -> Self:
         self.start_s = self.stop_s = time.perf_counter()
-        self._pid = self._start()
+        # kept: an object of subprocess that is let go reaps its process, which is then no longer there to be measured
+        self._process = self._start()
+        self._pid = self._process.pid
         self.watcher = self._watch()
         self.watcher.__enter__()
         return self
@@ -77,7 +79,7 @@ class MeasuredProcess:
         """CPU-seconds and peak memory; None if the processes could not be seen from here."""
         return self.watcher.cost(self._cpu_s)
 
-    def _start(self) -> int:
+    def _start(self) -> subprocess.Popen[bytes]:
         try:
             with self._log.open("wb") as log:
                 # a session of its own: what overruns its time is ended together with all that it started
@@ -88,7 +90,7 @@ class MeasuredProcess:
                     stderr=subprocess.STDOUT,
                     env=self._environment,
                     start_new_session=True,
-                ).pid
+                )
         except OSError as error:
             raise EvaluationError(f"cannot start {self._words[0]!r}: {error.strerror}; is it installed?") from error
 
@@ -102,7 +104,7 @@ class MeasuredProcess:
         _, status, usage = os.wait4(self._pid, 0)
         self.stop_s = time.perf_counter()
         self._ended.set()
-        self.status = os.waitstatus_to_exitcode(status)
+        self.status = self._process.returncode = os.waitstatus_to_exitcode(status)
         # of the process and of all descendants that were waited for; a container's are not among them
         self._cpu_s = None if self._container else usage.ru_utime + usage.ru_stime
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,3 +157,17 @@ def assert_ends(pid: int) -> None:
             return
         time.sleep(0.02)
     pytest.fail(f"process {pid} is still running")
+
+
+def test_a_process_that_ends_before_it_is_looked_at_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(subprocess.Popen[bytes]):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            time.sleep(0.3)
+
+    monkeypatch.setattr(subprocess, "Popen", Late)
+    with MeasuredProcess(["sh", "-c", "exit 3"], {}, tmp_path / "log") as process:
+        process.wait(60)
+    assert process.status == 3
