@@ -93,7 +93,7 @@ class Frame:
 
     ``position_lps`` is the centre of the first pixel in mm, ``row_lps`` the direction in which columns count up,
     ``column_lps`` that in which rows do; ``spacing_yx`` in mm. ``fault`` says why the plane has no place, ``moment``
-    which of several volumes of its series it may belong to.
+    to which volume of its series it may belong.
     """
 
     header: Header

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 
 _NO_VALUE: Final = (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, BytesLengthException)
-"""What pydicom raises on a value that is none of its kind: it tells nothing apart, and the image is read all the same."""
+"""What pydicom raises on a value that is none of its kind: it tells nothing apart, and the image is still read."""
 
 _TAGS: Final[dict[str, tuple[str, ...]]] = {
     "stack": ("StackID",),

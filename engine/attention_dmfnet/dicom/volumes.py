@@ -1,7 +1,7 @@
 """The volumes of a series: phases, time points or reconstructions that were stored under one series UID.
 
-A series that makes one regular stack is one volume. Another one is divided by the first thing in its headers that leaves
-no two planes at one place. Where nothing does, it stays whole, and reading it says why it is no stack.
+A series that makes one regular stack is one volume. Another one is divided by the first thing in its headers that
+leaves no two planes at one place. Where nothing does, it stays whole, and reading it says why it is no stack.
 """
 
 from __future__ import annotations
