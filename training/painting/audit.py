@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from attention_dmfnet.steps import quality
+from attention_dmfnet.adult_volumes import ADULT_VOLUMES
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -90,7 +90,7 @@ KNOWN_ILLNESS: tuple[Illness, ...] = (
 
 
 VOLUMES_ML: dict[Tissue, Range] = {
-    Tissue(label): quality.VOLUMES_ML[organ] for label, organ in enumerate(ORGANS, start=1)
+    Tissue(label): ADULT_VOLUMES[organ].possible_ml for label, organ in enumerate(ORGANS, start=1)
 }
 """The engine's ranges, with their sources there; ``VESSEL_WIDTHS_MM`` has those of the tubes."""
 
