@@ -47,7 +47,9 @@ def test_every_file_of_code_that_is_named_is_there(page: Path) -> None:
 
 def python_blocks() -> list[str]:
     texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/python.md", "docs/viewers.md")]
-    return [block for text in texts for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    blocks = [block for text in texts for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    # what reads other programs' files is run where these are made: tests/test_viewers_page.py
+    return [block for block in blocks if "slicerio" not in block]
 
 
 @pytest.mark.parametrize("block", python_blocks(), ids=range(len(python_blocks())))
