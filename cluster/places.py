@@ -18,7 +18,8 @@ _URL: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _WHOLE_OR_NOT: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss"})
 """Object stores: what is put there appears when it is complete."""
 
-_TRIES: Final = 8
+_TRIES: Final = 5
+"""Besides those that a file system makes itself."""
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
 _FINAL: Final = (FileNotFoundError, PermissionError, NotImplementedError, IsADirectoryError, ImportError)

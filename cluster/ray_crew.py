@@ -22,6 +22,14 @@ from cluster.errors import ClusterError
 _OBJECT_STORE_BYTES: Final = 100 << 20
 """Of a Ray that is started here: scans never go through it, and the least that Ray takes is 75 MiB."""
 
+_SETTINGS: Final = {
+    # no machine that holds scans calls home
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # a machine that is busy takes longer to start Ray than the 15 and 30 s that Ray allows
+    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_agent_register_timeout_ms": "180000",
+}
+
 Handler = Callable[[Any], Any]
 """What a worker does with the payload of one task."""
 
@@ -161,8 +169,8 @@ class RayCrew:
 
 
 def _connected(address: str | None) -> Any:
-    # no scan's machine calls home
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ModuleNotFoundError as error:
