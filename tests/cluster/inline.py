@@ -19,7 +19,7 @@ class InlineCrew:
 
     def start(self) -> int:
         self._handler = self._order.make()
-        self._events.append(Ready(1, "here", "here:1", self._handler.told))
+        self._events.append(Ready(1, "here", "here:1", getattr(self._handler, "told", None)))
         return 1
 
     def give(self, worker: int, task: str) -> None:
@@ -34,5 +34,5 @@ class InlineCrew:
         return self._now
 
     def close(self) -> None:
-        if self._handler is not None and self._handler._staging is not None:
+        if getattr(self._handler, "_staging", None) is not None:
             self._handler._staging.close()

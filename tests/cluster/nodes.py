@@ -25,17 +25,17 @@ _SETTINGS = {
 
 
 class Nodes:
-    """A head node without CPUs, which is never killed, and nodes for workers."""
+    """A head node, which is never killed, and others; each has room for ``cpus`` workers."""
 
-    def __init__(self, workers: int, cpus: int = 1) -> None:
+    def __init__(self, count: int, cpus: int = 1) -> None:
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
         from ray.cluster_utils import Cluster
 
         self._settings = {"object_store_memory": 80 << 20, "include_dashboard": False}
-        head = {**self._settings, "num_cpus": 0}
+        head = {**self._settings, "num_cpus": cpus}
         self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
-        self.workers = [self.add(cpus) for _ in range(workers)]
+        self.others = [self.add(cpus) for _ in range(count - 1)]
         self.address: str = self._cluster.address
 
     def add(self, cpus: int = 1) -> Any:
@@ -88,9 +88,9 @@ def _is_of_ray(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def nodes(workers: int, cpus: int = 1) -> Iterator[Nodes]:
+def nodes(count: int, cpus: int = 1) -> Iterator[Nodes]:
     """Nodes that are taken down when the block is left."""
-    made = Nodes(workers, cpus)
+    made = Nodes(count, cpus)
     try:
         yield made
     finally:

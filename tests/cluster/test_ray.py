@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[Nodes]:
-    with nodes(workers=2) as made:
+    with nodes(2) as made:
         yield made
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -211,3 +212,28 @@ def test_an_ensemble_labels_by_the_mean_and_agrees_less_where_one_is_blind(
     assert probability == pytest.approx(2 / 3, abs=0.1)
     assert (about.organs["liver"].agreement or 0) > 0.98
     assert about.teachers[0] == "together"
+
+
+def test_many_machines_label_as_one_does(
+    raw: Path, dataset: Path, teacher: Path, doubter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cluster.folder_job
+    from tests.cluster.inline import InlineCrew
+
+    def one_worker(make: object, payload_of: object, needs: object, each: int, address: str) -> InlineCrew:
+        assert address == "auto"
+        return InlineCrew(SimpleNamespace(make=make), payload_of, needs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cluster.folder_job.do_all, "__defaults__", (one_worker,))
+    one, many = tmp_path / "one", tmp_path / "many"
+    assert label(raw, one, dataset, teacher, doubter) == 0
+    assert label(raw, many, dataset, teacher, doubter, extra=("--cluster", "auto")) == 0
+    decided = [msgspec.structs.asdict(read_pseudo(folder)) for folder in (one, many)]
+    assert decided[0] == decided[1]
+    names = sorted(path.name for path in (one / "labels").iterdir())
+    assert len(names) == 2
+    for name in names:
+        assert (many / "labels" / name).read_bytes() == (one / "labels" / name).read_bytes()
+    # all is there: no worker is asked for
+    monkeypatch.setattr(cluster.folder_job.do_all, "__defaults__", (None,))
+    assert label(raw, many, dataset, teacher, doubter, extra=("--cluster", "auto")) == 0
