@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-DEV_EXTRAS := cpu,dicom,report,training,export,evaluation,dev
+DEV_EXTRAS := cpu,dicom,report,training,export,evaluation,cluster,dev
 CT ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format fuzz kills audit sbom container-test export bench clean
+.PHONY: help setup demo test check format fuzz kills cluster-soak audit sbom container-test export bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,7 @@ check: $(VENV)/.dev  ## style, types, import layers, shell and Dockerfile lint
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/shellcheck -s sh predict.sh evaluation/peers/install.sh
+	$(BIN)/shellcheck cluster/machines/slurm.sh
 	$(BIN)/shellcheck .ci/run .ci/sbom tests/container/run.sh $(wildcard evaluation/peers/*.sh)
 
 format: $(VENV)/.dev  ## sort imports and lay out the code
@@ -48,6 +49,11 @@ fuzz: $(VENV)/.dev  ## read files that are a little wrong, with every reader: ma
 
 kills: $(VENV)/.dev  ## end runs at random moments, and see that nothing partial is left: make kills [KILLS=200]
 	PYTHONPATH=.:engine KILLS=$(KILLS) $(BIN)/python -m pytest tests/engine/test_kills.py
+
+CASES ?= 200
+
+cluster-soak: $(VENV)/.dev  ## label on two nodes of Ray while workers, a node and the coordinator are killed: [CASES=200]
+	PYTHONPATH=.:engine $(BIN)/python -m tests.cluster.soak --cases $(CASES)
 
 audit: $(VENV)/.supply  ## known weaknesses of the exact versions, where PyPI's service can be reached
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt

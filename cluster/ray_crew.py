@@ -177,7 +177,9 @@ def _connected(address: str | None) -> Any:
         raise ClusterError(missing_ray(error.name or "ray")) from error
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None and not os.environ.get("RAY_ADDRESS"):
-        ray.init(num_cpus=available_cpus(), object_store_memory=_OBJECT_STORE_BYTES, include_dashboard=False, **quiet)
+        # `local`: never another one that happens to run on this machine
+        size: dict[str, Any] = {"num_cpus": available_cpus(), "object_store_memory": _OBJECT_STORE_BYTES}
+        ray.init(address="local", include_dashboard=False, **size, **quiet)
         return ray
     try:
         ray.init(address=address, **quiet)

@@ -18,6 +18,7 @@ from tests.engine.dicom.made import write_series
 from tests.engine.tiny import block_phantom, write_models
 
 ROOT = Path(__file__).parents[2]
+REAL = cluster.predict_command._ray
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +132,20 @@ def test_every_option_of_predict_is_there() -> None:
     command = rows._group_actions[0].choices["predict"]
     own = {word for action in command._actions for word in action.option_strings}
     assert own >= Parser.of({"predict"}).commands["predict"].option_names()
+
+
+def test_no_ray_at_an_address_is_one_sentence(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nobody(**named: Any) -> None:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr("ray.init", nobody)
+    monkeypatch.setattr(cluster.predict_command, "_ray", REAL)
+    inputs = write_scans(tmp_path / "in", ["a"])
+    words = ["predict", str(inputs), str(tmp_path / "out"), "--models", str(models), "--address", "auto"]
+    assert main(words) == 2
+    assert "there is no Ray at auto (Could not find any running Ray instance.)" in capsys.readouterr().err
 
 
 WITHOUT = "import sys\nsys.modules['ray'] = None\n"
