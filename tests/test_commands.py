@@ -118,7 +118,9 @@ _COMMAND = re.compile(
     r"""\b(?:
         (?P<make>make\ (?!CT\b|PYTHON\b)[a-z-]+)
       | (?P<torchrun>torchrun)\b[^\n]*?\ (?P<launched>-m\ training\ [a-z-]+)
-      | python[0-9.]*\ (?P<module>-m\ (?:training|export|evaluation|cluster|attention_dmfnet)\ (?!COMMAND)[a-z-]+|-m\ [\w.]+)
+      | python[0-9.]*\ (?P<module>
+            -m\ (?:training|export|evaluation|cluster|attention_dmfnet)\ (?!COMMAND)[a-z-]+|-m\ [\w.]+
+        )
       | (?P<script>(?:sh|bash)\ [\w/.-]+\.sh)
       | (?P<installed>attention-dmfnet\ [a-z]+)
       | (?P<container>docker\ [a-z]+)

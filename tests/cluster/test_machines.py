@@ -24,7 +24,7 @@ FIELDS = {
     "submissionMode runtimeEnvYAML activeDeadlineSeconds suspend clusterSelector jobId metadata submitterPodTemplate",
     "RayClusterSpec": "rayVersion authOptions headGroupSpec workerGroupSpecs enableInTreeAutoscaling autoscalerOptions",
     "HeadGroupSpec": "rayStartParams template serviceType headService enableIngress resources",
-    "WorkerGroupSpec": "groupName replicas minReplicas maxReplicas rayStartParams template idleTimeoutSeconds numOfHosts",
+    "WorkerGroupSpec": "groupName replicas minReplicas maxReplicas rayStartParams template numOfHosts",
 }
 
 
