@@ -265,7 +265,7 @@ def test_a_folder_without_bodies_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert f"no bodies in {tmp_path}; run `python -m training synthesize" in capsys.readouterr().err
 
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 needs_maps = pytest.mark.skipif(not (DATA / "anatomy").is_dir(), reason="needs the maps in ../shared/data/anatomy")
 
 

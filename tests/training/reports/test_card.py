@@ -18,7 +18,7 @@ from training.learning.source import Sample
 from training.reports.card import describe_run, paper_tables
 from training.reports.energy import energy_rows
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class TwoClasses(Spheres):
