@@ -1,5 +1,4 @@
 import hashlib
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -250,24 +249,6 @@ def test_of_fitted_tiles_every_shape_is_scored_as_by_a_network_of_that_shape(bac
         alone = _load(backend, small_cnn_onnx(shape), stage(tile_zyx=shape))
         fitted.prepare(shape)
         np.testing.assert_allclose(fitted(tile), alone(tile), rtol=0, atol=1e-4)
-
-
-def test_fitted_tiles_need_none_of_openvinos_private_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openvino._offline_transformations", None)
-    # a second copy of the module: the first, which other tests hold, stays as it is
-    spec = importlib.util.find_spec("attention_dmfnet.model.backend_openvino")
-    assert spec is not None
-    assert spec.loader is not None
-    copy = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(copy)
-    of = msgspec.structs.replace(stage(tile_zyx=TILE), tile_multiple=8)
-    content = small_cnn_onnx("zyx")
-    without = copy.OpenVinoNetwork(content, "fine.onnx", of, "float32", threads=1)
-    tile = np.random.default_rng(3).normal(size=TILE).astype(np.float32)
-    with_them = _load("openvino", content, of)
-    for network in (without, with_them):
-        network.prepare(TILE)
-    np.testing.assert_allclose(without(tile), with_them(tile), rtol=0, atol=1e-4)
 
 
 @BACKENDS
