@@ -45,6 +45,7 @@ def test_report_makes_a_page_for_each_case_an_index_and_both_tables(scans: Path,
     out = tmp_path / "out"
     assert _predict(scans, out, models, "--report") == DONE
     assert {path.name for path in (out / "report").iterdir()} == {"a.html", "b.html"}
+    assert ">Probability<" in (out / "report" / "a.html").read_text()
     index = (out / "report.html").read_text()
     assert "2 done" in index
     assert 'href="report/a.html"' in index
@@ -67,6 +68,8 @@ def test_a_report_afterwards_has_the_same_numbers_but_for_the_probability(
     (out / "statistics.csv").unlink()
     capsys.readouterr()
     assert main(["report", str(out), "--scans", str(scans), "--models", str(models)]) == DONE
+    # a column of nothing is no column
+    assert ">Probability<" not in (out / "report" / "b.html").read_text()
     assert capsys.readouterr().out.splitlines() == ["a  in the report", "b  in the report"]
     assert (out / "report" / "b.html").exists()
     again = _rows(out)
