@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEV_EXTRAS := cpu,dicom,report,training,export,evaluation,cluster,dev
+# the networks as OpenVINO loads them fastest; they belong to just these models and its version
+GRAPHS := $(BIN)/python -m attention_dmfnet.model.openvino_graphs models
 CT ?=
 
 .DEFAULT_GOAL := help
@@ -67,6 +69,7 @@ REAL_SCANS ?= ../shared/data/ct
 export: $(VENV)/.dev  ## rebuild graphs and manifest from the weights in models/, with parity on real scans (REAL_SCANS=folder)
 	$(BIN)/python -m export onnx $(WEIGHTS) --to models --card models/MODEL_CARD.md --measured models/measured.json
 	$(BIN)/python -m export parity models $(REAL_SCANS) --table docs/parity.md
+	$(GRAPHS)
 
 PEERS := .cache/peers-venv
 RUNS ?= 3
@@ -91,11 +94,13 @@ $(BIN)/python:
 # The lean environment of the demo: the engine with its CPU runtime, and Pillow for the picture. No torch.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[cpu,report]'
+	$(GRAPHS)
 	@touch $@
 
 # Holds everything that the demo needs, hence the second stamp.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[$(DEV_EXTRAS)]'
+	$(GRAPHS)
 	@touch $@ $(VENV)/.demo
 
 # Not needed to develop: what looks at the versions and at the image.

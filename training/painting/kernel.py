@@ -171,16 +171,7 @@ def paint(
                 if absent[t]:
                     image[z, y, x] = _gap(loops, hu, n1, n2, n3)
                     continue
-                value = hu[t] + rough[t] * n1 + patchy[t] * n2
-                if vessel[t] > 0 and abs(n2) < vessel[t] and abs(n3) < vessel[t]:
-                    value = hu[_VESSEL]
-                if t == _PANCREAS and n1 > 1.1:
-                    value -= 70  # fat between the pancreas's lobules
-                if t >= _FIRST_CONTENT:
-                    if n3 > gas[t] or j < level[t]:
-                        value = -950 + 10 * n1
-                    elif abs(n2) < fold[t]:
-                        value = hu[_wall_of(t)] + 6 * n1
+                value = _textured(t, j, hu, rough, patchy, vessel, fold, gas, level, n1, n2, n3)
                 background = organ == 0 or organ == UNKNOWN_LABEL
                 if own_hu != NO_HU and real == 1 and background and t != _COLON and t != _SMALL_BOWEL:
                     value = own_hu
@@ -191,8 +182,7 @@ def paint(
                     value = _lung(p0, p1, p2, lungs, lung_hu, middle_x, value, n1, n2)
                 elif (
                     ascites_mm > 0
-                    and (t in (_FAT, _SOFT) or (floats and n3 > 0.3 and _is_bowel(t)))
-                    and (floats or n3 < 1.0)  # strands of fat stay where there is not much fluid
+                    and _takes_fluid(t, floats, n3)
                     and _belly(belly_mm, p0, p1, p2) + 4 * n2 < ascites_mm
                 ):
                     value = ascites_hu + 3 * n1 + 2 * n2
@@ -203,6 +193,33 @@ def paint(
 def _is_bowel(t: int) -> Any:
     """Whether tissue ``t`` is the wall or the content of colon or small bowel."""
     return t in (_COLON, _SMALL_BOWEL) or t >= _COLON_CONTENT
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _textured(
+    t: int, j: int, hu: Float3D, rough: Float3D, patchy: Float3D, vessel: Float3D, fold: Float3D, gas: Float3D,
+    level: Float3D, n1: float, n2: float, n3: float,
+) -> Any:  # fmt: skip
+    """HU of tissue ``t`` in row ``j``, with its texture, vessels, lobules, and gas and folds in contents."""
+    value = hu[t] + rough[t] * n1 + patchy[t] * n2
+    if vessel[t] > 0 and abs(n2) < vessel[t] and abs(n3) < vessel[t]:
+        value = hu[_VESSEL]
+    if t == _PANCREAS and n1 > 1.1:
+        value -= 70  # fat between the pancreas's lobules
+    if t >= _FIRST_CONTENT:
+        if n3 > gas[t] or j < level[t]:
+            value = -950 + 10 * n1
+        elif abs(n2) < fold[t]:
+            value = hu[_wall_of(t)] + 6 * n1
+    return value
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _takes_fluid(t: int, floats: int, n3: float) -> Any:
+    """Whether ascites lies in tissue ``t``; strands of fat stay where there is not much fluid."""
+    if floats == 0 and n3 >= 1.0:
+        return False
+    return t in (_FAT, _SOFT) or (floats != 0 and n3 > 0.3 and _is_bowel(t))
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")

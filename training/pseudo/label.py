@@ -37,6 +37,7 @@ from training.data.pseudo_folder import (
     labels_path,
 )
 from training.errors import TrainingError
+from training.pseudo.phases import phase_agreements
 from training.pseudo.ready_maps import find_maps
 from training.pseudo.report import write_report
 from training.pseudo.selection import Selection, decide, read_selection
@@ -98,8 +99,9 @@ def pseudo_label(options: argparse.Namespace) -> int:
         raise TrainingError(str(error)) from error
     labelled = _labelled(scans, labeller, options.to)
     while True:
-        decisions = [decide(case, selection, seen_ml) for case in labelled]
-        write_report(options.to, labelled, decisions, failed, options.pictures)
+        phases = phase_agreements(options.to, labelled)
+        decisions = [decide(case, selection, seen_ml, phases.get(case.name)) for case in labelled]
+        write_report(options.to, labelled, decisions, failed, options.pictures, phases)
         # last: a folder with an index is whole
         index = PseudoIndex(1, labeller.hashes, tuple(decisions))
         write_text(msgspec.json.format(msgspec.json.encode(index), indent=1).decode() + "\n", options.to / PSEUDO_NAME)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attention_dmfnet
 from attention_dmfnet.cli.cases import Found, find_cases
-from attention_dmfnet.cli.outputs import asked_for
+from attention_dmfnet.cli.outputs import asked_for, refuse_what_is_missing
 from attention_dmfnet.cli.predict_options import add_options
 from attention_dmfnet.cli.progress import Progress, say
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, refuse
@@ -26,6 +26,7 @@ from attention_dmfnet.marks import step
 
 if TYPE_CHECKING:
     from attention_dmfnet.cli.record import RunRecorder
+    from attention_dmfnet.cli.run_report import Earlier
     from attention_dmfnet.folder import CaseReport
     from attention_dmfnet.further_outputs import FileOutput
     from attention_dmfnet.notes import Note
@@ -59,6 +60,7 @@ def run(options: argparse.Namespace, elsewhere: Elsewhere | None = None) -> int:
         from attention_dmfnet.model.network import NetworkError
 
     try:
+        refuse_what_is_missing(options)
         found = find_cases(options.inputs, options.outputs, options.series or (), options.patient_names)
         cases = found.cases
         _prepare_outputs(options.outputs, cases)
@@ -132,13 +134,13 @@ def _gathered(work: Work) -> "Iterator[CaseReport]":
     options = work.options
     if not (options.report or options.statistics):
         return _reports(work)
-    from attention_dmfnet.cli.run_report import gathered, start_report
+    from attention_dmfnet.cli.run_report import Earlier, gathered, start_report
 
-    report = start_report(options)
-    return gathered(_reports(work, report), report, options.outputs)
+    report, earlier = start_report(options), Earlier(options)
+    return gathered(_reports(work, report, earlier), report, options.outputs, earlier)
 
 
-def _reports(work: Work, report: "RunReport | None" = None) -> "Iterator[CaseReport]":
+def _reports(work: Work, report: "RunReport | None" = None, earlier: "Earlier | None" = None) -> "Iterator[CaseReport]":
     """A report on everything that is not labelled, then on each of the other cases as it is done."""
     options, found, progress = work.options, work.found, work.progress
     outputs: Path = options.outputs
@@ -155,11 +157,7 @@ def _reports(work: Work, report: "RunReport | None" = None) -> "Iterator[CaseRep
         fault = fault_of_label_map(output_of(case, outputs), case)
         if fault is None:
             said = folder.skipped(case, outputs, work.further[case.name])
-            if report is not None:
-                from attention_dmfnet.cli.run_report import skipped
-
-                said = skipped(case, said, outputs, report)
-            yield said
+            yield said if report is None or earlier is None else earlier.add(case, said, report)
         else:
             again[case.name] = folder.made_again(fault)
     kept = {case.name for case in work.there} - again.keys()

@@ -24,7 +24,7 @@ from training.paper.carry_out import carry_out
 from training.paper.processes import Ended
 from training.paper.steps import Protocol
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 LARGE = ("liver", "right kidney", "spleen", "left kidney")
 FLOOR = 0.5

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.in_two_processes import MACHINE, TWO_SAMPLES
+from tests.training.learning.in_two_processes import MACHINE, TWO_SAMPLES
 from tests.training.spheres import Spheres, recipe
 from training.errors import TrainingError
 from training.learning.batches import batches
@@ -17,7 +17,7 @@ from training.learning.fit import fit
 from training.learning.learner import share_of_batch
 from training.learning.run_files import read_log
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 TOLERANCES = {"frozen": 1e-4, "live": 0.05}
 """Relative, of an epoch's loss, with BatchNorm frozen and live: sums over processes are taken in another order. In the
@@ -34,7 +34,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What in_two_processes.py writes."""
     folder = tmp_path_factory.mktemp("two")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = str(ROOT / "tests" / "training" / "in_two_processes.py")
+    script = str(ROOT / "tests" / "training" / "learning" / "in_two_processes.py")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, script, str(folder)], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from training.learning.losses import (
     IGNORE,
+    at_edges,
     beta_cross_entropy,
     case_loss,
     cross_entropy,
@@ -273,3 +274,51 @@ def test_the_robust_dice_is_for_pseudo_labels_alone() -> None:
         assert bool(torch.isclose(with_it, without)) is not is_pseudo
     with pytest.raises(ValueError, match="from 1 to 2"):
         Loss(pseudo_dice_gamma=0.5)
+
+
+def row(*p_of_one: float) -> Tensor:
+    """log p (1, 2, 1, 1, n) of voxels in a row whose class 1 has the given probabilities."""
+    p = torch.tensor(p_of_one, dtype=torch.float64)
+    return torch.stack([1 - p, p])[None, :, None, None].log()
+
+
+def test_the_tversky_index_by_hand() -> None:
+    beta = torch.tensor([0.5, 0.7], dtype=torch.float64)
+    # half of the organ is missed: TP 1, FN 1, FP 0; Dice (2 + 1) / (3 + 1)
+    missed, labels = row(0.5, 0.5, 0, 0), torch.tensor([1, 1, 0, 0])[None, None, None]
+    assert soft_dice_loss(missed, labels).item() == pytest.approx(1 - 3 / 4)
+    assert soft_dice_loss(missed, labels, beta).item() == pytest.approx(1 - 3 / (2 * (1 + 0.7) + 1))
+    # twice the organ is found: TP 1, FN 0, FP 1; the same Dice
+    too_much, labels = row(1, 1, 0, 0), torch.tensor([1, 0, 0, 0])[None, None, None]
+    assert soft_dice_loss(too_much, labels).item() == pytest.approx(1 - 3 / 4)
+    assert soft_dice_loss(too_much, labels, beta).item() == pytest.approx(1 - 3 / (2 * (1 + 0.3) + 1))
+
+
+def test_a_tversky_beta_of_a_half_is_dice_and_goes_with_its_class() -> None:
+    scores, labels = random_case()
+    half = case_loss(scores[0], labels[0], None, False, Loss(tversky_beta=(0.5, 0.5, 0.5, 0.5)))
+    assert half == case_loss(scores[0], labels[0], None, False, Loss())
+    # class 2 was not drawn: its beta is not class 3's
+    labels[labels == 2] = 0
+    one, other = (Loss(tversky_beta=(0.5, 0.5, of_two, 0.7)) for of_two in (0.1, 0.9))
+    assert case_loss(scores[0], labels[0], {1, 3}, False, one) == case_loss(scores[0], labels[0], {1, 3}, False, other)
+    assert case_loss(scores[0], labels[0], {1, 3}, False, one) != case_loss(scores[0], labels[0], {1, 3}, False, Loss())
+
+
+def test_edges_are_where_labels_meet_and_not_beside_what_is_unknown() -> None:
+    labels = torch.tensor([0, 0, 1, 1, IGNORE, 0])[None, None, None]
+    assert at_edges(labels).flatten().tolist() == [False, True, True, False, False, False]
+    # along z, y and x
+    one = torch.zeros(1, 3, 3, 3, dtype=torch.long)
+    one[0, 1, 1, 1] = 2
+    assert at_edges(one).sum() == 7
+
+
+def test_voxels_at_edges_count_more_by_hand() -> None:
+    labels = torch.tensor([0, 0, 1, 1])[None, None]
+    scores = row(0.5, 0.75, 0.25, 0.5)[0]
+    # -ln p of the labels: ln 2, ln 4, ln 4, ln 2; the middle two weigh 3 each of 8
+    loss = case_loss(scores, labels, None, False, Loss(dice_weight=0, edge_weight=3))
+    assert loss.item() == pytest.approx((2 * math.log(2) + 6 * math.log(4)) / 8)
+    plain = case_loss(scores, labels, None, False, Loss(dice_weight=0))
+    assert plain.item() == pytest.approx((math.log(2) + math.log(4)) / 2)

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from tests.training.test_vessel_courses import patient
+from tests.training.painting.test_vessel_courses import patient
 from training.painting.anatomy import TissueMap
 from training.painting.great_vessels import VesselSite, draw_great_vessels, site_of
 from training.painting.tissue import Tissue

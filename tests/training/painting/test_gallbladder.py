@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.training.test_pathology import CANVAS, PLAIN_PHASE, SEEDS, forced, healthy, patient, sample
+from tests.training.painting.test_pathology import CANVAS, PLAIN_PHASE, SEEDS, forced, healthy, patient, sample
 from training.painting.body_sites import BodySites
 from training.painting.completion import BODY_SPACING_ZYX, Body
 from training.painting.gallbladder import fill_gallbladder

@@ -13,10 +13,11 @@ from evaluation.nearest import resample_nearest
 from evaluation.organs import ORGANS
 from training.__main__ import main
 from training.painting.anatomy import TissueMap, read_organ_map
-from training.painting.audit import Illness, audit, failed, locate, passes
+from training.painting.audit import Illness, audit, failed, passes
 from training.painting.audit_command import audit_file
 from training.painting.bodies import COURSES, _build_one, _Job, faults_of
 from training.painting.completion import BODY_SPACING_ZYX
+from training.painting.located import locate
 from training.painting.tissue import NO_HU, Tissue
 from training.painting.vessel_courses import make_atlas
 
@@ -265,7 +266,7 @@ def test_a_folder_without_bodies_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert f"no bodies in {tmp_path}; run `python -m training synthesize" in capsys.readouterr().err
 
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 needs_maps = pytest.mark.skipif(not (DATA / "anatomy").is_dir(), reason="needs the maps in ../shared/data/anatomy")
 
 

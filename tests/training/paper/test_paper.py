@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from attention_dmfnet.files.image_io import write_labels, write_volume
 
+from tests.training.pseudo.test_ready_maps import write_release
 from tests.training.small_patients import make_patient, write_flare22, write_recipe_for_patients
-from tests.training.test_ready_maps import write_release
 from training.__main__ import main
 from training.errors import TrainingError
 from training.paper import carry_out as work
 from training.paper.processes import Ended, run_commands
 from training.paper.steps import Protocol
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Typist:

@@ -13,7 +13,7 @@ from training.errors import TrainingError
 from training.learning.stop import TrainingStoppedError
 from training.learning.watch import Watch
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Board:

@@ -1,5 +1,6 @@
 """Claims about the protocol table."""
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -14,11 +15,13 @@ from training.learning.checkpoint import CheckpointError, Progress
 from training.learning.energy import cpu_seconds
 from training.learning.environment import ENVIRONMENT, describe, read_environment
 from training.learning.fit import Machine, fit
+from training.learning.run_files import RECIPE
 from training.learning.source import Sample
+from training.recipe import Loss, write_recipe
 from training.reports.card import describe_run, paper_tables
 from training.reports.energy import energy_rows
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class TwoClasses(Spheres):
@@ -51,6 +54,14 @@ def test_the_papers_table_is_filled_from_the_run(run: Path) -> None:
     assert table["Number of parameters"].endswith("M")
     assert "G multiply-accumulates" in table["Number of FLOPs"]
     assert table["spheres"] == "1"
+
+
+def test_options_of_the_loss_are_named(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    with_options = replace(recipe("sgd"), loss=Loss(tversky_beta=(0.5, 0.5, 0.7), edge_weight=3))
+    (tmp_path / "run" / RECIPE).write_text(write_recipe(with_options))
+    loss = rows(describe_run(tmp_path / "run"))["Loss"]
+    assert loss.startswith("Tversky, beta 0.5 0.5 0.7 + cross-entropy, edges times 3; on pseudo labels: Tversky")
 
 
 def test_it_holds_the_validation_scores_and_the_machine(run: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from attention_dmfnet.files.image_io import write_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Volume
 
-from tests.training.test_vessel_courses import patient
+from tests.training.painting.test_vessel_courses import patient
 from training.__main__ import main
 from training.errors import TrainingError
 from training.painting import audit_command
@@ -21,7 +21,7 @@ from training.painting.courses import PlacedBody, compare_courses, courses_of_ma
 from training.painting.tissue import NO_HU, Tissue
 from training.painting.vessel_courses import make_atlas
 
-AMOS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "anatomy" / "amos_0013.nii.gz"
+AMOS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "anatomy" / "amos_0013.nii.gz"
 
 SPACING = (3.0, 2.0, 2.0)
 SHAPE = (40, 50, 60)

@@ -9,7 +9,7 @@ from PIL import Image
 from training.__main__ import main
 from training.reports.curve import Run, loss_by_samples
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_steps_are_counted_in_samples_from_the_runs_before() -> None:

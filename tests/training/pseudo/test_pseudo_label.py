@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from attention_dmfnet.cli.main import main as engine_main
-from attention_dmfnet.files.image_io import read_volume
+from attention_dmfnet.files.image_io import read_volume, write_labels
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.manifest import Manifest
 from attention_dmfnet.segmenter import Segmentation, segment
@@ -100,6 +100,28 @@ def test_an_organ_on_which_teachers_disagree_is_dropped_and_reported(
     assert "- aorta: teachers agree by" in report
     assert "![Case_00001](pictures/Case_00001.png)" in report
     assert (tmp_path / "pseudo" / "pictures" / "Case_00001.png").stat().st_size > 10_000
+
+
+def test_an_organ_that_a_patients_phases_show_differently_is_not_trusted(
+    tmp_path: Path, raw: Path, dataset: Path, teacher: Path
+) -> None:
+    """Organs are the same in both but for where they lie; then half of one liver goes: 2 * 1 / (1 + 2) = 0.67."""
+    for number, phase in ((1, "arterial"), (2, "portal")):
+        (scans(raw) / f"Case_0000{number}_0000.nii.gz").rename(scans(raw) / f"A-1-{phase}_0000.nii.gz")
+    pseudo = tmp_path / "pseudo"
+    assert label(raw, pseudo, dataset, teacher) == 0
+    assert all(decision.dropped == {} for decision in read_pseudo(pseudo).cases)
+    portal = pseudo / "labels" / "A-1-portal.nii.gz"
+    volume = read_volume(portal)
+    array = volume.array.astype(np.uint8)
+    places = np.argwhere(array == 1)
+    for place in places[places[:, 2] > np.median(places[:, 2])]:
+        array[tuple(place)] = 0
+    write_labels(Volume(array, volume.geometry), portal)
+    assert label(raw, pseudo, dataset, teacher) == 0
+    for decision in read_pseudo(pseudo).cases:
+        assert list(decision.dropped) == ["liver"]
+        assert "the patient's phases agree by 0.6" in decision.dropped["liver"]
 
 
 def test_a_second_run_labels_nothing_again_but_selects_anew(

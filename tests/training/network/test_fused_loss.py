@@ -1,6 +1,7 @@
 """Claims about the compiled loss: it is the reference, in value and gradient."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -72,7 +73,8 @@ class Given:
         return self.half if half else upsampled(self.half)
 
 
-def test_a_batch_of_all_kinds_of_cases_is_the_weighted_mean_of_their_losses() -> None:
+@pytest.mark.parametrize("options", [{}, {"edge_weight": 3.0}, {"tversky_beta": (0.5, 0.5, 0.7, 0.9)}], ids=str)
+def test_a_batch_of_all_kinds_of_cases_is_the_weighted_mean_of_their_losses(options: dict[str, Any]) -> None:
     from training.learning.losses import case_loss
 
     half = torch.cat([random_case(4, seed)[0] for seed in range(4)])
@@ -83,7 +85,7 @@ def test_a_batch_of_all_kinds_of_cases_is_the_weighted_mean_of_their_losses() ->
         (False, False, True, False),
         (1.0, 1.0, 0.5, 1.0),
     )
-    loss = Loss((0.5, 1, 2, 3), pseudo=BetaCE(0.7), pseudo_weight=0.4)
+    loss = Loss((0.5, 1, 2, 3), pseudo=BetaCE(0.7), pseudo_weight=0.4, **options)
     batch = Batch(torch.zeros(4, 1, 6, 8, 10), labels, annotated, pseudo, weights)
     scores = upsampled(half)
     each = [case_loss(scores[i], labels[i], annotated[i], pseudo[i], loss) * weights[i] for i in range(4)]

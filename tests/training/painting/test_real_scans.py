@@ -19,7 +19,7 @@ from training.painting.real_scans import VALIDATION_ONLY, one_phase_each, read_r
 from training.painting.tissue import Tissue
 from training.painting.vessel_courses import make_atlas
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 SHAPE = (70, 100, 120)
 SPACING_MM = 3.0
 LIVER_HU, LIVER_MM, LABELLED_MM = 110, 57.0, 51.0

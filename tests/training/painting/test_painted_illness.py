@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tests.training.test_pathology import CANVAS, PLAIN_PHASE, SEEDS, forced, healthy, patient, sample
+from tests.training.painting.test_pathology import CANVAS, PLAIN_PHASE, SEEDS, forced, healthy, patient, sample
 from training.painting import pathology
 from training.painting.body_sites import BodySites
 from training.painting.completion import BODY_SPACING_ZYX

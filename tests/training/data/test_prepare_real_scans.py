@@ -10,7 +10,7 @@ from training.__main__ import main
 from training.data.dataset import open_dataset
 from training.data.fingerprint import read_fingerprint
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the real scans in {DATA}")
 
