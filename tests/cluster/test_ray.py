@@ -1,5 +1,6 @@
 """Real workers of Ray on two nodes of this machine: one run with a kill, a case that kills, and a coordinator's end."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -59,7 +60,8 @@ def maps(folder: Path) -> dict[str, bytes]:
 
 
 def rows(outputs: Path, what: str) -> list[Any]:
-    return sqlite3.connect(outputs / "ledger.sqlite").execute(f"SELECT {what} FROM cases ORDER BY name").fetchall()
+    with contextlib.closing(sqlite3.connect(outputs / "ledger.sqlite")) as ledger:
+        return ledger.execute(f"SELECT {what} FROM cases ORDER BY name").fetchall()
 
 
 def done(outputs: Path) -> int:
