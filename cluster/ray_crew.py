@@ -28,6 +28,8 @@ _SETTINGS: Final = {
     # a machine that is busy takes longer to start Ray than the 15 and 30 s that Ray allows
     "RAY_raylet_start_wait_time_s": "180",
     "RAY_agent_register_timeout_ms": "180000",
+    # workers have the priority of who starts them; Ray would give them the lowest but four
+    "RAY_worker_niceness": "0",
 }
 
 Handler = Callable[[Any], Any]

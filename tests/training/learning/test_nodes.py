@@ -2,13 +2,13 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import safetensors
 
 from training.learning.checkpoint import CHECKPOINT
@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).with_name("on_two_nodes.py")
 
 
 def start(folder: Path, epochs: int, how: str) -> list[subprocess.Popen[bytes]]:
-    """One torchrun for each node, in a process group of its own."""
+    """One torchrun for each node."""
     with socket.socket() as free:
         free.bind(("127.0.0.2", 0))
         port = free.getsockname()[1]
@@ -30,8 +30,17 @@ def start(folder: Path, epochs: int, how: str) -> list[subprocess.Popen[bytes]]:
         launcher += ["--node-rank", str(node), "--master-addr", "127.0.0.2", "--master-port", str(port)]
         launcher += ["--local-addr", f"127.0.0.{2 + node}", str(SCRIPT), str(folder), str(epochs), how]
         said = (folder / f"said-{node}").open("ab")
-        nodes.append(subprocess.Popen(launcher, cwd=ROOT, env=environment, stderr=said, start_new_session=True))
+        nodes.append(subprocess.Popen(launcher, cwd=ROOT, env=environment, stderr=said))
     return nodes
+
+
+def lose(node: "subprocess.Popen[bytes]") -> None:
+    """Kill a node's launcher and its process of the run, which has a session of its own."""
+    if node.poll() is None:
+        launcher = psutil.Process(node.pid)
+        for process in (*launcher.children(recursive=True), launcher):
+            process.kill()
+        node.wait()
 
 
 def drawn(folder: Path, node: int) -> int:
@@ -49,14 +58,13 @@ def test_a_lost_node_ends_the_run_with_a_checkpoint_within_a_minute_and_it_goes_
             assert time.monotonic() < until, (tmp_path / "said-0").read_text()
             assert first.poll() is None, (tmp_path / "said-0").read_text()
             time.sleep(0.2)
-        os.killpg(second.pid, signal.SIGKILL)
+        lose(second)
         lost = time.monotonic()
         assert first.wait(timeout=100) != 0
         assert time.monotonic() - lost < 60
     finally:
         for node in (first, second):
-            if node.poll() is None:
-                os.killpg(node.pid, signal.SIGKILL)
+            lose(node)
     with safetensors.safe_open(tmp_path / "run" / CHECKPOINT, framework="pt") as kept:
         step = json.loads(kept.metadata()["progress"])["step"]
     assert step >= 2
