@@ -6,6 +6,7 @@ Cases, names, options, lines, record and exit status are the engine's; here is w
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,6 +63,20 @@ class Near:
     inputs: Path | Place
     outputs: Path | Place
     sizes: Mapping[str, int]
+
+    def files_of_series(self, uid: str) -> list[Path]:
+        """The files of all volumes of a series of DICOM, where the inputs are at a URL."""
+        return sorted(path for path, uids in self._uids.items() if uid in uids)
+
+    @functools.cached_property
+    def _uids(self) -> dict[Path, set[str]]:
+        from attention_dmfnet.dicom.listing import read_series
+
+        found: dict[Path, set[str]] = {}
+        for series in read_series(self.options.inputs)[0]:
+            for frame in series.frames:
+                found.setdefault(frame.header.source.path, set()).add(series.uid)
+        return found
 
     @property
     def names(self) -> dict[str, str]:
@@ -256,8 +271,12 @@ def _remote(case: Case, near: Near) -> Remote:
     root = near.options.inputs if near.options.inputs.is_dir() else near.options.inputs.parent
     names = [path.relative_to(root).as_posix() for path in files_of(case)]
     series = getattr(case, "series", None)
-    said = getattr(case, "said", ())
-    return Remote(case.name, {name: near.sizes[name] for name in names}, None if series is None else series.uid, said)
+    if series is None:
+        return Remote(case.name, {name: near.sizes[name] for name in names})
+    if series.part is not None:
+        # one volume of several: which it is, only all of the series' images tell
+        names = [path.relative_to(root).as_posix() for path in near.files_of_series(series.uid)]
+    return Remote(case.name, {name: near.sizes[name] for name in names}, series.key, getattr(case, "said", ()))
 
 
 def _label_maps(outputs: Path | Place, tasks: Mapping[str, Task]) -> dict[str, int]:
