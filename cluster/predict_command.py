@@ -20,15 +20,16 @@ from attention_dmfnet.cli.record import RECORD_NAME
 from attention_dmfnet.cli.status import refuse
 from attention_dmfnet.files.cases import Case, output_of
 from attention_dmfnet.files.label_maps import fault_of_label_map
+from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.folder import CaseReport
 
 from cluster.crew import Crew, Ready
 from cluster.dispatch import Dispatcher, Outcome, Rules
 from cluster.errors import ClusterError
 from cluster.labelling import Labelled, Order, Remote, Task, files_of, key_of, manifest_hash, named
-from cluster.ledger import Ending, Ledger
+from cluster.ledger import LEDGER_NAME, Ending, Ledger
 from cluster.mirror import mirror
-from cluster.options import LEDGER_NAME, needs_of, rules_of
+from cluster.options import needs_of, rules_of
 from cluster.places import Place
 from cluster.ray_crew import RayCrew
 
@@ -164,6 +165,9 @@ class ManyMachines:
                 yield from self._dispatched(Dispatcher(ledger, crew, rules), ledger, tasks, set(done), work, report)
             finally:
                 crew.close()
+                if isinstance(near.outputs, Path):
+                    # of workers that were killed
+                    remove_leftovers(near.outputs)
 
     def _dispatched(
         self,
