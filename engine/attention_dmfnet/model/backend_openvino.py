@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from attention_dmfnet.geometry import Index
 from attention_dmfnet.model.network import Content, LoadError, RunError, Scores, Tile, check_contract
-from attention_dmfnet.model.openvino_core import core, openvino
+from attention_dmfnet.model.openvino_core import core, half
 from attention_dmfnet.model.openvino_graphs import graph_and_weights
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class OpenVinoNetwork:
                 graph, weights = graph_and_weights(model)
                 # The weights are not copied, and OpenVINO does not hold the array that it reads them from.
                 self._weights = weights
-                read = core().read_model(graph, openvino.Tensor(weights, shared_memory=True))
+                read = core().read_model(graph, half.Tensor(weights, shared_memory=True))
             check_contract(file, stage, _shapes(read.inputs), _shapes(read.outputs))
             with _alone_in(cache):
                 compiled = core().compile_model(read, "CPU", settings)
@@ -92,8 +94,11 @@ class OpenVinoNetwork:
         """Nothing is left to prepare: the first tile of another shape takes a tenth of a second longer."""
 
     def __call__(self, tile: Tile) -> Scores:
+        # not copied: held until the next one comes
+        self._tile = np.ascontiguousarray(tile[None, None])
         try:
-            self._request.infer({self._input: tile[None, None]}, share_inputs=True)
+            self._request.set_tensor(self._input, half.Tensor(self._tile, shared_memory=True))
+            self._request.infer({}, share_outputs=True, decode_strings=False)
         except RuntimeError as error:
             raise RunError(f"OpenVINO failed: {_last_line(error)}") from error
         scores: Scores = self._request.get_tensor(self._output).data[0]
