@@ -1,9 +1,9 @@
 """Every target of the Makefile, run in a copy of the clone that is made of links and has a small ``.venv``.
 
-Not run for real: ``setup``, ``audit`` and ``sbom`` (they ask a package index or a container engine), ``container-test``
-and ``kills`` (they are tests themselves), of which only the recipe is looked at; and the tools behind ``check`` and
-``test``, which are what runs this file: here they are stand-ins that note how they are called. ``bench`` has a stand-in
-for the peers.
+Not run for real: ``setup``, ``audit`` and ``sbom`` (they ask a package index or a container engine),
+``container-test``, ``kills`` and ``cluster-soak`` (they are tests themselves), of which only the recipe is looked at;
+and the tools behind ``check`` and ``test``, which are what runs this file: here they are stand-ins that note how they
+are called. ``bench`` has a stand-in for the peers.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.export.conftest import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
 LINKS = ["Makefile", "pyproject.toml", "constraints.txt", "predict.sh"]
-LINKS += ["engine", "evaluation", "training", "export"]
+LINKS += ["engine", "evaluation", "training", "export", "cluster"]
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 # the peers' interpreter: makes no model, and "labels" by copying the scan; as long as it takes to be watched
@@ -135,6 +135,7 @@ def test_container_test_runs_the_script(clone: Path) -> None:
     ("words", "recipe"),
     [
         (("fuzz", "MINUTES=30"), "-m tests.fuzz --minutes 30"),
+        (("cluster-soak", "CASES=9"), ".venv/bin/python -m tests.cluster.soak --cases 9"),
         (("kills", "KILLS=9"), "KILLS=9 .venv/bin/python -m pytest tests/engine/test_kills.py"),
         # --strict: where PyPI cannot be asked, nothing was found out, and that is no success
         (("audit",), "pip-audit --strict --disable-pip --no-deps --requirement constraints.txt"),
