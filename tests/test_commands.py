@@ -19,6 +19,7 @@ import pytest
 from attention_dmfnet.cli.parser import parse
 from attention_dmfnet.files.image_io import read_volume, write_volume
 
+import cluster.__main__
 import evaluation.__main__
 import export.__main__
 import training.__main__
@@ -43,6 +44,11 @@ RUN_BY = {
     "make bench": "test_make.py::test_bench_compares_ours_with_the_peers",
     "make fuzz": "test_make.py::test_fuzz_reads_mutants",
     "make kills": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
+    "make cluster-soak": "test_ray.py::test_the_soak_on_few_cases_with_its_coordinator_killed",
+    "python -m tests.cluster.soak": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
+    "python -m cluster predict": "test_predict_command.py::test_a_repeated_run_labels_nothing_and_a_new_model_all",
+    "python -m cluster simulate": "test_simulation.py::test_the_command_prints_both_runs_and_the_plan",
+    "python -m cluster status": "test_ledger.py::test_status_counts_and_names_what_failed",
     "make audit": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
     "make sbom": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
     "python -m tests.fuzz": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
@@ -113,7 +119,9 @@ _COMMAND = re.compile(
     r"""\b(?:
         (?P<make>make\ (?!CT\b|PYTHON\b)[a-z-]+)
       | (?P<torchrun>torchrun)\b[^\n]*?\ (?P<launched>-m\ training\ [a-z-]+)
-      | python[0-9.]*\ (?P<module>-m\ (?:training|export|evaluation|attention_dmfnet)\ (?!COMMAND)[a-z-]+|-m\ [\w.]+)
+      | python[0-9.]*\ (?P<module>
+            -m\ (?:training|export|evaluation|cluster|attention_dmfnet)\ (?!COMMAND)[a-z-]+|-m\ [\w.]+
+        )
       | (?P<script>(?:sh|bash)\ [\w/.-]+\.sh)
       | (?P<installed>attention-dmfnet\ [a-z]+)
       | (?P<container>docker\ [a-z]+)
@@ -190,13 +198,14 @@ PARSERS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
     "training": training.__main__._parser,
     "export": lambda command: export.__main__._parser(),
     "evaluation": lambda command: evaluation.__main__._parser(),
+    "cluster": cluster.__main__._parser,
 }
 
 
 def command_lines() -> list[str]:
     """What pages tell people to type to the tools of the repository; no synopsis with brackets or dots."""
     code = "\n".join(code_in(page.read_text(encoding="utf-8")) for page in PAGES).splitlines()
-    lines = {line.strip() for line in code if re.search(r"-m (training|export|evaluation) \S+ \S", line)}
+    lines = {line.strip() for line in code if re.search(r"-m (training|export|evaluation|cluster) \S+ \S", line)}
     return sorted(line for line in lines if "..." not in line and "[--" not in line)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from attention_dmfnet.steps import quality
+from attention_dmfnet.adult_volumes import ADULT_VOLUMES
 
 from evaluation.organs import ORGANS
 from training.painting.tissue import Tissue
@@ -20,7 +20,7 @@ Range = tuple[float, float]
 OPEN = math.inf
 
 VOLUMES_ML: dict[Tissue, Range] = {
-    Tissue(label): quality.VOLUMES_ML[organ] for label, organ in enumerate(ORGANS, start=1)
+    Tissue(label): ADULT_VOLUMES[organ].possible_ml for label, organ in enumerate(ORGANS, start=1)
 }
 """The engine's ranges, with their sources there; ``VESSEL_WIDTHS_MM`` has those of the tubes."""
 

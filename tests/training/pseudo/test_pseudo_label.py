@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 import pytest
 from attention_dmfnet.cli.main import main as engine_main
-from attention_dmfnet.files.image_io import read_volume
+from attention_dmfnet.files.image_io import read_volume, write_labels
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.manifest import Manifest
 from attention_dmfnet.segmenter import Segmentation, segment
@@ -99,6 +100,28 @@ def test_an_organ_on_which_teachers_disagree_is_dropped_and_reported(
     assert "- aorta: teachers agree by" in report
     assert "![Case_00001](pictures/Case_00001.png)" in report
     assert (tmp_path / "pseudo" / "pictures" / "Case_00001.png").stat().st_size > 10_000
+
+
+def test_an_organ_that_a_patients_phases_show_differently_is_not_trusted(
+    tmp_path: Path, raw: Path, dataset: Path, teacher: Path
+) -> None:
+    """Organs are the same in both but for where they lie; then half of one liver goes: 2 * 1 / (1 + 2) = 0.67."""
+    for number, phase in ((1, "arterial"), (2, "portal")):
+        (scans(raw) / f"Case_0000{number}_0000.nii.gz").rename(scans(raw) / f"A-1-{phase}_0000.nii.gz")
+    pseudo = tmp_path / "pseudo"
+    assert label(raw, pseudo, dataset, teacher) == 0
+    assert all(decision.dropped == {} for decision in read_pseudo(pseudo).cases)
+    portal = pseudo / "labels" / "A-1-portal.nii.gz"
+    volume = read_volume(portal)
+    array = volume.array.astype(np.uint8)
+    places = np.argwhere(array == 1)
+    for place in places[places[:, 2] > np.median(places[:, 2])]:
+        array[tuple(place)] = 0
+    write_labels(Volume(array, volume.geometry), portal)
+    assert label(raw, pseudo, dataset, teacher) == 0
+    for decision in read_pseudo(pseudo).cases:
+        assert list(decision.dropped) == ["liver"]
+        assert "the patient's phases agree by 0.6" in decision.dropped["liver"]
 
 
 def test_a_second_run_labels_nothing_again_but_selects_anew(
@@ -211,3 +234,28 @@ def test_an_ensemble_labels_by_the_mean_and_agrees_less_where_one_is_blind(
     assert probability == pytest.approx(2 / 3, abs=0.1)
     assert (about.organs["liver"].agreement or 0) > 0.98
     assert about.teachers[0] == "together"
+
+
+def test_many_machines_label_as_one_does(
+    raw: Path, dataset: Path, teacher: Path, doubter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cluster.folder_job
+    from tests.cluster.inline import InlineCrew
+
+    def one_worker(make: object, payload_of: object, needs: object, each: int, address: str) -> InlineCrew:
+        assert address == "auto"
+        return InlineCrew(SimpleNamespace(make=make), payload_of, needs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cluster.folder_job.do_all, "__defaults__", (one_worker,))
+    one, many = tmp_path / "one", tmp_path / "many"
+    assert label(raw, one, dataset, teacher, doubter) == 0
+    assert label(raw, many, dataset, teacher, doubter, extra=("--cluster", "auto")) == 0
+    decided = [msgspec.structs.asdict(read_pseudo(folder)) for folder in (one, many)]
+    assert decided[0] == decided[1]
+    names = sorted(path.name for path in (one / "labels").iterdir())
+    assert len(names) == 2
+    for name in names:
+        assert (many / "labels" / name).read_bytes() == (one / "labels" / name).read_bytes()
+    # all is there: no worker is asked for
+    monkeypatch.setattr(cluster.folder_job.do_all, "__defaults__", (None,))
+    assert label(raw, many, dataset, teacher, doubter, extra=("--cluster", "auto")) == 0

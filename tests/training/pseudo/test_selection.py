@@ -50,6 +50,22 @@ def test_confident_teachers_that_disagree_are_not_trusted() -> None:
     assert decision.dropped == {"stomach": "teachers agree by 0.40, below 0.85"}
 
 
+def test_phases_of_one_patient_that_disagree_are_not_trusted() -> None:
+    decision = decide(case(), Selection(), phases={"stomach": 0.7, "pancreas": 0.7, "liver": 0.9})
+    assert decision.dropped == {"stomach": "the patient's phases agree by 0.70, below 0.80"}
+    assert decide(case(), Selection(min_phase_agreement={"all": 0.5}), phases={"stomach": 0.7}).dropped == {}
+
+
+def test_an_organ_that_the_scan_cuts_need_not_agree_between_phases() -> None:
+    assert decide(case(liver=found("liver", cut=True)), Selection(), phases={"liver": 0.3}).dropped == {}
+
+
+def test_phases_that_agree_less_weigh_less() -> None:
+    """The geometric mean of 0.95 and, of one organ, 0.8: (12 * 0.95 + (0.95 * 0.8) ** 0.5) / 13."""
+    decision = decide(case(), Selection(), phases={"liver": 0.8})
+    assert decision.weight == pytest.approx((12 * 0.95 + 0.76**0.5) / 13)
+
+
 def test_an_impossible_volume_is_not_trusted_however_sure_the_teacher_is() -> None:
     decision = decide(case(gallbladder=found("gallbladder", 1.0, volume_ml=900.0)), Selection())
     assert decision.dropped == {"gallbladder": "900 mL is more than 300 mL"}
