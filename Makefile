@@ -8,6 +8,10 @@ DEV_EXTRAS := cpu,dicom,report,training,export,evaluation,cluster,dev
 GRAPHS := $(BIN)/python -m attention_dmfnet.model.openvino_graphs models
 CT ?=
 
+# The CUDA build of ONNX Runtime, for tests of where it places networks; no GPU is needed. Both builds are one module, so
+# it lies beside the environment. A machine that there is no wheel for goes without, and these tests skip.
+ONNXRUNTIME_GPU := .cache/onnxruntime-gpu
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test check format fuzz kills cluster-soak audit sbom container-test export bench clean
@@ -21,7 +25,7 @@ demo: $(VENV)/.demo  ## label a phantom CT (or yours: make demo CT=path) and dra
 	$(BIN)/python -m evaluation demo $(if $(CT),--ct "$(CT)") --to demo_output
 
 # Training in a process of its own: in one that had built TensorRT plans before, it ended in a segmentation fault once.
-test: check  ## all checks, then all tests
+test: check $(ONNXRUNTIME_GPU)/.ready  ## all checks, then all tests
 	$(BIN)/python -m pytest tests/engine tests/evaluation tests/export
 	$(BIN)/python -m pytest --ignore=tests/engine --ignore=tests/evaluation --ignore=tests/export
 
@@ -102,6 +106,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[$(DEV_EXTRAS)]'
 	$(GRAPHS)
 	@touch $@ $(VENV)/.demo
+
+$(ONNXRUNTIME_GPU)/.ready: constraints.txt | $(BIN)/python
+	rm -rf $(ONNXRUNTIME_GPU)
+	-$(INSTALL) --no-deps --target $(ONNXRUNTIME_GPU)/site onnxruntime-gpu && touch $@
 
 # Not needed to develop: what looks at the versions and at the image.
 $(VENV)/.supply: pyproject.toml constraints.txt | $(BIN)/python

@@ -83,6 +83,9 @@ RUN_BY = {
     ),
     "python -m evaluation.studies.held_out": "test_held_out.py::test_the_command_prints_each_release",
     "python -m evaluation.studies.phases": "test_phases.py::test_the_command_names_each_patient",
+    "python -m evaluation.studies.releases": (
+        "test_releases.py::test_the_command_prints_a_row_for_each_release_run_by_its_own_code"
+    ),
     "python -m evaluation.studies.roi_margins": "test_roi_margins.py::test_the_script_prints_a_row_for_each_margin",
     "python -m evaluation.studies.settings_sweep": (
         "test_settings_sweep.py::test_the_script_labels_with_each_variant_and_writes_table_and_picture"
@@ -106,6 +109,7 @@ RUN_BY = {
     "python -m training recombine": (
         "test_body_library.py::test_a_library_holds_transplants_and_morphs_of_training_patients_only"
     ),
+    "python -m training.reports.full_scale": "test_full_scale.py::test_the_command_prints_what_2050_scans_cost",
     "python -m training step-time": "test_main.py::test_the_parts_of_a_step_are_timed",
     "python -m training synthesize": "test_main.py::test_bodies_are_completed_drawn_and_painted",
     "torchrun -m training fit": "test_commands.py::test_two_processes_train_a_stage",
@@ -189,7 +193,7 @@ def test_the_test_of_a_command_exists_and_names_it(command: str) -> None:
     word = command.split()[-1]
     asked_for = any(re.search(rf"\b{re.escape(word)}\b", text) for text in texts)
     through_make = file == "test_make.py" and word in recipes_of_the_makefile()
-    study = command.startswith("python -m evaluation.studies.") and "main" in names
+    study = command.startswith(("python -m evaluation.studies.", "python -m training.reports.")) and "main" in names
     assert asked_for or through_make or study
 
 

@@ -107,6 +107,10 @@ def test_check_asks_every_tool_and_test_the_tests_too(clone: Path, target: str) 
     asked = [line.split() for line in (clone / "asked").read_text().splitlines()]
     assert {words[0] for words in asked} == set(tools) - ({"python"} if target == "check" else set())
     assert ["ruff", "format", "--check", "."] in asked
+    # for the tests of where networks are placed, beside the environment: both builds are one module
+    gpu = ["--no-deps", "--target", ".cache/onnxruntime-gpu/site", "onnxruntime-gpu"]
+    installed = [words[-4:] for words in asked if words[:3] == ["python", "-m", "pip"]]
+    assert installed == ([gpu] if target == "test" else [])
     suites = [command for command in asked if command[:3] == ["python", "-m", "pytest"]]
     # every test in one process or the other
     first = ["tests/engine", "tests/evaluation", "tests/export"]
@@ -170,7 +174,7 @@ def test_bench_compares_ours_with_the_peers(clone: Path, scan: Path, tmp_path: P
     page = make(clone, "bench", f"PEERS={peers}", f"CT={scan}", "RUNS=1")
     rows = [line.split("|")[2].strip() for line in page.splitlines() if line.startswith("| mine |")]
     assert rows[0] == "attention-dmfnet"
-    assert [row.partition(" ")[0] for row in rows[1:]] == ["nnU-Net", "MONAI"]
+    assert [row.partition(" ")[0] for row in rows[1:]] == ["nnU-Net", "nnU-Net", "MONAI"]
     assert (clone / "bench_output" / "bench.md").read_text() in page + "\n"
 
 

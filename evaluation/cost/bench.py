@@ -89,6 +89,11 @@ def compare(
     return done
 
 
+def predictions_of(system: System, folder: Path) -> Path:
+    """Where ``compare`` leaves the label maps of ``system``."""
+    return folder / _folder_name(system.name) / "predictions"
+
+
 def medians(runs: Sequence[CaseRun]) -> list[Compared]:
     """One line for each scan and system, in the order of their first run."""
     groups: dict[tuple[str, str], list[CaseRun]] = {}

@@ -7,11 +7,13 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from attention_dmfnet.geometry import Index
 from attention_dmfnet.model.network import Content, LoadError, RunError, Scores, Tile, check_contract
-from attention_dmfnet.model.openvino_core import core, openvino
+from attention_dmfnet.model.openvino_core import core, half
 from attention_dmfnet.model.openvino_graphs import graph_and_weights
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16", "int8")
 """What can be computed, whether or not the CPU has instructions for it."""
+
+_FAILURES: Final = (RuntimeError, UnicodeDecodeError)
+"""What OpenVINO raises; the second where the reason quotes bytes of a damaged file."""
 
 # OpenVINO takes bfloat16 on its own account wherever the CPU has it, so the precision is always spelled out.
 _HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}
@@ -80,21 +85,24 @@ class OpenVinoNetwork:
                 graph, weights = graph_and_weights(model)
                 # The weights are not copied, and OpenVINO does not hold the array that it reads them from.
                 self._weights = weights
-                read = core().read_model(graph, openvino.Tensor(weights, shared_memory=True))
+                read = core().read_model(graph, half.Tensor(weights, shared_memory=True))
             check_contract(file, stage, _shapes(read.inputs), _shapes(read.outputs))
             with _alone_in(cache):
                 compiled = core().compile_model(read, "CPU", settings)
             self._request = compiled.create_infer_request()
-        except RuntimeError as error:
+        except _FAILURES as error:
             raise LoadError(f"OpenVINO cannot load {file}: {_last_line(error)}") from error
 
     def prepare(self, tile_zyx: Index) -> None:
         """Nothing is left to prepare: the first tile of another shape takes a tenth of a second longer."""
 
     def __call__(self, tile: Tile) -> Scores:
+        # not copied: held until the next one comes
+        self._tile = np.ascontiguousarray(tile[None, None])
         try:
-            self._request.infer({self._input: tile[None, None]}, share_inputs=True)
-        except RuntimeError as error:
+            self._request.set_tensor(self._input, half.Tensor(self._tile, shared_memory=True))
+            self._request.infer({}, share_outputs=True, decode_strings=False)
+        except _FAILURES as error:
             raise RunError(f"OpenVINO failed: {_last_line(error)}") from error
         scores: Scores = self._request.get_tensor(self._output).data[0]
         return scores
@@ -116,7 +124,9 @@ def _alone_in(cache: Path | None) -> Iterator[None]:
         os.close(folder)
 
 
-def _last_line(error: RuntimeError) -> str:
+def _last_line(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it gave a reason that is no text; is the file damaged?"
     return (str(error).strip().splitlines() or ["no reason given"])[-1]
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from attention_dmfnet.json_text import JsonError, decode_json
 from attention_dmfnet.model.external_data import read_model
 from attention_dmfnet.model.network import LoadError
-from attention_dmfnet.model.openvino_core import core, openvino
+from attention_dmfnet.model.openvino_core import half, whole_package
 
 if TYPE_CHECKING:
     from attention_dmfnet.model.manifest import Manifest, Stage, Variant
@@ -71,7 +71,7 @@ def keep_graphs(models: Path, manifest: Manifest) -> list[Path]:
             networks[variant.file] = Kept(_made_from(stage, variant), hashlib.sha256(content).hexdigest())
     paths.append(folder / _INDEX)
     # last: without it, nothing in the folder is looked at
-    paths[-1].write_bytes(msgspec.json.encode(Index(openvino.__version__, networks)))
+    paths[-1].write_bytes(msgspec.json.encode(Index(half.get_version(), networks)))
     return paths
 
 
@@ -90,7 +90,7 @@ def kept_graph(models: Path, stage: Stage, variant: Variant) -> npt.NDArray[np.u
     except JsonError as error:
         raise LoadError(f"{folder / _INDEX} is not valid: {error}; {_MAKE_AGAIN}") from error
     kept = index.networks.get(variant.file)
-    if kept is None or kept.made_from != _made_from(stage, variant) or index.openvino != openvino.__version__:
+    if kept is None or kept.made_from != _made_from(stage, variant) or index.openvino != half.get_version():
         return None
     path = _path(folder, variant)
     try:
@@ -115,10 +115,11 @@ def _aligned(place: int) -> int:
 
 def _simplified(model: bytes) -> bytes:
     """An ONNX model in OpenVINO's format, after all that is the same on every CPU was done to it."""
-    # here alone: OpenVINO's own and promised to nobody, but what its converter calls as well
+    openvino = whole_package()
+    # OpenVINO's own and promised to nobody, but what its converter calls as well
     from openvino._offline_transformations import apply_moc_transformations
 
-    read = core().read_model(model)
+    read = openvino.Core().read_model(model)
     apply_moc_transformations(read, cf=True)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "graph.xml")

@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -229,14 +230,31 @@ def test_every_cpu_computes_in_single_precision_and_half_is_native_to_the_gpu_al
     assert "float16" in backend_onnxruntime.native_precisions("cuda")
 
 
-def test_openvino_sends_no_notes_about_its_use() -> None:
+def test_of_openvino_only_the_compiled_half_is_imported_and_the_whole_still_can_be() -> None:
     """Its model converter, imported for no reason of ours, would fork this process and call home."""
     code = (
         "import sys, attention_dmfnet.model.backend_openvino as ours; ours.native_precisions()\n"
-        "print([name for name in sys.modules if 'telemetry' in name or 'openvino.tools' in name])"
+        "print(*(name for name in sys.modules if 'openvino' in name and 'attention' not in name))\n"
+        "print(*(name for name in sys.modules if 'telemetry' in name))\n"
+        "sys.modules['openvino.tools'] = None\n"
+        "import openvino; print(openvino.Core().available_devices[0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    modules, notes, device = done.stdout.splitlines()
+    assert all(name.startswith("openvino._pyopenvino") for name in modules.split())
+    assert (notes, device) == ("", "CPU")
+
+
+def test_where_openvino_has_no_such_half_the_whole_of_it_is_imported() -> None:
+    code = (
+        "import sys; sys.modules['openvino._pyopenvino'] = None; sys.path.insert(0, sys.argv[1])\n"
+        "from attention_dmfnet.model.openvino_core import half; print(half.__name__, half.Core)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "openvino").mkdir()
+        Path(folder, "openvino", "__init__.py").write_text("Core = 'the core'")
+        done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino the core"
 
 
 @BACKENDS

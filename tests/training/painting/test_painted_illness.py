@@ -12,7 +12,7 @@ from training.painting.body_sites import BodySites
 from training.painting.completion import BODY_SPACING_ZYX
 from training.painting.deformation import move
 from training.painting.gut_contents import Drink, fill_gut
-from training.painting.kernel import Look
+from training.painting.look import Look
 from training.painting.painter import Painter, _healthy_look
 from training.painting.pathology import HEALTHY, afflict, draw_findings
 from training.painting.scan_setup import PLAIN_SETUP
