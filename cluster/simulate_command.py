@@ -58,7 +58,7 @@ def simulate(options: argparse.Namespace) -> int:
     if options.ledger is None:
         random = Random(options.seed)
         median = math.log(options.seconds)
-        case_s = [random.lognormvariate(median, options.spread) for _ in range(_DRAWN)]
+        case_s: Sequence[float] = [random.lognormvariate(median, options.spread) for _ in range(_DRAWN)]
         read, written = options.read_mb * 1e6, options.written_mb * 1e6
     else:
         case_s, read, written = _measured(options.ledger)
