@@ -92,7 +92,7 @@ def _is_of_ray(process: psutil.Process) -> bool:
 
 def _agents() -> dict[str, int]:
     """Ports for a node's agents: those that Ray finds itself it waits 15 s for, and then ends the node."""
-    names = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
     with contextlib.ExitStack() as stack:
         ports = {}
         for name in names:
