@@ -66,13 +66,17 @@ RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/l
 FROM ${BASE_IMAGE}
 # PYTHONPATH: `python3 -m attention_dmfnet` from any folder. PYTHONUNBUFFERED: a container that is stopped has shown all
 # its lines. PYTHONDONTWRITEBYTECODE: all of it is compiled already, and the file system may be read-only. NVIDIA_*: what
-# NVIDIA's container toolkit hands in: CUDA and nvidia-smi.
+# NVIDIA's container toolkit hands in: CUDA and nvidia-smi. The driver that RUNTIME=cuda needs stands there for programs
+# to read; the toolkit would not start a container on an older one, and this one labels on the CPU then, so it is told not
+# to look (NVIDIA_DISABLE_REQUIRE=false on the command line makes it).
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/workspace/engine \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     NVIDIA_VISIBLE_DEVICES=all \
-    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    NVIDIA_REQUIRE_CUDA="cuda>=13.0" \
+    NVIDIA_DISABLE_REQUIRE=true
 
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /workspace

@@ -25,7 +25,7 @@ class Note(str):
 
 _SETTLED = frozenset(
     {"empty-voxels", "values-offset-1024", "units-converted", "header-voxel-offset"}
-    | {"dicom-series", "dicom-tilt", "dicom-duplicates", "dicom-localizer"}
+    | {"dicom-series", "dicom-volumes", "dicom-tilt", "dicom-duplicates", "dicom-localizer"}
 )
 """What leaves no doubt about what was meant."""
 

@@ -1,5 +1,6 @@
 """--seg-nrrd, --dicom-seg and --rtstruct, from the command line to files that others read."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pydicom
 import pytest
 import SimpleITK
 from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.outputs import NEEDED
+from attention_dmfnet.cli.predict_options import add_output_options
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, UNUSABLE
 from attention_dmfnet.files.image_io import read_volume, write_volume
 from pydicom.dataset import Dataset
@@ -98,6 +101,38 @@ def test_files_that_are_no_dicom_are_refused_before_any_work(
         capsys.readouterr().err
     )
     assert not list((tmp_path / "out").glob("*.nii.gz"))
+
+
+@pytest.mark.parametrize(
+    ("option", "package"),
+    [(option, packages[-1]) for option, (packages, _) in NEEDED.items()],
+)
+def test_an_output_whose_package_is_missing_is_refused_before_any_case(
+    option: str, package: str, tmp_path: Path, models: Path
+) -> None:
+    _write_dicom(tmp_path / "in")
+    arguments = ["predict", str(tmp_path / "in"), str(tmp_path / "out"), "--models", str(models), option]
+    program = (
+        "import importlib.util, sys\nfrom attention_dmfnet.cli.main import main\n"
+        f"class Missing:\n  @staticmethod\n  def find_spec(name, path=None, target=None):\n"
+        f"    if name.partition('.')[0] == {package!r}:\n      raise ModuleNotFoundError(name=name)\n"
+        "find = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name: None if name == {package!r} else find(name)\n"
+        f"sys.meta_path.insert(0, Missing)\nsys.exit(main({arguments}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == UNUSABLE
+    assert f"{option} needs the Python package {package}, which is not installed: pip install " in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_option_for_a_further_output_is_known_to_the_list_of_packages() -> None:
+    """A new one cannot be forgotten: what needs nothing says so here."""
+    parser = argparse.ArgumentParser()
+    add_output_options(parser.add_argument_group("further outputs"))
+    options = {name for name in parser._option_string_actions if name.startswith("--")}
+    assert options - set(NEEDED) == {"--statistics", "--no-statistics", "--help"}
 
 
 def test_among_dicom_a_file_that_is_none_fails_by_name_with_its_label_map_there(

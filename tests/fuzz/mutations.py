@@ -65,6 +65,11 @@ def scrambled(rng: Random, content: bytes, others: Sequence[bytes]) -> bytes:
     return bytes(made)
 
 
+def number_alone(rng: Random, content: bytes, others: Sequence[bytes]) -> bytes:
+    """For what is damaged where it is made: what tells one damage from another."""
+    return rng.randbytes(8)
+
+
 # ---- NIfTI -----------------------------------------------------------------------------------------------------------
 
 _FIELDS_1: list[tuple[int, str]] = [(0, "i"), (39, "B"), *((40 + 2 * n, "h") for n in range(8)), (68, "h"), (70, "h")]

@@ -15,10 +15,10 @@ import onnx
 import SimpleITK
 import torch
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
-from onnx import TensorProto, external_data_helper, helper
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
-from tests.engine.tiny import manifest_json
-from tests.fuzz.targets import CORPUS
+from tests.engine.tiny import manifest_json, small_cnn_onnx
+from tests.fuzz.targets import CORPUS, NETWORK_CLASSES, NETWORK_TILE_ZYX
 from training.data.dataset import CaseEntry, DatasetIndex, StageGrid, cache_key
 from training.data.splits import Splits, write_splits
 from training.data.stage_arrays import write_case
@@ -121,7 +121,37 @@ def _models() -> None:
     )
     model = onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     _put("graph/graph.onnx", model.SerializeToString())
+    _network()
     _put("manifest/manifest.json", json.dumps(manifest_json(), indent=1).encode())
+
+
+def _network() -> None:
+    """A network that both runtimes compute, of what the released ones are made of, its weights in a file apart."""
+    model = onnx.load_from_string(small_cnn_onnx(NETWORK_TILE_ZYX, NETWORK_CLASSES))
+    head: dict[str, Any] = {}
+    numbers = b""
+    for tensor in model.graph.initializer:
+        raw = numpy_helper.to_array(tensor).tobytes()
+        head[tensor.name] = {
+            "dtype": "F32",
+            "shape": list(tensor.dims),
+            "data_offsets": [len(numbers), len(numbers) + len(raw)],
+        }
+        numbers += raw
+    packed = json.dumps(head).encode()
+    for tensor in model.graph.initializer:
+        start, stop = head[tensor.name]["data_offsets"]
+        tensor.ClearField("float_data")
+        tensor.raw_data = bytes(stop - start)
+        external_data_helper.set_external_data(
+            tensor, "weights.safetensors", offset=8 + len(packed) + start, length=stop - start
+        )
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+    _put("network/weights.safetensors", len(packed).to_bytes(8, "little") + packed + numbers)
+    _put("network/graph.onnx", model.SerializeToString())
+    # the kept network that is damaged depends on OpenVINO's version and the CPU: only the damage is told
+    _put("damage/none.damage", b"")
 
 
 def _layouts() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +20,9 @@ CORPUS = Path(__file__).parent / "corpus"
 Run = Callable[[Path, Path], list[str]]
 """Reads the mutant, the first path, in its folder, the second; returns what would be said to the user."""
 
+Begin = Callable[[], tuple[Run, tuple[type[Exception], ...]]]
+"""Imports what reading needs; returns the reader and the errors it may raise."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -28,7 +32,7 @@ class Target:
     """
 
     corpus: str
-    begin: Callable[[], tuple[Run, tuple[type[Exception], ...]]]
+    begin: Begin
     mutate: Mutate | None = None
 
     def seeds(self) -> list[Path]:
@@ -73,7 +77,7 @@ _BY_NAME: dict[str, Mutate] = {
 
 def _is_mutable(path: Path) -> bool:
     # empty files stand for scans, by their names; voxels in a file of their own are no matter of fields
-    return path.stat().st_size > 0 and path.suffix != ".raw"
+    return (path.stat().st_size > 0 or path.suffix == ".damage") and path.suffix != ".raw"
 
 
 # ---- the engine ------------------------------------------------------------------------------------------------------
@@ -122,6 +126,56 @@ def _graph() -> tuple[Run, tuple[type[Exception], ...]]:
         return []
 
     return run, (LoadError,)
+
+
+NETWORK_TILE_ZYX, NETWORK_CLASSES = (8, 8, 8), 3
+
+
+def _network_in(backend: Literal["openvino", "onnxruntime"], cache: bool = False) -> Begin:
+    """Files of a network whose hashes are right: what was damaged before the manifest was written, or on purpose."""
+
+    def begin() -> tuple[Run, tuple[type[Exception], ...]]:
+        from attention_dmfnet.model.loading import load_network
+        from attention_dmfnet.model.manifest import NetworkInput, NetworkOutput, Stage, Variant, WeightsFile
+        from attention_dmfnet.model.network import NetworkError
+        from attention_dmfnet.model.runtimes import Runtime
+
+        def load(folder: Path, kept: Path | None = None) -> None:
+            hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+            stage = Stage(
+                (Variant("graph.onnx", hashes["graph.onnx"], "float32", None),),
+                NetworkInput("image", "float32", "NCDHW"),
+                NetworkOutput("scores", NETWORK_CLASSES),
+                (3.0, 2.0, 2.0),
+                NETWORK_TILE_ZYX,
+                0.25,
+                (-200.0, 600.0),
+                0.0,
+                100.0,
+                weights=WeightsFile("weights.safetensors", hashes["weights.safetensors"]),
+            )
+            runtime = Runtime(backend, "cpu", threads=1, precision="float32", cache=kept)
+            network = load_network(folder, stage, runtime)
+            network.prepare(NETWORK_TILE_ZYX)
+            scores = network(np.ones(NETWORK_TILE_ZYX, np.float32))
+            assert scores.shape == (NETWORK_CLASSES, *NETWORK_TILE_ZYX)
+
+        def run(path: Path, folder: Path) -> list[str]:
+            load(folder)
+            return []
+
+        def run_kept(path: Path, folder: Path) -> list[str]:
+            kept = folder / "kept"
+            load(CORPUS / "network", kept)
+            damage = path.read_bytes()
+            for blob in kept.rglob("*.blob") if damage else ():
+                blob.write_bytes(mutations.scrambled(Random(damage), blob.read_bytes(), [b"\0" * 4096]))
+            load(CORPUS / "network", kept)
+            return []
+
+        return (run_kept if cache else run), (NetworkError,)
+
+    return begin
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -201,6 +255,9 @@ TARGETS: dict[str, Target] = {
     "mha": Target("mha", _scan, mutations.lines),
     "manifest": Target("manifest", _manifest),
     "graph": Target("graph", _graph),
+    "network-openvino": Target("network", _network_in("openvino")),
+    "network-onnxruntime": Target("network", _network_in("onnxruntime")),
+    "network-kept": Target("damage", _network_in("openvino", cache=True), mutations.number_alone),
     "flare22": Target("flare22", _layout),
     "nnunet": Target("nnunet", _layout),
     "prepared": Target("prepared", _prepared),

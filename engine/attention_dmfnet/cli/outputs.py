@@ -14,7 +14,30 @@ from attention_dmfnet.files.cases import Case, InputError, ScanFile
 if TYPE_CHECKING:
     from attention_dmfnet.further_outputs import FileOutput
 
-_NEEDED = ("highdicom", "contourpy")
+_SLICER = "pip install SimpleITK (a container: build it with FORMATS=all)"
+_DICOM = 'pip install "attention-dmfnet[dicom]"'
+_REPORT = (
+    'pip install "attention-dmfnet[report]"; --statistics works without, and `attention-dmfnet report` makes the pages '
+    "afterwards, elsewhere if need be"
+)
+
+NEEDED: dict[str, tuple[tuple[str, ...], str]] = {
+    "--seg-nrrd": (("SimpleITK",), _SLICER),
+    "--dicom-seg": (("pydicom", "highdicom"), _DICOM),
+    "--rtstruct": (("pydicom", "highdicom", "contourpy"), _DICOM),
+    "--report": (("jinja2", "PIL"), _REPORT),
+}
+"""The packages of each output that needs more than the label maps do, and what brings them."""
+
+
+def refuse_what_is_missing(options: argparse.Namespace) -> None:
+    """Raise ``InputError`` for an output that cannot be written here, before anything is looked at."""
+    for option, (packages, remedy) in NEEDED.items():
+        if not getattr(options, option.removeprefix("--").replace("-", "_")):
+            continue
+        for package in packages:
+            if find_spec(package) is None:
+                raise InputError(f"{option} needs the Python package {package}, which is not installed: {remedy}")
 
 
 def asked_for(options: argparse.Namespace, cases: Sequence[Case]) -> list[FileOutput]:
@@ -35,11 +58,6 @@ def asked_for(options: argparse.Namespace, cases: Sequence[Case]) -> list[FileOu
 def _refuse_without_dicom(inputs: Path, cases: Sequence[Case]) -> None:
     if all(isinstance(case, ScanFile) for case in cases):
         raise InputError(f"--dicom-seg and --rtstruct refer to the DICOM that a scan came from; {inputs} holds none")
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f'--dicom-seg and --rtstruct need the Python package {missing[0]}: pip install "attention-dmfnet[dicom]"'
-        )
 
 
 def _version(models: Path | None) -> tuple[str, str]:

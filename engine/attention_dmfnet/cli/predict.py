@@ -11,11 +11,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attention_dmfnet
 from attention_dmfnet.cli.cases import Found, find_cases
-from attention_dmfnet.cli.outputs import asked_for
+from attention_dmfnet.cli.outputs import asked_for, refuse_what_is_missing
 from attention_dmfnet.cli.predict_options import add_options
 from attention_dmfnet.cli.progress import Progress, say
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, refuse
@@ -27,18 +27,35 @@ from attention_dmfnet.marks import step
 
 if TYPE_CHECKING:
     from attention_dmfnet.cli.record import RunRecorder
+    from attention_dmfnet.cli.run_report import Earlier
     from attention_dmfnet.folder import CaseReport
     from attention_dmfnet.further_outputs import FileOutput
     from attention_dmfnet.notes import Note
     from attention_dmfnet.report.run_report import RunReport
     from attention_dmfnet.segmenter import Segmenter
 
-__all__ = ["add_options", "run"]
+__all__ = ["Elsewhere", "Work", "add_options", "load_segmenter", "run"]
 
 
-def run(options: argparse.Namespace) -> int:
-    """See ``commands.CommandModule``."""
+class Elsewhere(Protocol):
+    """Who labels the cases of a run where this process does not: many machines."""
+
+    def __call__(self, work: "Work", report: "RunReport | None") -> "Iterator[CaseReport]":
+        """A report on each of the cases that were found, as it ends, those included that need no work.
+
+        Numbers and pages are added to ``report`` where they are asked for.
+        """
+        ...
+
+    def hashes(self, case: str) -> Mapping[str, str]:
+        """The SHA-256 of each file that was written for a case, by the file's name."""
+        ...
+
+
+def run(options: argparse.Namespace, elsewhere: Elsewhere | None = None) -> int:
+    """See ``commands.CommandModule``. The cases are labelled by this process, unless ``elsewhere`` is given."""
     try:
+        refuse_what_is_missing(options)
         found = find_cases(options.inputs, options.outputs, options.series or (), options.patient_names)
         cases = found.cases
         _prepare_outputs(options.outputs, cases)
@@ -50,10 +67,11 @@ def run(options: argparse.Namespace) -> int:
         extras = asked_for(options, cases)
     except InputError as error:
         return refuse(str(error))
-    there = [case for case in cases if not options.overwrite and os.path.lexists(output_of(case, options.outputs))]
+    keeps = elsewhere is None and not options.overwrite
+    there = [case for case in cases if keeps and os.path.lexists(output_of(case, options.outputs))]
     # The first scan is read while all else is imported: neither waits for the other. Where some label maps are there,
     # it is not known yet whether they are whole.
-    ahead = None if there else ReadAhead(cases, options.strict)
+    ahead = None if there or elsewhere is not None else ReadAhead(cases, options.strict)
     # Imported late, and not at the top: --help answers at once, and the networks load on their own thread while
     # the rest is still being imported.
     with step("import"):
@@ -62,12 +80,12 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         # the networks load while the record's place and what is there are looked at
-        segmenter = _load(options) if len(there) < len(cases) else None
+        segmenter = load_segmenter(options) if elsewhere is None and len(there) < len(cases) else None
         further = {
             case.name: [path for extra in extras for path in extra.paths(case, options.outputs)] for case in cases
         }
         with _recorder(options, further) or contextlib.nullcontext() as recorder:
-            work = _Work(options, found, extras, further, there, segmenter, recorder, progress, ahead)
+            work = Work(options, found, extras, further, there, segmenter, recorder, progress, ahead, elsewhere)
             failed = _report_all(_gathered(work), work)
     except (InputError, ManifestError, NetworkError) as error:
         return refuse(str(error))
@@ -77,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class Work:
     """What there is to do, and with what.
 
     ``further`` are the files beside each case's label map, by its name; ``there`` are the cases whose output exists.
@@ -92,7 +110,8 @@ class _Work:
     segmenter: "Segmenter | None"
     recorder: "RunRecorder | None"
     progress: Progress
-    ahead: ReadAhead | None
+    ahead: ReadAhead | None = None
+    elsewhere: Elsewhere | None = None
 
 
 def _recorder(options: argparse.Namespace, further: Mapping[str, Sequence[Path]]) -> "RunRecorder | None":
@@ -105,7 +124,8 @@ def _recorder(options: argparse.Namespace, further: Mapping[str, Sequence[Path]]
     return RunRecorder(options.record or options.outputs / RECORD_NAME, said, further)
 
 
-def _load(options: argparse.Namespace) -> "Segmenter":
+def load_segmenter(options: argparse.Namespace) -> "Segmenter":
+    """Start to load the networks that the options name. Raises ``ManifestError`` and ``NetworkError``."""
     return attention_dmfnet.load(
         device=options.device,
         backend=options.backend,
@@ -118,18 +138,18 @@ def _load(options: argparse.Namespace) -> "Segmenter":
     )
 
 
-def _gathered(work: _Work) -> "Iterator[CaseReport]":
+def _gathered(work: Work) -> "Iterator[CaseReport]":
     """``_reports``, with numbers and pages where they are asked for."""
     options = work.options
     if not (options.report or options.statistics):
         return _reports(work)
-    from attention_dmfnet.cli.run_report import gathered, start_report
+    from attention_dmfnet.cli.run_report import Earlier, gathered, start_report
 
-    report = start_report(options)
-    return gathered(_reports(work, report), report, options.outputs)
+    report, earlier = start_report(options), Earlier(options)
+    return gathered(_reports(work, report, earlier), report, options.outputs, earlier)
 
 
-def _reports(work: _Work, report: "RunReport | None" = None) -> "Iterator[CaseReport]":
+def _reports(work: Work, report: "RunReport | None" = None, earlier: "Earlier | None" = None) -> "Iterator[CaseReport]":
     """A report on everything that is not labelled, then on each of the other cases as it is done."""
     options, found, progress = work.options, work.found, work.progress
     outputs: Path = options.outputs
@@ -138,22 +158,21 @@ def _reports(work: _Work, report: "RunReport | None" = None) -> "Iterator[CaseRe
         from attention_dmfnet.files.label_maps import fault_of_label_map
     if options.json:
         yield from map(folder.passed_over, [*found.passed_over, *found.series])
+    if work.elsewhere is not None:
+        yield from work.elsewhere(work, report)
+        return
     again: dict[str, Note] = {}
     for case in work.there:
         fault = fault_of_label_map(output_of(case, outputs), case)
         if fault is None:
             said = folder.skipped(case, outputs, work.further[case.name])
-            if report is not None:
-                from attention_dmfnet.cli.run_report import skipped
-
-                said = skipped(case, said, outputs, report)
-            yield said
+            yield said if report is None or earlier is None else earlier.add(case, said, report)
         else:
             again[case.name] = folder.made_again(fault)
     kept = {case.name for case in work.there} - again.keys()
     missing = [case for case in found.cases if case.name not in kept]
     if missing:
-        segmenter = work.segmenter or _load(options)
+        segmenter = work.segmenter or load_segmenter(options)
         segmenter.tell_runtime(lambda runtime: progress.print_line(str(runtime), sys.stderr))
         if work.recorder is not None:
             record, manifest = work.recorder.set_runtime, segmenter.manifest
@@ -172,7 +191,7 @@ def _reports(work: _Work, report: "RunReport | None" = None) -> "Iterator[CaseRe
         )
 
 
-def _report_all(reports: "Iterator[CaseReport]", work: _Work) -> list[str]:
+def _report_all(reports: "Iterator[CaseReport]", work: Work) -> list[str]:
     """Print the reports as they come; returns the names of the cases that failed."""
     failed = []
     try:
@@ -181,7 +200,7 @@ def _report_all(reports: "Iterator[CaseReport]", work: _Work) -> list[str]:
 
             # before its line: who reads the line and stops the run finds the case in the record
             if work.recorder is not None:
-                work.recorder.add(report)
+                work.recorder.add(report, None if work.elsewhere is None else work.elsewhere.hashes(report.case))
             work.progress.case_done()
             work.progress.print_line(as_json(report) if work.options.json else as_line(report), sys.stdout)
             if report.status == "failed":

@@ -55,8 +55,8 @@ def add_scan_options(group: Group) -> None:
         "--series",
         metavar="UID",
         action="append",
-        help="label this series of DICOM and no other; may be repeated; default: of each study the axial CT with most "
-        "coverage",
+        help="label this series of DICOM and no other, UID:2 of its volumes the second; may be repeated; default: of "
+        "each study the axial CT with most coverage",
     )
     group.add_argument(
         "--patient-names", action="store_true", help="begin the names of DICOM's label maps with the patient's ID"

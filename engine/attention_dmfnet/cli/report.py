@@ -42,6 +42,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--models", metavar="DIR", type=Path, help="whose manifest.json names the labels; default: this release's"
     )
+    group.add_argument(
+        "--record",
+        metavar="FILE",
+        type=Path,
+        help="what predict kept of seconds, ROI and notes, as it was given there; default: run.json in OUTPUTS",
+    )
     group.add_argument("--no-pages", dest="pages", action="store_false", help="write the numbers alone")
 
 
@@ -56,13 +62,18 @@ def run(options: argparse.Namespace) -> int:
     try:
         if not outputs.is_dir():
             raise InputError(f"no such folder: {outputs}; `attention-dmfnet predict` makes it")
+        if options.record is not None and not options.record.is_file():
+            raise InputError(f"no such record: {options.record}; `attention-dmfnet predict` keeps it")
         manifest = load_manifest(options.models or default_models())
         report = RunReport(manifest.labels, manifest.release, options.pages)
         cases = find_cases(options.scans, outputs, options.series or (), options.patient_names).cases
         progress = Progress(len(cases), sys.stderr)
         seen = []
         try:
-            for one in report_cases(cases, outputs, report, lambda case: progress.show(f"{printable(case)}: report")):
+            show = progress.show
+            for one in report_cases(
+                cases, outputs, report, lambda case: show(f"{printable(case)}: report"), options.record
+            ):
                 progress.case_done()
                 said = f"FAILED: {printable(one.error)}" if one.error is not None else "in the report"
                 progress.print_line(f"{printable(one.case)}  {said}", sys.stdout)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+
+import msgspec
 
 from attention_dmfnet.files.cases import Case, printable
 from attention_dmfnet.folder import CaseReport
@@ -24,18 +27,41 @@ def start_report(options: argparse.Namespace) -> RunReport:
     return RunReport(organs, manifest.release, options.report, tables)
 
 
-def skipped(case: Case, said: CaseReport, outputs: Path, report: RunReport) -> CaseReport:
-    """Add a case that was labelled before: ``said``, or why its scan and label map cannot be measured."""
-    became = report_case(case, outputs, report, read_record(outputs).get(printable(case.name)))
-    return became if became.status == "failed" else said
+class Earlier:
+    """The cases that were labelled before: what the record says of them, read once when the first one comes."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        """``options`` are those of the command ``predict``."""
+        self._outputs: Path = options.outputs
+        self._record: Path | None = options.record or None
+
+    @cached_property
+    def recorded(self) -> dict[str, CaseReport]:
+        """By the case's name, as the record has it."""
+        return read_record(self._outputs, self._record)
+
+    def add(self, case: Case, said: CaseReport, report: RunReport) -> CaseReport:
+        """Add such a case to ``report``: ``said``, or why its scan and label map cannot be measured."""
+        became = report_case(case, self._outputs, report, self.recorded.get(printable(case.name)))
+        return became if became.status == "failed" else said
+
+    def row(self, one: CaseReport) -> CaseReport:
+        """What the index shows of it: of a case that was skipped, time, ROI and notes of the run that made it."""
+        before = self.recorded.get(printable(one.case)) if one.status == "skipped" else None
+        if before is None:
+            return one
+        notes = (*before.notes, *one.notes)
+        return msgspec.structs.replace(one, seconds=before.seconds, roi_mm=before.roi_mm, notes=notes)
 
 
-def gathered(reports: Iterator[CaseReport], report: RunReport, outputs: Path) -> Iterator[CaseReport]:
+def gathered(
+    reports: Iterator[CaseReport], report: RunReport, outputs: Path, earlier: Earlier | None = None
+) -> Iterator[CaseReport]:
     """The same ``reports``; behind the last one, or where the run is broken off, tables and index are written."""
     seen = []
     try:
         for one in reports:
-            seen.append(one)
+            seen.append(one if earlier is None else earlier.row(one))
             yield one
     finally:
         report.finish(seen, outputs)

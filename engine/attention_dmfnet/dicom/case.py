@@ -28,9 +28,12 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9.-]+")
 def name_of(series: Series, patient: bool = False) -> str:
     """``ct-`` and twelve digits of the SHA-256 of the series UID: always the same, nobody's name, no two alike.
 
-    With ``patient``, the patient's ID and a dash before it; what no file name should hold becomes a dash.
+    A volume of a series that holds several has its number behind that. With ``patient``, the patient's ID and a dash
+    before it; what no file name should hold becomes a dash.
     """
     digest = hashlib.sha256(series.uid.encode()).hexdigest()[:_NAME_DIGITS]
+    if series.part is not None:
+        digest += f"-{series.part.number}"
     patient_id = _UNSAFE.sub("-", series.frames[0].header.patient_id).strip("-.") if patient else ""
     return f"{patient_id}-ct-{digest}" if patient_id else f"ct-{digest}"
 
@@ -64,6 +67,10 @@ class DicomCase:
         """The series in HU, on its own grid; of a tilted gantry, on one at right angles. Raises ``ImageError``."""
         stack = self.stack
         notes.append(Note("dicom-series", f"the scan is {self.series} in {self.path}"))
+        part = self.series.part
+        if part is not None:
+            text = f"its series holds {part.count} volumes; --series {self.series.uid} labels all of them"
+            notes.append(Note("dicom-volumes", text))
         notes += (*self.said, *stack.notes)
         name = f"{self.path}, {self.series}"
         check_grid(name, stack.geometry)
@@ -87,8 +94,15 @@ class DicomCase:
     def datasets(self) -> Iterator[Dataset]:
         """The whole header of each file, without pixels, in the order of the planes; one of a multi-frame file.
 
-        Raises ``ImageError``.
+        Raises ``ImageError``, also for a multi-frame file that holds more volumes than this one: an object would lie on
+        all of them.
         """
+        if self.series.part is not None and any(frame.index is not None for frame in self.stack.frames):
+            raise ImageError(
+                f"{self.path}, {self.series}: its label map is written, but DICOM objects refer to whole files, and "
+                "this one holds several volumes; leave --dicom-seg and --rtstruct out, or export a series of single "
+                "images"
+            )
         with Reader() as reader:
             for source in dict.fromkeys(frame.header.source for frame in self.stack.frames):
                 try:

@@ -11,10 +11,8 @@ import numpy as np
 
 from attention_dmfnet.dicom.headers import CT_CLASSES, Frame
 from attention_dmfnet.dicom.series import Series
+from attention_dmfnet.dicom.volumes import LEAST_SLICES
 from attention_dmfnet.notes import Note
-
-LEAST_SLICES: Final = 5
-"""A series of fewer slices is no scan."""
 
 AXIAL: Final = 0.8
 """The normal of an axial series points at least so far to head or feet: gantries tilt by 30 degrees, of cosine 0.87."""
@@ -48,10 +46,11 @@ class Left:
 
 
 def choose(all_series: Sequence[Series]) -> tuple[list[Chosen], list[Left]]:
-    """Of each study the axial CT with most coverage, and all others with the reason.
+    """Of each study the axial CT with most coverage, and all others with the reason. A volume counts as a series.
 
-    Of those that cover as much, one of a soft kernel, then the one of most slices, then of the lowest number. Where no
-    study's original axial CT is there, one that was derived or lies in another direction is taken, with a note.
+    Of those that cover as much, one of a soft kernel, then the one of most slices, then of the lowest number, then the
+    first volume. Where no study's original axial CT is there, one that was derived or lies in another direction is
+    taken, with a note.
     """
     by_study: dict[str, list[Series]] = {}
     for series in all_series:
@@ -85,13 +84,14 @@ def _choose_one(study: Sequence[Series], chosen: list[Chosen], left: list[Left])
             left.append(Left(series, _why_not(series, best, bool(wished), most_mm)))
 
 
-def _preference(series: Series) -> tuple[bool, int, int, str]:
+def _preference(series: Series) -> tuple[bool, int, int, str, int]:
     header = series.frames[0].header
     return (
         _is_sharp(series),
         -len(series.frames),
         1 << 30 if header.number is None else header.number,
         header.series_uid,
+        0 if series.part is None else series.part.number,
     )
 
 
@@ -100,10 +100,10 @@ def _why_not(series: Series, best: Series, wished: bool, most_mm: float) -> str:
     if wished and unwished is not None:
         return unwished
     if coverage_mm(series) <= most_mm - SAME_COVERAGE_MM:
-        return f"it covers {coverage_mm(series):.0f} mm, series {best.uid} {coverage_mm(best):.0f} mm"
+        return f"it covers {coverage_mm(series):.0f} mm, series {best.key} {coverage_mm(best):.0f} mm"
     if _is_sharp(series) and not _is_sharp(best):
-        return f"its kernel is for lung or bone; series {best.uid} covers as much"
-    return f"series {best.uid} covers as much"
+        return f"its kernel is for lung or bone; series {best.key} covers as much"
+    return f"series {best.key} covers as much"
 
 
 def unfit(series: Series) -> str | None:

@@ -17,6 +17,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from attention_dmfnet.dicom.moment import MOMENT_TAGS, NO_MOMENT, Moment, moment_of
 from attention_dmfnet.dicom.quiet import quiet
 from attention_dmfnet.dicom.sources import READ_ERRORS, Reader, Source
 from attention_dmfnet.geometry import Triple
@@ -27,6 +28,8 @@ MOST_HEADER_BYTES: Final = 256 << 20
 """A header beyond this is none: those of 4000 frames in one file have some 20 MiB."""
 
 _LONGEST_REASON: Final = 160
+
+_MOMENT_GROUPS: Final = ("FrameContentSequence", "CardiacSynchronizationSequence", "TemporalPositionSequence")
 
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
@@ -50,7 +53,7 @@ _TAGS: Final = [
     "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient",
     "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "LossyImageCompression", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", *MOMENT_TAGS,
 ]  # fmt: skip
 
 
@@ -89,7 +92,8 @@ class Frame:
     """One plane: the ``index`` of a multi-frame file, counted from 0, or the whole of another one (None).
 
     ``position_lps`` is the centre of the first pixel in mm, ``row_lps`` the direction in which columns count up,
-    ``column_lps`` that in which rows do; ``spacing_yx`` in mm. ``fault`` says why the plane has no place.
+    ``column_lps`` that in which rows do; ``spacing_yx`` in mm. ``fault`` says why the plane has no place, ``moment``
+    to which volume of its series it may belong.
     """
 
     header: Header
@@ -103,6 +107,7 @@ class Frame:
     intercept: float | None = None
     rescale_type: str = ""
     fault: str | None = None
+    moment: Moment = NO_MOMENT
 
 
 def read_dataset(file: IO[bytes], tags: list[str] | None = None) -> Dataset:
@@ -150,7 +155,7 @@ def _frames(source: Source, dataset: Dataset) -> list[Frame]:
     header = _header(source, dataset)
     image_type = _words(dataset.get("ImageType"))
     if "PerFrameFunctionalGroupsSequence" not in dataset:
-        return [_placed(header, None, image_type, [dataset], dataset)]
+        return [_placed(header, None, image_type, [dataset], dataset, moment_of([dataset]))]
     shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
     own = dataset.PerFrameFunctionalGroupsSequence
     count = int(dataset.get("NumberOfFrames") or 1)
@@ -163,7 +168,8 @@ def _frames(source: Source, dataset: Dataset) -> list[Frame]:
         words = _words(kind.get("FrameType")) or image_type
         places = [_group(both, name) for name in ("PlanePositionSequence", "PlaneOrientationSequence")]
         places.append(_group(both, "PixelMeasuresSequence"))
-        frames.append(_placed(header, index, words, places, _group(both, "PixelValueTransformationSequence")))
+        moment = moment_of([_group(both, name) for name in _MOMENT_GROUPS] + [dataset])
+        frames.append(_placed(header, index, words, places, _group(both, "PixelValueTransformationSequence"), moment))
     return frames
 
 
@@ -219,7 +225,12 @@ def _as_stored(number: int, signed: bool) -> int:
 
 
 def _placed(
-    header: Header, index: int | None, image_type: tuple[str, ...], places: list[Dataset], values: Dataset
+    header: Header,
+    index: int | None,
+    image_type: tuple[str, ...],
+    places: list[Dataset],
+    values: Dataset,
+    moment: Moment,
 ) -> Frame:
     rescale = (_number(values, "RescaleSlope"), _number(values, "RescaleIntercept"), _text(values, "RescaleType"))
     try:
@@ -235,7 +246,7 @@ def _placed(
         return Frame(header, index, image_type, fault=str(error))
     place = (position[0], position[1], position[2])
     slope, intercept, kind = rescale
-    return Frame(header, index, image_type, place, row, column, (y_mm, x_mm), slope, intercept, kind)
+    return Frame(header, index, image_type, place, row, column, (y_mm, x_mm), slope, intercept, kind, moment=moment)
 
 
 def _group(both: list[Dataset], name: str) -> Dataset:

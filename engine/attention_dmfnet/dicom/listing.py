@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from attention_dmfnet.dicom.case import DicomCase, name_of
-from attention_dmfnet.dicom.choice import Chosen, Left, choose
+from attention_dmfnet.dicom.choice import Chosen, Left, choose, unfit
 from attention_dmfnet.dicom.headers import DicomHeaderError, Frame, read_frames
 from attention_dmfnet.dicom.series import Series, group
 from attention_dmfnet.dicom.sources import Reader, Unreadable, find_sources
+from attention_dmfnet.dicom.volumes import volumes_of
 from attention_dmfnet.files.cases import InputError
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.files.passed_over import PassedOver, as_sentence
 
 _MOST_NAMED: Final = 5
+_MOST_LISTED: Final = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +33,7 @@ class Listing:
 def list_dicom(
     inputs: Path, outputs: Path | None = None, series_uids: Sequence[str] = (), patient: bool = False
 ) -> Listing:
-    """The series in ``inputs`` that are labelled: of each study one, or those of ``series_uids``.
+    """The series in ``inputs`` that are labelled: of each study one, or those of ``series_uids`` (UID, or UID:volume).
 
     Headers alone are read. With ``patient``, the patient's ID is part of the cases' names. Raises ``InputError`` for a
     UID that is not there.
@@ -45,7 +47,10 @@ def list_dicom(
 
 
 def read_series(inputs: Path, outputs: Path | None = None) -> tuple[list[Series], list[Unreadable]]:
-    """Every series in ``inputs``, and the files that cannot be read. Raises ``InputError``."""
+    """Every series in ``inputs``, of one that holds several volumes each of them, and the files that cannot be read.
+
+    Raises ``InputError``.
+    """
     frames: list[Frame] = []
     damaged: list[Unreadable] = []
     with Reader() as reader:
@@ -57,7 +62,7 @@ def read_series(inputs: Path, outputs: Path | None = None) -> tuple[list[Series]
                 frames += read_frames(item, reader)
             except DicomHeaderError as error:
                 damaged.append(Unreadable(item, str(error)))
-    return group(frames), damaged
+    return [volume for series in group(frames) for volume in volumes_of(series)], damaged
 
 
 def only_case(inputs: Path) -> DicomCase:
@@ -83,10 +88,19 @@ def nothing_to_label(inputs: Path, series: Sequence[PassedOver], others: Sequenc
 
 
 def _asked(found: Sequence[Series], uids: Sequence[str], inputs: Path) -> tuple[list[Chosen], list[Left]]:
-    by_uid = {series.uid: series for series in found}
+    """The series of ``uids``; of one that holds several volumes all, or the one whose number stands behind a colon."""
+    known = {series.uid for series in found} | {series.key for series in found}
     for uid in uids:
-        if uid not in by_uid:
-            there = ", ".join(list(by_uid)[:10]) or "none"
+        if uid not in known:
+            there = ", ".join(list(dict.fromkeys(series.key for series in found))[:_MOST_LISTED]) or "none"
             raise InputError(f"there is no series {uid} in {inputs}; there are: {there}")
-    chosen = [series for series in found if series.uid in uids]
-    return [Chosen(series) for series in chosen], []
+    chosen: list[Chosen] = []
+    left: list[Left] = []
+    for series in (one for one in found if one.key in uids or one.uid in uids):
+        # a few planes that were taken again are no volume that anybody asks for by the series' UID
+        reason = unfit(series) if series.part is not None and series.key not in uids else None
+        if reason is None:
+            chosen.append(Chosen(series))
+        else:
+            left.append(Left(series, reason))
+    return chosen, left

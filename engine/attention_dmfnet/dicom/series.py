@@ -12,16 +12,31 @@ from attention_dmfnet.dicom.stack import Stack, place_frames
 from attention_dmfnet.files.cases import printable
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Volume ``number`` (from 1) of the ``count`` that one series holds, and what tells it from the others."""
+
+    number: int
+    count: int
+    said: str
+
+
 @dataclass(frozen=True, eq=False)
 class Series:
-    """The planes of one series, in no order. All of them have one series UID."""
+    """The planes of one series, or of the ``part`` of it that is one volume, in no order. All have one series UID."""
 
     frames: tuple[Frame, ...]
+    part: Part | None = None
 
     @property
     def uid(self) -> str:
         """SeriesInstanceUID."""
         return self.frames[0].header.series_uid
+
+    @property
+    def key(self) -> str:
+        """What ``--series`` names it by: its UID, with a colon and the volume's number where it is one of several."""
+        return self.uid if self.part is None else f"{self.uid}:{self.part.number}"
 
     @property
     def study_uid(self) -> str:
@@ -45,7 +60,9 @@ class Series:
         number = "" if header.number is None else f" number {header.number}"
         said = f' "{printable(header.description)}"' if header.description else ""
         count = len(self.frames)
-        return f"series {printable(self.uid)}{number}{said} of {count} image{'s' * (count != 1)}"
+        part = self.part
+        which = f", volume {part.number} of {part.count} ({printable(part.said)})," if part is not None else ""
+        return f"series {printable(self.uid)}{number}{said}{which} of {count} image{'s' * (count != 1)}"
 
 
 def group(frames: Iterable[Frame]) -> list[Series]:

@@ -43,6 +43,7 @@ ADVICE: Final[dict[str, str]] = {
     "front-and-back-exchanged": "Check front and back in the header. Do not use the labels before.",
     "upside-down": "Check head and feet in the header. Do not use the labels before.",
     "dicom-series": "Nothing: it says which series was labelled.",
+    "dicom-volumes": "`--series` labels the other volumes, each with a label map of its own.",
     "dicom-tilt": "Nothing. Lay the labels over a scan that was resampled to their grid.",
     "dicom-duplicates": _NOTHING,
     "dicom-localizer": _NOTHING,

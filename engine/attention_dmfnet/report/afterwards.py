@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,14 +23,18 @@ RECORD_NAME = "run.json"
 
 
 def report_cases(
-    cases: Sequence[Case], outputs: Path, report: RunReport, on_case: Callable[[str], None] | None = None
+    cases: Sequence[Case],
+    outputs: Path,
+    report: RunReport,
+    on_case: Callable[[str], None] | None = None,
+    record: Path | None = None,
 ) -> Iterator[CaseReport]:
     """Add each case of which there is a label map to ``report``; what became of each, in order.
 
-    Seconds, ROI and notes are those of the run's record, where there is one. ``on_case`` hears the name of each case
-    that is begun. ``finish`` is left to the caller.
+    Seconds, ROI and notes are those of the run's ``record``, where there is one; None: that beside the label maps.
+    ``on_case`` hears the name of each case that is begun. ``finish`` is left to the caller.
     """
-    recorded = read_record(outputs)
+    recorded = read_record(outputs, record)
     for case in cases:
         if on_case is not None:
             on_case(case.name)
@@ -61,15 +66,26 @@ def _failed(case: Case, outputs: Path, error: str) -> CaseReport:
     return CaseReport(case.name, "failed", str(output_of(case, outputs)), error=error)
 
 
-def read_record(outputs: Path) -> dict[str, CaseReport]:
-    """What the record of the run in ``outputs`` says of each case that is done; nothing where there is none."""
+def read_record(outputs: Path, record: Path | None = None) -> dict[str, CaseReport]:
+    """What the ``record`` of a run (None: run.json) says of each case in ``outputs``; nothing where there is none.
+
+    A label map that was replaced since is not what the record tells of, and is left out.
+    """
     try:
-        record: Any = json.loads((outputs / RECORD_NAME).read_text(encoding="utf-8"))
-        entries = [entry for entry in record["cases"] if entry.get("status") == "done"]
-        return {entry["case"]: _recorded(entry) for entry in entries}
+        said: Any = json.loads((record or outputs / RECORD_NAME).read_text(encoding="utf-8"))
+        entries = [entry for entry in said["cases"] if entry.get("status") == "done"]
+        return {entry["case"]: _recorded(entry) for entry in entries if _is_as_it_was(entry, outputs)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         # a report does without it: it is not what the numbers are made of
         return {}
+
+
+def _is_as_it_was(entry: Mapping[str, Any], outputs: Path) -> bool:
+    if not entry.get("sha256"):
+        return True
+    label_map = outputs / f"{entry['case']}.nii.gz"
+    # a name that was made printable is not the file's: what cannot be asked is believed
+    return not label_map.exists() or hashlib.sha256(label_map.read_bytes()).hexdigest() == entry["sha256"]
 
 
 def _recorded(entry: Mapping[str, Any]) -> CaseReport:

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from attention_dmfnet.adult_volumes import ADULT_VOLUMES
 from attention_dmfnet.files.cases import printable
 from attention_dmfnet.geometry import Triple
 from attention_dmfnet.notes import Note
 from attention_dmfnet.organs import colour_of
 from attention_dmfnet.report.advice import advice_for
 from attention_dmfnet.report.pictures import Section
-from attention_dmfnet.report.reference import REFERENCES, WITHOUT_REFERENCE
 from attention_dmfnet.report.statistics import OrganStatistics
-from attention_dmfnet.steps.quality import VOLUMES_ML
 
 _BAR_PX: Final = 200
 
@@ -125,7 +124,8 @@ def _state(organ: OrganStatistics) -> tuple[str, str]:
     if organ.cut:
         return "cut", f"cut by the scan: {', '.join(organ.edges)}"
     if organ.reference_ml is None or organ.against_reference is None:
-        return "no range", f"no range: {WITHOUT_REFERENCE.get(organ.organ, 'none is known')}"
+        known = ADULT_VOLUMES.get(organ.organ)
+        return "no range", f"no range: {'none is known' if known is None else known.source}"
     return organ.against_reference, f"{organ.against_reference} {_range(organ.reference_ml)}"
 
 
@@ -134,10 +134,11 @@ def _range(range_ml: tuple[float, float]) -> str:
 
 
 def _bar(organ: OrganStatistics) -> Bar:
-    low, high = VOLUMES_ML.get(organ.organ, (0.0, organ.volume_ml))
-    reference, known = organ.reference_ml, REFERENCES.get(organ.organ)
+    known = ADULT_VOLUMES.get(organ.organ)
+    low, high = known.possible_ml if known else (0.0, organ.volume_ml)
+    healthy_ml = known.healthy_ml if known else None
     # an organ has one scale in all cases; the whole of the wider range would leave no room for the other
-    most = max(organ.volume_ml, 2 * known.high_ml if known else high)
+    most = max(organ.volume_ml, 2 * healthy_ml[1] if healthy_ml else high)
     scale = _BAR_PX / most
 
     def span(start: float, stop: float) -> tuple[float, float]:
@@ -146,7 +147,7 @@ def _bar(organ: OrganStatistics) -> Bar:
     return Bar(
         round(organ.volume_ml * scale, 1),
         span(low, high),
-        span(*reference) if reference else None,
+        span(*organ.reference_ml) if organ.reference_ml else None,
         organ.cut,
         f"{millilitres(organ.volume_ml)} mL; {_state(organ)[1]}",
     )

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from attention_dmfnet.adult_volumes import ADULT_VOLUMES
 from attention_dmfnet.geometry import Box, Geometry, GeometryError, Triple, Volume, canonicalise
-from attention_dmfnet.report.reference import REFERENCES
 from attention_dmfnet.steps.roi import SIDES
 
 _MM3_PER_ML: Final = 1000.0
@@ -110,7 +110,9 @@ def _measure_organ(
     z_mm, y_mm, x_mm = scan.geometry.crop(box).extent_mm_zyx
     _, parts = cc3d.connected_components(mask, connectivity=_CONNECTIVITY, return_N=True, binary_image=True)
     edges = edges_touched(box, scan.geometry)
-    reference = None if edges else REFERENCES.get(organ)
+    known = ADULT_VOLUMES.get(organ)
+    # a part of an organ is put beside no range
+    reference = None if edges or known is None or known.healthy_ml is None else known
     return OrganStatistics(
         organ,
         label,
@@ -124,7 +126,7 @@ def _measure_organ(
         parts=int(parts),
         edges=edges,
         mean_probability=mean_probability,
-        reference_ml=None if reference is None else (reference.low_ml, reference.high_ml),
+        reference_ml=None if reference is None else reference.healthy_ml,
         reference_source=None if reference is None else reference.source,
         against_reference=None if reference is None else reference.compare(volume_ml),
     )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attention_dmfnet.files.nifti_writing import forms_of, nifti_header
-from attention_dmfnet.geometry import Geometry, Triple, Volume
+from attention_dmfnet.geometry import Box, Geometry, Triple, Volume
 from attention_dmfnet.steps.resample import along_axes, resample_linear
 
 WINDOW_HU: Final = (-200.0, 308.0)
@@ -20,6 +20,8 @@ WINDOW_HU: Final = (-200.0, 308.0)
 
 _GREYS: Final = 127
 _FINEST_MM: Final = 2.0
+_LEAST_OF_BODY: Final = 0.06
+_MARGIN_MM: Final = 10.0
 _MOST_BYTES: Final = 1_400_000
 """Of the packed CT: with the viewer, the pictures and base64 a page stays below 4 MB."""
 
@@ -39,8 +41,11 @@ class Views:
 def packed_views(ct: Volume, labels: Volume) -> Views:
     """A canonical ``ct`` (HU) and its ``labels`` on one coarser grid.
 
-    The grid is as fine as ``_MOST_BYTES`` allows, but not finer than 2 mm or the scan.
+    The grid is as fine as ``_MOST_BYTES`` allows, but not finer than 2 mm or the scan. It covers the body: a scan that
+    is half air and table would show it at half the size.
     """
+    body = _body(ct, labels)
+    ct, labels = ct.crop(body), labels.crop(body)
     spacing_mm = _spacing_for(ct)
     while True:
         grid = ct.geometry.with_spacing(_at_least(spacing_mm, ct.geometry.spacing_zyx))
@@ -50,6 +55,24 @@ def packed_views(ct: Volume, labels: Volume) -> Views:
         if len(packed) <= _MOST_BYTES or max(grid.shape_zyx) < 2:
             return Views(_base64(packed), _base64(_packed(_nifti(_nearest(labels, grid), grid))), grid)
         spacing_mm = max(spacing_mm * (len(packed) / _MOST_BYTES) ** (1 / 3), spacing_mm + 0.1)
+
+
+def _body(ct: Volume, labels: Volume) -> Box:
+    """The scan's whole height, and of its width and depth what holds tissue, with a margin; every label is inside."""
+    # every second voxel is enough to see where a body ends
+    tissue = ct.array[::2, ::2, ::2] > WINDOW_HU[0]
+    start, stop = [0], [ct.array.shape[0]]
+    for axis in (1, 2):
+        others = tuple(other for other in range(3) if other != axis)
+        count = np.count_nonzero(tissue, axis=others)
+        # a table and its edges are thin; a body is at least so much of its thickest plane
+        filled = 2 * np.flatnonzero(count > _LEAST_OF_BODY * count.max())
+        labelled = np.flatnonzero(labels.array.any(axis=others))
+        size, margin = ct.array.shape[axis], math.ceil(_MARGIN_MM / ct.geometry.spacing_zyx[axis])
+        ends = [int(found[at]) for found in (filled, labelled) if len(found) for at in (0, -1)] or [0, size - 1]
+        start.append(max(min(ends) - margin, 0))
+        stop.append(min(max(ends) + 1 + margin, size))
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
 def _spacing_for(ct: Volume) -> float:

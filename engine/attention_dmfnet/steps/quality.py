@@ -5,34 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from attention_dmfnet.adult_volumes import ADULT_VOLUMES
 from attention_dmfnet.geometry import Box, Geometry, Triple
 from attention_dmfnet.notes import Note
 from attention_dmfnet.steps.components import Kept
 from attention_dmfnet.steps.roi import SIDES, listed
-
-VOLUMES_ML: Final[dict[str, tuple[float, float]]] = {
-    "liver": (600, 3600),
-    "right kidney": (50, 450),
-    "spleen": (30, 1300),
-    "pancreas": (20, 220),
-    "aorta": (20, 350),
-    "inferior vena cava": (12, 350),
-    "right adrenal gland": (0.8, 15),
-    "left adrenal gland": (0.8, 15),
-    "gallbladder": (1.5, 250),
-    "esophagus": (1.5, 90),
-    "stomach": (40, 2500),
-    "duodenum": (12, 250),
-    "left kidney": (50, 450),
-}
-"""About 0.4 times the smallest to 2 times the largest mean of adults, stretched for illness and filling.
-
-Means of 149 abdominal CT studies, female to male (Geraghty et al., Abdominal Imaging 29, 2004): liver 1411 to 1710 mL,
-spleen 180 to 238, a kidney 157 to 193, pancreas 64 to 87, adrenal from 4.4. Adrenals of 81 adults span 2.6 to 6.6 mL
-(Wang et al., Chinese Medical Sciences Journal 27, 2012). Gallbladder with bile 56 to 68 mL, stomach with its content
-370 to 400 (ICRP publication 89, 2002; filling takes it to 2 L and more). Aorta and vena cava are tubes of 200 to 400 mm
-of their published widths; the esophagus is only what lies in the abdomen's field of view.
-"""
 
 CLEARLY_MM: Final = 10.0
 """A scan that cuts an organ moves its centre: only what lies so far apart is judged."""
@@ -112,7 +89,10 @@ def _cut(edges: Mapping[str, list[str]]) -> list[Note]:
 
 
 def _odd_volume(organ: str, volume_ml: float, cut: bool) -> Note | None:
-    low, high = VOLUMES_ML.get(organ, (0.0, float("inf")))
+    known = ADULT_VOLUMES.get(organ)
+    if known is None:
+        return None
+    low, high = known.possible_ml
     if volume_ml > high or (volume_ml < low and not cut):
         return Note("organ-volume", f"{organ} of {volume_ml:.3g} mL; adults have {low:g} to {high:g}")
     return None

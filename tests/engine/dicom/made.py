@@ -87,27 +87,32 @@ def base(sop_class: str) -> FileDataset:
     return image
 
 
-def write_enhanced(volume: Volume, path: Path, order: Sequence[int] | None = None) -> Path:
-    """One enhanced multi-frame file, its frames in ``order``."""
+def write_enhanced(
+    volume: Volume, path: Path, order: Sequence[int] | None = None, later: Sequence[Volume] = ()
+) -> Path:
+    """One enhanced multi-frame file, its frames in ``order``; ``later`` ones are further time points in it."""
     geometry, frames = volume.geometry, list(order or range(volume.geometry.shape_zyx[0]))
     image = base(EnhancedCTImageStorage)
     image.SeriesInstanceUID, image.StudyInstanceUID = generate_uid(), generate_uid()
     image.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
-    put_pixels(image, volume.array[frames] - INTERCEPT)
-    image.NumberOfFrames = len(frames)
+    put_pixels(image, np.concatenate([one.array[frames] for one in (volume, *later)]) - INTERCEPT)
+    image.NumberOfFrames = len(frames) * (1 + len(later))
     shared = Dataset()
     measures, orientation = Dataset(), Dataset()
     measures.PixelSpacing = list(geometry.spacing_zyx[1:])
     orientation.ImageOrientationPatient = [*geometry.axes_lps[2], *geometry.axes_lps[1]]
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = Items([measures]), Items([orientation])
     image.SharedFunctionalGroupsSequence = Items([shared])
-    image.PerFrameFunctionalGroupsSequence = Items([_frame(geometry, k) for k in frames])
+    times = range(1 + len(later))
+    image.PerFrameFunctionalGroupsSequence = Items([_frame(geometry, k, time) for time in times for k in frames])
     save(image, path)
     return path
 
 
-def _frame(geometry: Geometry, k: int) -> Dataset:
-    groups, place, values, kind = Dataset(), Dataset(), Dataset(), Dataset()
+def _frame(geometry: Geometry, k: int, time: int) -> Dataset:
+    groups, place, values, kind, content = Dataset(), Dataset(), Dataset(), Dataset(), Dataset()
+    content.TemporalPositionIndex, content.StackID, content.InStackPositionNumber = time + 1, "1", k + 1
+    groups.FrameContentSequence = Items([content])
     place.ImagePositionPatient = list(geometry.point_lps((k, 0, 0)))
     values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, INTERCEPT, "HU"
     kind.FrameType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]

@@ -45,6 +45,7 @@ def test_report_makes_a_page_for_each_case_an_index_and_both_tables(scans: Path,
     out = tmp_path / "out"
     assert _predict(scans, out, models, "--report") == DONE
     assert {path.name for path in (out / "report").iterdir()} == {"a.html", "b.html"}
+    assert ">Probability<" in (out / "report" / "a.html").read_text()
     index = (out / "report.html").read_text()
     assert "2 done" in index
     assert 'href="report/a.html"' in index
@@ -67,6 +68,8 @@ def test_a_report_afterwards_has_the_same_numbers_but_for_the_probability(
     (out / "statistics.csv").unlink()
     capsys.readouterr()
     assert main(["report", str(out), "--scans", str(scans), "--models", str(models)]) == DONE
+    # a column of nothing is no column
+    assert ">Probability<" not in (out / "report" / "b.html").read_text()
     assert capsys.readouterr().out.splitlines() == ["a  in the report", "b  in the report"]
     assert (out / "report" / "b.html").exists()
     again = _rows(out)
@@ -97,6 +100,50 @@ def test_seconds_roi_and_notes_of_the_run_are_in_a_report_afterwards(scans: Path
     assert "30 × 20 × 10" in index
     assert "a liver like no other" in index
     assert "Look at the organ in all three planes" in index
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_case_that_was_labelled_before_has_the_time_and_roi_of_then(
+    elsewhere: bool, scans: Path, models: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    record = tmp_path / "kept.json" if elsewhere else out / "run.json"
+    options = ["--record", str(record)] if elsewhere else []
+    assert _predict(scans / "b.nii.gz", out, models, *options) == DONE
+    said = json.loads(record.read_text())
+    said["cases"][0] |= {"seconds": {"total": 98.76}, "roi_mm": [11, 22, 33]}
+    record.write_text(json.dumps(said))
+    assert _predict(scans / "b.nii.gz", out, models, "--report", *options) == DONE
+    index, own = (out / "report.html").read_text(), (out / "report" / "b.html").read_text()
+    assert "98.8" in index
+    assert "33 × 22 × 11" in index
+    assert "33 × 22 × 11 mm" in own
+    # the record keeps what it said, and the report afterwards has the same
+    assert json.loads(record.read_text())["cases"][0]["seconds"] == {"total": 98.76}
+    (out / "report.html").unlink()
+    assert main(["report", str(out), "--scans", str(scans / "b.nii.gz"), "--models", str(models), *options]) == DONE
+    assert "98.8" in (out / "report.html").read_text()
+
+
+def test_a_label_map_that_was_replaced_since_has_no_time(scans: Path, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert _predict(scans / "b.nii.gz", out, models) == DONE
+    assert _predict(scans / "a_0000.nii.gz", out, models, "--organs", "liver") == DONE
+    (out / "a.nii.gz").replace(out / "b.nii.gz")
+    said = json.loads((out / "run.json").read_text())
+    for case in said["cases"]:
+        case["seconds"] = {"total": 98.76}
+    (out / "run.json").write_text(json.dumps(said))
+    assert _predict(scans / "b.nii.gz", out, models, "--report") == DONE
+    assert "98.8" not in (out / "report.html").read_text()
+
+
+def test_a_record_that_is_not_there_is_refused(
+    scans: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["report", str(scans), "--scans", str(scans), "--models", str(models), "--record", "none.json"]
+    assert main(arguments) == UNUSABLE
+    assert "no such record: none.json" in capsys.readouterr().err
 
 
 def test_numbers_and_pages_can_be_had_apart(scans: Path, models: Path, tmp_path: Path) -> None:

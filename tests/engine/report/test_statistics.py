@@ -1,15 +1,15 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from attention_dmfnet.adult_volumes import ADULT_VOLUMES
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, GeometryError, Volume, with_axes
-from attention_dmfnet.report.reference import REFERENCES, WITHOUT_REFERENCE
 from attention_dmfnet.report.statistics import OrganStatistics, measure
 from attention_dmfnet.report.tables import COLUMNS, as_csv, as_json
-from attention_dmfnet.steps import quality
 
 from evaluation.organs import ORGANS
 from tests.engine.tiny import block_phantom, organ_hu
@@ -89,7 +89,7 @@ def test_an_organ_that_the_scan_cuts_is_marked_and_left_out_of_the_range() -> No
     labels.array[5:15, 5:15, 5:15] = 1
     whole = _one(ct, labels)
     assert (whole.volume_ml, whole.cut, whole.against_reference) == (1000, False, "within")
-    assert whole.reference_ml == (REFERENCES["liver"].low_ml, REFERENCES["liver"].high_ml)
+    assert whole.reference_ml == ADULT_VOLUMES["liver"].healthy_ml == (824.5, 1700)
     labels.array[0:5, 5:15, 5:15] = 1
     cut = _one(ct, labels)
     assert (cut.volume_ml, cut.cut, cut.edges) == (1500, True, ("inferior",))
@@ -116,13 +116,16 @@ def test_labels_on_another_grid_are_refused() -> None:
 
 
 def test_every_organ_has_a_range_with_a_source_or_a_reason_why_not() -> None:
-    assert REFERENCES.keys() | WITHOUT_REFERENCE.keys() == set(ORGANS)
-    assert not REFERENCES.keys() & WITHOUT_REFERENCE.keys()
-    for organ, reference in REFERENCES.items():
-        low, high = quality.VOLUMES_ML[organ]
-        # what is found in healthy people must not be called impossible
-        assert low < reference.low_ml < reference.high_ml < high
-        assert "20" in reference.source
+    assert list(ADULT_VOLUMES) == list(ORGANS)
+    for known in ADULT_VOLUMES.values():
+        low, high = known.possible_ml
+        if known.healthy_ml is None:
+            assert known.source.startswith("depends on ")
+            assert known.compare(1.0) is None
+        else:
+            # what is found in healthy people must not be called impossible
+            assert low < known.healthy_ml[0] < known.healthy_ml[1] < high
+            assert re.search(r"(20\d\d|article \d+)", known.source)
 
 
 def test_the_tables_have_a_row_for_each_organ_of_each_case() -> None:

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from attention_dmfnet.adult_volumes import ADULT_VOLUMES
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, Triple
 from attention_dmfnet.steps.components import Kept
-from attention_dmfnet.steps.quality import VOLUMES_ML, judge
+from attention_dmfnet.steps.quality import judge
 
 SCAN = Geometry((100, 100, 100), (4.0, 4.0, 4.0), (-200.0, -200.0, 0.0), CANONICAL_AXES_LPS)
 ROI = Box((10, 10, 10), (90, 90, 90))
@@ -26,7 +27,8 @@ CENTRES: dict[str, Triple] = {
     "stomach": (52, 34, 52),
     "duodenum": (38, 38, 32),
 }
-VOLUMES = {organ: (low + high) / 2 for organ, (low, high) in VOLUMES_ML.items()}
+POSSIBLE_ML = {organ: known.possible_ml for organ, known in ADULT_VOLUMES.items()}
+VOLUMES = {organ: (low + high) / 2 for organ, (low, high) in POSSIBLE_ML.items()}
 
 
 def _kept(centre: Triple, **changes: object) -> Kept:
@@ -58,10 +60,10 @@ def test_a_body_as_it_should_be_gets_no_note() -> None:
     assert _codes() == []
 
 
-@pytest.mark.parametrize("organ", VOLUMES_ML)
+@pytest.mark.parametrize("organ", POSSIBLE_ML)
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_a_volume_that_no_adult_has_is_noted_by_organ(organ: str, factor: float) -> None:
-    volume = VOLUMES_ML[organ][0] * factor if factor < 1 else VOLUMES_ML[organ][1] * factor
+    volume = POSSIBLE_ML[organ][0] * factor if factor < 1 else POSSIBLE_ML[organ][1] * factor
     (note,) = judge(BODY, {**VOLUMES, organ: volume}, ROI, SCAN)
     assert note.code == "organ-volume"
     assert note.startswith(f"{organ} of {volume:.3g} mL; adults have")
@@ -76,7 +78,7 @@ def test_most_volumes_wrong_is_said_once() -> None:
     assert _codes(volumes={organ: volume / 1000 for organ, volume in VOLUMES.items()}) == ["not-an-adult"]
 
 
-@pytest.mark.parametrize("organ", [organ for organ in VOLUMES_ML if organ != "liver"])
+@pytest.mark.parametrize("organ", [organ for organ in POSSIBLE_ML if organ != "liver"])
 def test_an_organ_that_is_missing_beside_a_whole_liver_is_noted(organ: str) -> None:
     rest = {other: kept for other, kept in BODY.items() if other != organ}
     (note,) = judge(rest, {**VOLUMES, organ: 0.0}, ROI, SCAN)

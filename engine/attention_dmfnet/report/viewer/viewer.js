@@ -45,7 +45,7 @@
     showAllOrientationMarkers: true, tileMargin: 16, sagittalNoseLeft: true }, ...facts.window, 0.45);
   const solid = await open("solid", { sliceType: SLICE_TYPE.RENDER, isOrientCube: true, crosshairWidth: 0 }, 130, facts.held[1], 1);
   solid.setRenderAzimuthElevation(200, 12);
-  solid.setScale(1.25);
+  solid.setScale(1.15);
 
   const show = () => {
     for (const viewer of [planes, solid]) {
@@ -83,6 +83,7 @@
   };
   const level = [document.getElementById("window-low"), document.getElementById("window-high")];
   level.forEach((slider) => slider.addEventListener("input", () => {
+    document.querySelector(`output[for="${slider.id}"]`).textContent = slider.value;
     planes.volumes[0].cal_min = Math.min(Number(level[0].value), Number(level[1].value) - 1);
     planes.volumes[0].cal_max = Math.max(Number(level[1].value), Number(level[0].value) + 1);
     planes.updateGLVolume();
