@@ -7,17 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from attention_dmfnet.cli.progress import Progress
 
 from cluster.crew import Crew
 from cluster.dispatch import Dispatcher, Rules
 from cluster.errors import ClusterError
-from cluster.ledger import Ending, Ledger
+from cluster.ledger import LEDGER_NAME, Ending, Ledger
 from cluster.ray_crew import Handler, Needs, RayCrew
-
-LEDGER_NAME: Final = "ledger.sqlite"
 
 __all__ = ["ClusterError", "Done", "Needs", "do_all", "timed"]
 

@@ -33,12 +33,12 @@ from cluster.staging import Staging
 class Remote:
     """A case whose files are at a URL: their names there, with their sizes in bytes.
 
-    ``series_uid`` is of DICOM, and ``said`` is why that series was chosen.
+    ``series_key`` is what ``--series`` would name it by if it is DICOM, and ``said`` is why it was chosen.
     """
 
     name: str
     members: Mapping[str, int]
-    series_uid: str | None = None
+    series_key: str | None = None
     said: tuple[Note, ...] = ()
 
 
@@ -152,13 +152,13 @@ class Labeller:
         assert isinstance(place, Place)
         for name, size in remote.members.items():
             place.fetch(name, inputs / name, size)
-        if remote.series_uid is None:
+        if remote.series_key is None:
             (name,) = remote.members
             return ScanFile(inputs / name)
-        found = find_cases(inputs, inputs.parent / "out", [remote.series_uid], options.patient_names).cases
+        found = find_cases(inputs, inputs.parent / "out", [remote.series_key], options.patient_names).cases
         from attention_dmfnet.dicom.case import DicomCase
 
-        (case,) = (case for case in found if isinstance(case, DicomCase))
+        (case,) = (case for case in found if isinstance(case, DicomCase) and case.name == remote.name)
         return replace(case, said=remote.said)
 
     def _label(self, case: Case, note: Note | None, outputs: Path, began_s: float) -> Labelled:

@@ -20,6 +20,9 @@ from typing import Final, Self
 
 from cluster.errors import ClusterError
 
+LEDGER_NAME: Final = "ledger.sqlite"
+"""Of a ledger that lies in the folder for outputs."""
+
 LEASE_S: Final = 30.0
 """A coordinator that has not been heard of for so long is taken for dead."""
 

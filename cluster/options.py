@@ -9,10 +9,9 @@ from pathlib import Path
 from attention_dmfnet.cli import predict as engine
 
 from cluster.dispatch import Rules
+from cluster.ledger import LEDGER_NAME
 from cluster.places import place
 from cluster.ray_crew import Needs
-
-LEDGER_NAME = "ledger.sqlite"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ Cases, names, options, lines, record and exit status are the engine's; here is w
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,15 +20,16 @@ from attention_dmfnet.cli.record import RECORD_NAME
 from attention_dmfnet.cli.status import refuse
 from attention_dmfnet.files.cases import Case, output_of
 from attention_dmfnet.files.label_maps import fault_of_label_map
+from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.folder import CaseReport
 
 from cluster.crew import Crew, Ready
 from cluster.dispatch import Dispatcher, Outcome, Rules
 from cluster.errors import ClusterError
 from cluster.labelling import Labelled, Order, Remote, Task, files_of, key_of, manifest_hash, named
-from cluster.ledger import Ending, Ledger
+from cluster.ledger import LEDGER_NAME, Ending, Ledger
 from cluster.mirror import mirror
-from cluster.options import LEDGER_NAME, needs_of, rules_of
+from cluster.options import needs_of, rules_of
 from cluster.places import Place
 from cluster.ray_crew import RayCrew
 
@@ -62,6 +64,20 @@ class Near:
     inputs: Path | Place
     outputs: Path | Place
     sizes: Mapping[str, int]
+
+    def files_of_series(self, uid: str) -> list[Path]:
+        """The files of all volumes of a series of DICOM, where the inputs are at a URL."""
+        return sorted(path for path, uids in self._uids.items() if uid in uids)
+
+    @functools.cached_property
+    def _uids(self) -> dict[Path, set[str]]:
+        from attention_dmfnet.dicom.listing import read_series
+
+        found: dict[Path, set[str]] = {}
+        for series in read_series(self.options.inputs)[0]:
+            for frame in series.frames:
+                found.setdefault(frame.header.source.path, set()).add(series.uid)
+        return found
 
     @property
     def names(self) -> dict[str, str]:
@@ -149,6 +165,9 @@ class ManyMachines:
                 yield from self._dispatched(Dispatcher(ledger, crew, rules), ledger, tasks, set(done), work, report)
             finally:
                 crew.close()
+                if isinstance(near.outputs, Path):
+                    # of workers that were killed
+                    remove_leftovers(near.outputs)
 
     def _dispatched(
         self,
@@ -256,8 +275,12 @@ def _remote(case: Case, near: Near) -> Remote:
     root = near.options.inputs if near.options.inputs.is_dir() else near.options.inputs.parent
     names = [path.relative_to(root).as_posix() for path in files_of(case)]
     series = getattr(case, "series", None)
-    said = getattr(case, "said", ())
-    return Remote(case.name, {name: near.sizes[name] for name in names}, None if series is None else series.uid, said)
+    if series is None:
+        return Remote(case.name, {name: near.sizes[name] for name in names})
+    if series.part is not None:
+        # one volume of several: which it is, only all of the series' images tell
+        names = [path.relative_to(root).as_posix() for path in near.files_of_series(series.uid)]
+    return Remote(case.name, {name: near.sizes[name] for name in names}, series.key, getattr(case, "said", ()))
 
 
 def _label_maps(outputs: Path | Place, tasks: Mapping[str, Task]) -> dict[str, int]:

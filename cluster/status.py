@@ -14,6 +14,7 @@ from typing import Any, Final
 from attention_dmfnet.cli.progress import say
 
 from cluster.errors import ClusterError
+from cluster.ledger import LEDGER_NAME
 
 _MOST_LISTED: Final = 20
 
@@ -26,8 +27,6 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def status(options: argparse.Namespace) -> int:
     """Print how far it is; returns the exit status. Raises ``ClusterError`` if there is no ledger."""
-    from cluster.options import LEDGER_NAME
-
     path = options.ledger / LEDGER_NAME if options.ledger.is_dir() else options.ledger
     found = summary(path)
     if options.json:

@@ -192,7 +192,7 @@ def _latency(options: argparse.Namespace) -> int:
     system = engine_system() if options.line is None else command_system(options.line)
     scans = _scans(options.scans)
     latencies = measure_latency(system, scans, _runs(options.runs), options.to, _tell)
-    folder_s = measure_folder(system, scans, options.to) if len(scans) > 1 else ()
+    folder_s = measure_folder(system, scans, options.to) if len(scans) > 1 else None
     page = latency_page(latencies, describe_machine(), folder_s)
     write_text(options.to / "latency.md", page)
     if options.trace is not None:

@@ -83,6 +83,9 @@ RUN_BY = {
     ),
     "python -m evaluation.studies.held_out": "test_held_out.py::test_the_command_prints_each_release",
     "python -m evaluation.studies.phases": "test_phases.py::test_the_command_names_each_patient",
+    "python -m evaluation.studies.releases": (
+        "test_releases.py::test_the_command_prints_a_row_for_each_release_run_by_its_own_code"
+    ),
     "python -m evaluation.studies.roi_margins": "test_roi_margins.py::test_the_script_prints_a_row_for_each_margin",
     "python -m evaluation.studies.settings_sweep": (
         "test_settings_sweep.py::test_the_script_labels_with_each_variant_and_writes_table_and_picture"

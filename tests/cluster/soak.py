@@ -79,6 +79,8 @@ def soak(there: Nodes, folder: Path, cases: int, every_s: float, lose_a_node: bo
     finally:
         coordinator.kill()
     said.seconds = time.monotonic() - began_s
+    # what a worker was writing when it was killed, the next run removes
+    assert _run("cluster", *words).wait() == 0
     return _judged(said, outputs, folder / "solo")
 
 

@@ -4,8 +4,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from attention_dmfnet.cli.main import main as engine_main
+from attention_dmfnet.geometry import Volume
+from pydicom.dataset import Dataset
 
 import cluster.places
 import cluster.predict_command
@@ -84,6 +87,23 @@ def test_a_tree_of_dicom_in_a_bucket_gives_what_it_gives_on_a_disk(store: Store,
     store.put(tmp_path / "in", "in")
     assert predict(tmp_path, models, "--no-record") == 0
     assert len(expected) == 2
+    assert store.content("out") == expected
+
+
+def test_a_volume_of_a_series_that_holds_two_is_the_same_one_from_a_bucket(
+    store: Store, tmp_path: Path, models: Path
+) -> None:
+    ct, _ = block_phantom()
+    for number, volume in enumerate((ct, Volume((ct.array + 50).astype(np.int16), ct.geometry))):
+
+        def change(image: Dataset, k: int, number: int = number) -> None:
+            image.AcquisitionNumber, image.InstanceNumber = number + 1, 1 + number * 100 + k
+
+        write_series(volume, tmp_path / "in" / str(number), change, series_uid="1.2.3", study_uid="1.1")
+    expected = solo(tmp_path / "in", tmp_path, models)
+    assert len(expected) == 1
+    store.put(tmp_path / "in", "in")
+    assert predict(tmp_path, models, "--no-record") == 0
     assert store.content("out") == expected
 
 

@@ -12,6 +12,8 @@ from attention_dmfnet.cli.main import main as engine_main
 
 import cluster.predict_command
 from cluster.__main__ import _parser, main
+from cluster.errors import ClusterError
+from cluster.labelling import Order, manifest_hash
 from tests.cluster.conftest import write_scans
 from tests.cluster.inline import InlineCrew
 from tests.engine.dicom.made import write_series
@@ -123,6 +125,14 @@ def test_models_that_cannot_be_read_are_refused_in_a_sentence(
     inputs = write_scans(tmp_path / "in", ["a"])
     assert main(["predict", str(inputs), str(tmp_path / "out"), "--models", str(tmp_path / "none")]) == 2
     assert "manifest.json" in capsys.readouterr().err
+
+
+def test_a_worker_with_other_models_than_the_coordinators_does_not_begin(tmp_path: Path, models: Path) -> None:
+    options = _parser("predict").parse_args(["predict", "in", "out", "--models", str(models)])
+    with pytest.raises(ClusterError, match=f"the models in {models} on .* are others than the coordinator's"):
+        Order(options, options.inputs, options.outputs, "ab" * 32, tmp_path, 1).make()
+    made = Order(options, options.inputs, options.outputs, manifest_hash(models), tmp_path, 1).make()
+    assert made.told[1].release == "0.0.0"
 
 
 def test_every_option_of_predict_is_there() -> None:

@@ -118,3 +118,22 @@ def test_a_graph_that_refers_to_nothing_is_handed_on_byte_for_byte(tmp_path: Pat
     _write(tmp_path)
     whole = onnx.load(tmp_path / "fine.onnx").SerializeToString()
     assert with_weights(whole, "fine.onnx", b"", WEIGHTS) == whole
+
+
+def test_operators_of_no_version_that_there_is_are_refused_before_a_runtime_counts_up_to_it(tmp_path: Path) -> None:
+    """OpenVINO did so for minutes (found by fuzzing)."""
+    _write(tmp_path)
+    model = onnx.load_from_string((tmp_path / "fine.onnx").read_bytes())
+    model.opset_import[0].version = 2**32 - 1
+    with pytest.raises(NetworkError, match="wants version 4294967295 of ONNX's operators"):
+        with_weights(model.SerializeToString(), "fine.onnx", (tmp_path / WEIGHTS).read_bytes(), WEIGHTS)
+    assert with_weights((tmp_path / "fine.onnx").read_bytes(), "fine.onnx", (tmp_path / WEIGHTS).read_bytes(), WEIGHTS)
+
+
+def test_a_reason_of_openvinos_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
+    of = _write(tmp_path)
+    model = onnx.load_from_string((tmp_path / "fine.onnx").read_bytes())
+    # an operator of this name is quoted in the reason
+    content = model.SerializeToString().replace(b"Conv", b"C\xffnv")
+    with pytest.raises(NetworkError, match=r"fine\.onnx"):
+        load_network(tmp_path, of, Runtime("openvino", "cpu", 1), model=content)

@@ -37,10 +37,10 @@ def main() -> int:
     read: dict[str, int] = dict.fromkeys(targets, 0)
     kinds: dict[tuple[str, str], tuple[int, str]] = {}
     ends = time.monotonic() + seconds
-    turn_s = min(_TURN_S, seconds / len(targets))
+    turn_s = _TURN_S if options.number is not None else min(_TURN_S, seconds / len(targets))
     while True:
         for target in targets:
-            found = fuzz(target, first + read[target], turn_s)
+            found = fuzz(target, first + read[target], turn_s, most=None if options.number is None else 1)
             read[target] += found.mutants
             for kind, (number, what) in found.kinds.items():
                 if (target, kind) not in kinds:

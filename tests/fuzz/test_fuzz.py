@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.__main__ import main
 from tests.fuzz.campaign import fuzz
 from tests.fuzz.targets import TARGETS, faults_said
 
@@ -58,6 +59,22 @@ def test_each_kind_of_fault_of_a_reader_is_found(fault: str, tmp_path: Path, mon
     program.chmod(0o755)
     monkeypatch.setattr("tests.fuzz.campaign.sys.executable", str(program))
     assert fuzz("nifti", first=0, seconds=0.0).kinds
+
+
+def test_a_finding_is_made_again_by_its_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def ask(process: object, number: int) -> None:
+        asked.append(number)
+
+    monkeypatch.setattr("tests.fuzz.campaign._ask", ask)
+    monkeypatch.setattr("sys.argv", ["fuzz", "--target", "manifest", "--number", "1234"])
+    assert main() == 0
+    # the seed before it, because the limit on memory is set after one
+    assert asked == [0, 1234]
+    assert capsys.readouterr().out == "2 mutants (manifest 2), 0 findings\n"
 
 
 def test_sentences_are_judged() -> None:

@@ -19,7 +19,7 @@ import msgspec
 from attention_dmfnet.cli.progress import Progress
 from attention_dmfnet.files.cases import InputError, ScanFile, case_name, list_cases
 from attention_dmfnet.files.image_io import ImageError, write_labels
-from attention_dmfnet.folder import ReadAhead, Scan
+from attention_dmfnet.files.read_ahead import ReadAhead, Scan
 from attention_dmfnet.geometry import GeometryError
 from attention_dmfnet.json_text import JsonError, decode_json
 from attention_dmfnet.model.manifest import ManifestError

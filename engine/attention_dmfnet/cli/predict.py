@@ -21,6 +21,7 @@ from attention_dmfnet.cli.progress import Progress, say
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, refuse
 from attention_dmfnet.files.cases import Case, InputError, output_of, printable
 from attention_dmfnet.files.passed_over import as_sentence
+from attention_dmfnet.files.read_ahead import ReadAhead
 from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.marks import step
 
@@ -53,12 +54,6 @@ class Elsewhere(Protocol):
 
 def run(options: argparse.Namespace, elsewhere: Elsewhere | None = None) -> int:
     """See ``commands.CommandModule``. The cases are labelled by this process, unless ``elsewhere`` is given."""
-    # Imported late, and not at the top: --help answers at once, and the networks load on their own thread while
-    # the rest is still being imported.
-    with step("import"):
-        from attention_dmfnet.model.manifest import ManifestError
-        from attention_dmfnet.model.network import NetworkError
-
     try:
         refuse_what_is_missing(options)
         found = find_cases(options.inputs, options.outputs, options.series or (), options.patient_names)
@@ -70,15 +65,27 @@ def run(options: argparse.Namespace, elsewhere: Elsewhere | None = None) -> int:
         for series in found.series:
             progress.print_line(f"not labelled: {printable(f'{series.path}, {series.kind}')}", sys.stderr)
         extras = asked_for(options, cases)
-        keeps = elsewhere is None and not options.overwrite
-        there = [case for case in cases if keeps and os.path.lexists(output_of(case, options.outputs))]
+    except InputError as error:
+        return refuse(str(error))
+    keeps = elsewhere is None and not options.overwrite
+    there = [case for case in cases if keeps and os.path.lexists(output_of(case, options.outputs))]
+    # The first scan is read while all else is imported: neither waits for the other. Where some label maps are there,
+    # it is not known yet whether they are whole.
+    ahead = None if there or elsewhere is not None else ReadAhead(cases, options.strict)
+    # Imported late, and not at the top: --help answers at once, and the networks load on their own thread while
+    # the rest is still being imported.
+    with step("import"):
+        from attention_dmfnet.model.manifest import ManifestError
+        from attention_dmfnet.model.network import NetworkError
+
+    try:
         # the networks load while the record's place and what is there are looked at
         segmenter = load_segmenter(options) if elsewhere is None and len(there) < len(cases) else None
         further = {
             case.name: [path for extra in extras for path in extra.paths(case, options.outputs)] for case in cases
         }
         with _recorder(options, further) or contextlib.nullcontext() as recorder:
-            work = Work(options, found, extras, further, there, segmenter, recorder, progress, elsewhere)
+            work = Work(options, found, extras, further, there, segmenter, recorder, progress, ahead, elsewhere)
             failed = _report_all(_gathered(work), work)
     except (InputError, ManifestError, NetworkError) as error:
         return refuse(str(error))
@@ -92,6 +99,7 @@ class Work:
     """What there is to do, and with what.
 
     ``further`` are the files beside each case's label map, by its name; ``there`` are the cases whose output exists.
+    ``ahead`` reads the scans already, if it is there.
     """
 
     options: argparse.Namespace
@@ -102,6 +110,7 @@ class Work:
     segmenter: "Segmenter | None"
     recorder: "RunRecorder | None"
     progress: Progress
+    ahead: ReadAhead | None = None
     elsewhere: Elsewhere | None = None
 
 
@@ -178,6 +187,7 @@ def _reports(work: Work, report: "RunReport | None" = None, earlier: "Earlier | 
             options.case_timeout,
             options.strict,
             work.extras if report is None else (*work.extras, report),
+            work.ahead,
         )
 
 

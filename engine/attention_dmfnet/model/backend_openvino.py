@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16", "int8")
 """What can be computed, whether or not the CPU has instructions for it."""
+
+_FAILURES: Final = (RuntimeError, UnicodeDecodeError)
+"""What OpenVINO raises; the second where the reason quotes bytes of a damaged file."""
 
 # OpenVINO takes bfloat16 on its own account wherever the CPU has it, so the precision is always spelled out.
 _HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}
@@ -87,7 +90,7 @@ class OpenVinoNetwork:
             with _alone_in(cache):
                 compiled = core().compile_model(read, "CPU", settings)
             self._request = compiled.create_infer_request()
-        except RuntimeError as error:
+        except _FAILURES as error:
             raise LoadError(f"OpenVINO cannot load {file}: {_last_line(error)}") from error
 
     def prepare(self, tile_zyx: Index) -> None:
@@ -99,7 +102,7 @@ class OpenVinoNetwork:
         try:
             self._request.set_tensor(self._input, half.Tensor(self._tile, shared_memory=True))
             self._request.infer({}, share_outputs=True, decode_strings=False)
-        except RuntimeError as error:
+        except _FAILURES as error:
             raise RunError(f"OpenVINO failed: {_last_line(error)}") from error
         scores: Scores = self._request.get_tensor(self._output).data[0]
         return scores
@@ -121,7 +124,9 @@ def _alone_in(cache: Path | None) -> Iterator[None]:
         os.close(folder)
 
 
-def _last_line(error: RuntimeError) -> str:
+def _last_line(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it gave a reason that is no text; is the file damaged?"
     return (str(error).strip().splitlines() or ["no reason given"])[-1]
 
 

@@ -14,11 +14,14 @@ from attention_dmfnet.model.manifest import Stage, Variant
 from attention_dmfnet.model.network import LoadError, read_model_file
 
 # the numbers of the fields in onnx.proto
-_MODEL_GRAPH, _GRAPH_INITIALIZER = 7, 5
+_MODEL_GRAPH, _MODEL_OPSET, _OPSET_VERSION, _GRAPH_INITIALIZER = 7, 8, 2, 5
 _TENSOR_RAW_DATA, _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 9, 13, 14
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 
 _VARINT, _EIGHT_BYTES, _DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
+
+_NEWEST_OPSET = 1000
+"""ONNX counts its sets of operators; in ten years it has come to 26."""
 
 _Field = tuple[int, bytes, bytes]
 """Number, content, and the whole field as it was encoded."""
@@ -44,10 +47,20 @@ def with_weights(graph: bytes, file: str, weights: bytes, weights_file: str) -> 
             if number == _MODEL_GRAPH:
                 parts += _delimited(number, _graph_parts(content, file, memoryview(weights), weights_file))
             else:
+                if number == _MODEL_OPSET:
+                    _refuse_future_operators(content, file)
                 parts.append(whole)
     except (IndexError, KeyError, ValueError) as error:
         raise LoadError(f"{file} is no ONNX model ({error}); export it again") from error
     return b"".join(parts)
+
+
+def _refuse_future_operators(opset: bytes, file: str) -> None:
+    """OpenVINO counts up to the version that a graph states, if need be to 2^63."""
+    for number, content, _ in _fields(opset):
+        version = _read_varint(content, 0)[0] if number == _OPSET_VERSION and content else 0
+        if version > _NEWEST_OPSET:
+            raise LoadError(f"{file} wants version {version} of ONNX's operators, which there is not; export it again")
 
 
 def _graph_parts(graph: bytes, file: str, weights: memoryview, weights_file: str) -> list[bytes | memoryview]:

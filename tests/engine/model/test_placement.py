@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attention_dmfnet.files.image_io import write_volume
+from attention_dmfnet.files.image_io import read_volume, write_volume
 
 from tests.engine.stub_cuda.build import DRIVER, build_stubs
 from tests.engine.stub_cuda.sessions import MEMORY_MB
@@ -101,6 +101,17 @@ def test_a_gpu_is_taken_and_an_older_driver_or_gpu_is_replaced_with_one_sentence
     assert "knows CUDA 12.4, and this ONNX Runtime needs CUDA 13; update the driver to version 580 or newer" in old
     volta = tell(stubs, "choose", models, STUB_CAPABILITY="70")
     assert "stub GPU has compute capability 7.0, and CUDA 13 needs 7.5 (Turing) or newer" in volta
+
+
+def test_a_case_goes_all_the_way_over_the_gpu(stubs: Path, models: Path, tmp_path: Path) -> None:
+    """What is on it is of no meaning: that it was labelled there, in one process with its threads, is."""
+    ct, _ = block_phantom()
+    write_volume(ct, tmp_path / "a.nii.gz")
+    asked = ["predict", tmp_path / "a.nii.gz", tmp_path / "out", "--models", models, "--device", "cuda", "--json"]
+    done = run(stubs, "attention_dmfnet", *asked)
+    assert done.returncode == 0, done.stderr
+    assert "ONNX Runtime on the GPU" in done.stderr + done.stdout
+    assert read_volume(tmp_path / "out" / "a.nii.gz").geometry.matches(ct.geometry)
 
 
 def test_where_cudas_libraries_are_missing_the_loaders_words_stay_off_standard_output(

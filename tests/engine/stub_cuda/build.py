@@ -29,7 +29,7 @@ def build_stubs(onnxruntime: Path, to: Path) -> None:
         source = to / f"{library}.c"
         lines = [f'#include "{FUNCTIONS}"', *(f"long {name}() {{ return 0; }}" for name in sorted(names - by_hand))]
         source.write_text("\n".join(lines) + "\n")
-        command = ["cc", "-shared", "-fPIC", "-w", "-o", to / library, source, f"-Wl,-soname,{library}"]
+        command = ["cc", "-shared", "-fPIC", "-w", "-o", str(to / library), str(source), f"-Wl,-soname,{library}"]
         if library in _VERSIONED:
             (to / f"{library}.map").write_text(f"{library} {{ global: *; }};\n")
             command.append(f"-Wl,--version-script={to / library}.map")

@@ -50,7 +50,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
 long cudaGetDeviceCount(int *count) { *count = 1; return unless_too_old(); }
 long cudaSetDevice(int device) { return unless_too_old(); }
 long cudaGetDevice(int *device) { *device = 0; return unless_too_old(); }
-long cudaMalloc(void **address, size_t bytes) { *address = malloc(bytes ? bytes : 1); note('+', *address, bytes); return 0; }
+long cudaMalloc(void **address, size_t bytes) { *address = calloc(bytes ? bytes : 1, 1); note('+', *address, bytes); return 0; }
 long cudaFree(void *address) { note('-', address, 0); free(address); return 0; }
 long cudaHostAlloc(void **address, size_t bytes, unsigned flags) { *address = malloc(bytes ? bytes : 1); return 0; }
 long cudaMallocHost(void **address, size_t bytes) { *address = malloc(bytes ? bytes : 1); return 0; }
@@ -75,7 +75,7 @@ long cudaDeviceGetAttribute(int *value, int attribute, int device) {
   *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : attribute == 16 ? 80 : 1024;
   return 0;
 }
-/* cudaDeviceProp: 1008 bytes of CUDA 13 that are read, the name at the start and the capability at 360 */
+/* cudaDeviceProp of CUDA 13: 1008 bytes, the name at the start and the capability at 360 */
 long cudaGetDeviceProperties(char *properties, int device) {
   int capability = setting("STUB_CAPABILITY", 75);
   memset(properties, 0, 1008);
@@ -101,6 +101,5 @@ long cudnnBackendGetAttribute(void *descriptor, int name, int type, int64_t aske
   if (type == INT64 && asked == 1 && values) *(int64_t *)values = 0;
   if (type == INT32 && asked == 1 && values) *(int32_t *)values = 0;
   if (count) *count = (type == INT64 || type == INT32 || type == DESCRIPTOR) && name != KNOBS;
-  if (getenv("STUB_TRACE")) fprintf(stderr, "get %d type %d asked %ld\n", name, type, (long)asked);
   return 0;
 }

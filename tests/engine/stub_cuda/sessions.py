@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -54,10 +55,10 @@ def place(models: Path) -> dict[str, Any]:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         return options
 
-    backend_onnxruntime._options = record
     found = {}
     for of, variant in _networks(models):
-        network = _load(models, of, variant)
+        with mock.patch.object(backend_onnxruntime, "_options", record):
+            network = _load(models, of, variant)
         nodes: Counter[str] = Counter()
         for part in network._session.get_provider_graph_assignment_info():
             nodes[part.ep_name] += len(part.get_nodes())
@@ -99,8 +100,8 @@ def folder(models: Path, shrink: bool = True) -> dict[str, Any]:
 
 def choose(models: Path) -> str:
     """The line about the runtime where the device is left open and ``/dev`` shows a GPU."""
-    runtimes.find_gpu = lambda root=Path("/"): True
-    networks = loading.start_loading(models, load_manifest(models), "auto", "auto")
+    with mock.patch.object(runtimes, "find_gpu", return_value=True):
+        networks = loading.start_loading(models, load_manifest(models), "auto", "auto")
     networks.fine.wait()
     return str(networks.runtime.result())
 
@@ -109,13 +110,12 @@ def refuse() -> dict[str, str]:
     """What is said of a network with an operator that CUDA has no form of, and of a setting that there is not."""
     said = {}
     for name, operator, setting in (("operator", "Tan", {}), ("setting", "Relu", {"gpu_mem_limt": "1"})):
-        ask = backend_onnxruntime._cuda_settings
-        backend_onnxruntime._cuda_settings = lambda mb, ask=ask, setting=setting: {**ask(mb), **setting}
-        try:
-            backend_onnxruntime.OnnxRuntimeNetwork(_one_operator(operator), "f.onnx", stage(classes=2), "cuda", 1)
-        except LoadError as error:
-            said[name] = str(error)
-        backend_onnxruntime._cuda_settings = ask
+        settings = backend_onnxruntime._cuda_settings(512) | setting
+        with mock.patch.object(backend_onnxruntime, "_cuda_settings", return_value=settings):
+            try:
+                backend_onnxruntime.OnnxRuntimeNetwork(_one_operator(operator), "f.onnx", stage(classes=2), "cuda", 1)
+            except LoadError as error:
+                said[name] = str(error)
     return said
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.cost.bench import Compared
 from evaluation.errors import ArgumentsError, EvaluationError
-from evaluation.studies.releases import mean_dsc, releases_table, study, unpack
+from evaluation.studies.releases import main, mean_dsc, releases_table, unpack
 from tests.evaluation.cost.fakes import fake_scan
 
 # a release that "labels" by copying the reference or an empty map, and takes long enough to be watched
@@ -47,12 +47,14 @@ def history(tmp_path: Path) -> Path:
     return clone
 
 
-def test_each_release_is_run_by_its_own_code_and_scored(
-    history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_command_prints_a_row_for_each_release_run_by_its_own_code(
+    history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("evaluation.studies.releases.ROOT", history)
-    scans = [fake_scan(tmp_path / "scans", "a_0000.nii.gz")]
-    page = study(["v0.1.0", "v0.2.0"], scans, tmp_path / "references", {}, 1, tmp_path / "to")
+    scan = fake_scan(tmp_path / "scans", "a_0000.nii.gz")
+    asked = ["--scans", str(scan), "--references", str(tmp_path / "references"), "--runs", "1"]
+    assert main(["v0.1.0", "v0.2.0", *asked, "--to", str(tmp_path / "to")]) == 0
+    page = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:3] == "| 0"]
     assert [row[:2] for row in rows] == [["0.1.0 (v0.1.0)", "0.000"], ["0.2.0 (v0.2.0)", "1.000"]]
 
