@@ -3,12 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-DEV_EXTRAS := cpu,dicom,report,training,export,evaluation,dev
+DEV_EXTRAS := cpu,dicom,report,training,export,evaluation,cluster,dev
+# the networks as OpenVINO loads them fastest; they belong to just these models and its version
+GRAPHS := $(BIN)/python -m attention_dmfnet.model.openvino_graphs models
 CT ?=
+
+# The CUDA build of ONNX Runtime, for tests of where it places networks; no GPU is needed. Both builds are one module, so
+# it lies beside the environment. A machine that there is no wheel for goes without, and these tests skip.
+ONNXRUNTIME_GPU := .cache/onnxruntime-gpu
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format fuzz kills audit sbom container-test export bench clean
+.PHONY: help setup demo test check format fuzz kills cluster-soak audit sbom container-test export bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -19,7 +25,7 @@ demo: $(VENV)/.demo  ## label a phantom CT (or yours: make demo CT=path) and dra
 	$(BIN)/python -m evaluation demo $(if $(CT),--ct "$(CT)") --to demo_output
 
 # Training in a process of its own: in one that had built TensorRT plans before, it ended in a segmentation fault once.
-test: check  ## all checks, then all tests
+test: check $(ONNXRUNTIME_GPU)/.ready  ## all checks, then all tests
 	$(BIN)/python -m pytest tests/engine tests/evaluation tests/export
 	$(BIN)/python -m pytest --ignore=tests/engine --ignore=tests/evaluation --ignore=tests/export
 
@@ -30,6 +36,7 @@ check: $(VENV)/.dev  ## style, types, import layers, shell and Dockerfile lint
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/shellcheck -s sh predict.sh evaluation/peers/install.sh
+	$(BIN)/shellcheck cluster/machines/slurm.sh
 	$(BIN)/shellcheck .ci/run .ci/sbom tests/container/run.sh $(wildcard evaluation/peers/*.sh)
 
 format: $(VENV)/.dev  ## sort imports and lay out the code
@@ -49,6 +56,11 @@ fuzz: $(VENV)/.dev  ## read files that are a little wrong, with every reader: ma
 kills: $(VENV)/.dev  ## end runs at random moments, and see that nothing partial is left: make kills [KILLS=200]
 	PYTHONPATH=.:engine KILLS=$(KILLS) $(BIN)/python -m pytest tests/engine/test_kills.py
 
+CASES ?= 200
+
+cluster-soak: $(VENV)/.dev  ## label on two nodes of Ray while workers, a node and the coordinator are killed: [CASES=200]
+	PYTHONPATH=.:engine $(BIN)/python -m tests.cluster.soak --cases $(CASES)
+
 audit: $(VENV)/.supply  ## known weaknesses of the exact versions, where PyPI's service can be reached
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt
 
@@ -61,6 +73,7 @@ REAL_SCANS ?= ../shared/data/ct
 export: $(VENV)/.dev  ## rebuild graphs and manifest from the weights in models/, with parity on real scans (REAL_SCANS=folder)
 	$(BIN)/python -m export onnx $(WEIGHTS) --to models --card models/MODEL_CARD.md --measured models/measured.json
 	$(BIN)/python -m export parity models $(REAL_SCANS) --table docs/parity.md
+	$(GRAPHS)
 
 PEERS := .cache/peers-venv
 RUNS ?= 3
@@ -85,12 +98,18 @@ $(BIN)/python:
 # The lean environment of the demo: the engine with its CPU runtime, and Pillow for the picture. No torch.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[cpu,report]'
+	$(GRAPHS)
 	@touch $@
 
 # Holds everything that the demo needs, hence the second stamp.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[$(DEV_EXTRAS)]'
+	$(GRAPHS)
 	@touch $@ $(VENV)/.demo
+
+$(ONNXRUNTIME_GPU)/.ready: constraints.txt | $(BIN)/python
+	rm -rf $(ONNXRUNTIME_GPU)
+	-$(INSTALL) --no-deps --target $(ONNXRUNTIME_GPU)/site onnxruntime-gpu && touch $@
 
 # Not needed to develop: what looks at the versions and at the image.
 $(VENV)/.supply: pyproject.toml constraints.txt | $(BIN)/python

@@ -77,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--image", metavar="NAME", help="a container image, run by the organisers' command")
     what.add_argument("--command", dest="line", metavar="LINE", help="a command line with {inputs} and {outputs}")
     efficiency.add_argument("--engine", default="docker", metavar="PROGRAM", help="runs the image (default: docker)")
+    efficiency.add_argument(
+        "--protocol",
+        choices=("flare22", "flare23"),
+        default="flare22",
+        help="the organisers' command; from FLARE23 on with limits on memory (default: flare22)",
+    )
     efficiency.add_argument("--gpu", type=int, default=0, metavar="N", help="which GPU (default: 0)")
     efficiency.add_argument("--time-limit", type=float, default=3600.0, metavar="S", help="of a case (default: 3600)")
     efficiency.add_argument("--no-plot", action="store_true", help="draw no plots")
@@ -166,7 +172,7 @@ def _efficiency(options: argparse.Namespace) -> int:
 
     gpu, gpu_in_words = find_gpu(options.gpu)
     if options.image is not None:
-        system = image_system(options.image, None if gpu is None else options.gpu, options.engine)
+        system = image_system(options.image, None if gpu is None else options.gpu, options.engine, options.protocol)
     else:
         system = command_system(options.line)
     runs = measure(system, list_cases(options.inputs), options.to, gpu, options.time_limit, _tell)
@@ -186,7 +192,7 @@ def _latency(options: argparse.Namespace) -> int:
     system = engine_system() if options.line is None else command_system(options.line)
     scans = _scans(options.scans)
     latencies = measure_latency(system, scans, _runs(options.runs), options.to, _tell)
-    folder_s = measure_folder(system, scans, options.to) if len(scans) > 1 else ()
+    folder_s = measure_folder(system, scans, options.to) if len(scans) > 1 else None
     page = latency_page(latencies, describe_machine(), folder_s)
     write_text(options.to / "latency.md", page)
     if options.trace is not None:

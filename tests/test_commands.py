@@ -19,6 +19,7 @@ import pytest
 from attention_dmfnet.cli.parser import parse
 from attention_dmfnet.files.image_io import read_volume, write_volume
 
+import cluster.__main__
 import evaluation.__main__
 import export.__main__
 import training.__main__
@@ -43,6 +44,11 @@ RUN_BY = {
     "make bench": "test_make.py::test_bench_compares_ours_with_the_peers",
     "make fuzz": "test_make.py::test_fuzz_reads_mutants",
     "make kills": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
+    "make cluster-soak": "test_ray.py::test_the_soak_on_few_cases_with_its_coordinator_killed",
+    "python -m tests.cluster.soak": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
+    "python -m cluster predict": "test_predict_command.py::test_a_repeated_run_labels_nothing_and_a_new_model_all",
+    "python -m cluster simulate": "test_simulation.py::test_the_command_prints_both_runs_and_the_plan",
+    "python -m cluster status": "test_ledger.py::test_status_counts_and_names_what_failed",
     "make audit": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
     "make sbom": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
     "python -m tests.fuzz": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
@@ -76,7 +82,11 @@ RUN_BY = {
         "test_long_scan.py::test_the_old_slices_keep_their_place_and_the_end_slices_go_on"
     ),
     "python -m evaluation.studies.held_out": "test_held_out.py::test_the_command_prints_each_release",
+    "python -m evaluation.studies.many_machines": "test_many_machines.py::test_the_command_runs_each_way_once",
     "python -m evaluation.studies.phases": "test_phases.py::test_the_command_names_each_patient",
+    "python -m evaluation.studies.releases": (
+        "test_releases.py::test_the_command_prints_a_row_for_each_release_run_by_its_own_code"
+    ),
     "python -m evaluation.studies.roi_margins": "test_roi_margins.py::test_the_script_prints_a_row_for_each_margin",
     "python -m evaluation.studies.settings_sweep": (
         "test_settings_sweep.py::test_the_script_labels_with_each_variant_and_writes_table_and_picture"
@@ -86,6 +96,7 @@ RUN_BY = {
     "python -m export tensorrt": "test_tensorrt_plan.py::test_the_command_publishes_plans_beside_the_models",
     "python -m training ablation": "test_main.py::test_an_ablation_is_run_from_the_command_line",
     "python -m training audit": "test_audit.py::test_the_command_names_what_fails_and_counts_by_source",
+    "python -m training average": "test_average.py::test_each_weight_is_the_mean",
     "python -m training card": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
     "python -m training curve": "test_curve.py::test_the_published_story_can_be_drawn",
     "python -m training fit": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
@@ -100,6 +111,7 @@ RUN_BY = {
     "python -m training recombine": (
         "test_body_library.py::test_a_library_holds_transplants_and_morphs_of_training_patients_only"
     ),
+    "python -m training.reports.full_scale": "test_full_scale.py::test_the_command_prints_what_2050_scans_cost",
     "python -m training step-time": "test_main.py::test_the_parts_of_a_step_are_timed",
     "python -m training synthesize": "test_main.py::test_bodies_are_completed_drawn_and_painted",
     "torchrun -m training fit": "test_commands.py::test_two_processes_train_a_stage",
@@ -112,7 +124,9 @@ _COMMAND = re.compile(
     r"""\b(?:
         (?P<make>make\ (?!CT\b|PYTHON\b)[a-z-]+)
       | (?P<torchrun>torchrun)\b[^\n]*?\ (?P<launched>-m\ training\ [a-z-]+)
-      | python[0-9.]*\ (?P<module>-m\ (?:training|export|evaluation|attention_dmfnet)\ (?!COMMAND)[a-z-]+|-m\ [\w.]+)
+      | python[0-9.]*\ (?P<module>
+            -m\ (?:training|export|evaluation|cluster|attention_dmfnet)\ (?!COMMAND)[a-z-]+|-m\ [\w.]+
+        )
       | (?P<script>(?:sh|bash)\ [\w/.-]+\.sh)
       | (?P<installed>attention-dmfnet\ [a-z]+)
       | (?P<container>docker\ [a-z]+)
@@ -181,7 +195,7 @@ def test_the_test_of_a_command_exists_and_names_it(command: str) -> None:
     word = command.split()[-1]
     asked_for = any(re.search(rf"\b{re.escape(word)}\b", text) for text in texts)
     through_make = file == "test_make.py" and word in recipes_of_the_makefile()
-    study = command.startswith("python -m evaluation.studies.") and "main" in names
+    study = command.startswith(("python -m evaluation.studies.", "python -m training.reports.")) and "main" in names
     assert asked_for or through_make or study
 
 
@@ -189,13 +203,14 @@ PARSERS: dict[str, Callable[[str], argparse.ArgumentParser]] = {
     "training": training.__main__._parser,
     "export": lambda command: export.__main__._parser(),
     "evaluation": lambda command: evaluation.__main__._parser(),
+    "cluster": cluster.__main__._parser,
 }
 
 
 def command_lines() -> list[str]:
     """What pages tell people to type to the tools of the repository; no synopsis with brackets or dots."""
     code = "\n".join(code_in(page.read_text(encoding="utf-8")) for page in PAGES).splitlines()
-    lines = {line.strip() for line in code if re.search(r"-m (training|export|evaluation) \S+ \S", line)}
+    lines = {line.strip() for line in code if re.search(r"-m (training|export|evaluation|cluster) \S+ \S", line)}
     return sorted(line for line in lines if "..." not in line and "[--" not in line)
 
 

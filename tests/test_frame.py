@@ -19,8 +19,8 @@ from evaluation.organs import ORGANS
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {
-    "export": {"training", "evaluation", "attention_dmfnet"},
-    "training": {"evaluation", "attention_dmfnet"},
+    "export": {"training", "evaluation", "cluster", "attention_dmfnet"},
+    "training": {"evaluation", "cluster", "attention_dmfnet"},
     "evaluation": {"attention_dmfnet"},
     "cluster": {"attention_dmfnet"},
     "attention_dmfnet": set[str](),

@@ -1,9 +1,9 @@
 """Every target of the Makefile, run in a copy of the clone that is made of links and has a small ``.venv``.
 
-Not run for real: ``setup``, ``audit`` and ``sbom`` (they ask a package index or a container engine), ``container-test``
-and ``kills`` (they are tests themselves), of which only the recipe is looked at; and the tools behind ``check`` and
-``test``, which are what runs this file: here they are stand-ins that note how they are called. ``bench`` has a stand-in
-for the peers.
+Not run for real: ``setup``, ``audit`` and ``sbom`` (they ask a package index or a container engine),
+``container-test``, ``kills`` and ``cluster-soak`` (they are tests themselves), of which only the recipe is looked at;
+and the tools behind ``check`` and ``test``, which are what runs this file: here they are stand-ins that note how they
+are called. ``bench`` has a stand-in for the peers.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.export.conftest import make_run
 
 ROOT = Path(__file__).resolve().parent.parent
 LINKS = ["Makefile", "pyproject.toml", "constraints.txt", "predict.sh"]
-LINKS += ["engine", "evaluation", "training", "export"]
+LINKS += ["engine", "evaluation", "training", "export", "cluster"]
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 # the peers' interpreter: makes no model, and "labels" by copying the scan; as long as it takes to be watched
@@ -107,6 +107,10 @@ def test_check_asks_every_tool_and_test_the_tests_too(clone: Path, target: str) 
     asked = [line.split() for line in (clone / "asked").read_text().splitlines()]
     assert {words[0] for words in asked} == set(tools) - ({"python"} if target == "check" else set())
     assert ["ruff", "format", "--check", "."] in asked
+    # for the tests of where networks are placed, beside the environment: both builds are one module
+    gpu = ["--no-deps", "--target", ".cache/onnxruntime-gpu/site", "onnxruntime-gpu"]
+    installed = [words[-4:] for words in asked if words[:3] == ["python", "-m", "pip"]]
+    assert installed == ([gpu] if target == "test" else [])
     suites = [command for command in asked if command[:3] == ["python", "-m", "pytest"]]
     # every test in one process or the other
     first = ["tests/engine", "tests/evaluation", "tests/export"]
@@ -131,6 +135,7 @@ def test_container_test_runs_the_script(clone: Path) -> None:
     ("words", "recipe"),
     [
         (("fuzz", "MINUTES=30"), "-m tests.fuzz --minutes 30"),
+        (("cluster-soak", "CASES=9"), ".venv/bin/python -m tests.cluster.soak --cases 9"),
         (("kills", "KILLS=9"), "KILLS=9 .venv/bin/python -m pytest tests/engine/test_kills.py"),
         # --strict: where PyPI cannot be asked, nothing was found out, and that is no success
         (("audit",), "pip-audit --strict --disable-pip --no-deps --requirement constraints.txt"),
@@ -169,7 +174,7 @@ def test_bench_compares_ours_with_the_peers(clone: Path, scan: Path, tmp_path: P
     page = make(clone, "bench", f"PEERS={peers}", f"CT={scan}", "RUNS=1")
     rows = [line.split("|")[2].strip() for line in page.splitlines() if line.startswith("| mine |")]
     assert rows[0] == "attention-dmfnet"
-    assert [row.partition(" ")[0] for row in rows[1:]] == ["nnU-Net", "MONAI"]
+    assert [row.partition(" ")[0] for row in rows[1:]] == ["nnU-Net", "nnU-Net", "MONAI"]
     assert (clone / "bench_output" / "bench.md").read_text() in page + "\n"
 
 

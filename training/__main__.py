@@ -30,6 +30,7 @@ _COMMANDS = {
         "carry organs between completed bodies, for a library of hundreds",
     ),
     "fit": ("training.learning.fit_command", "fit_command", "train a stage by a recipe"),
+    "average": ("training.learning.average_command", "average_command", "one network from several runs of one start"),
     "pseudo-label": ("training.pseudo.label", "pseudo_label", "label unlabelled scans with trained teachers"),
     "ablation": ("training.reports.ablation", "ablation", "teacher only against students with each robust loss"),
     "step-time": ("training.reports.step_time", "step_time", "what the parts of a training step cost on this CPU"),

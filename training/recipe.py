@@ -170,6 +170,10 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     and ``pseudo_dice_weight`` weight the Dice part, ``pseudo_weight`` a whole case with pseudo labels. The Dice part is
     as little robust as cross-entropy: from 1 to 2, ``pseudo_dice_gamma`` makes it the noise-robust Dice on pseudo
     labels (Wang et al. 2020), the more robust the nearer to 1.
+
+    Two options for small organs and for edges. ``tversky_beta`` (one number a class; none: all 0.5, which is Dice)
+    makes the Dice part the Tversky index (Salehi et al. 2017): above 0.5 a missed voxel costs more than a wrong one.
+    Voxels beside one of another label count ``edge_weight`` times in the voxelwise part (Ronneberger et al. 2015).
     """
 
     class_weights: tuple[NotNegative, ...] = ()
@@ -178,6 +182,8 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pseudo_dice_weight: NotNegative = 1.0
     pseudo_weight: NotNegative = 1.0
     pseudo_dice_gamma: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.0
+    tversky_beta: tuple[Share, ...] = ()
+    edge_weight: Annotated[float, msgspec.Meta(ge=1)] = 1.0
 
     def __post_init__(self) -> None:
         if 0 < self.pseudo_dice_gamma < 1:
@@ -276,10 +282,11 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.stage == "coarse" and self.network.classes != 2:
             raise ValueError(f"the coarse stage has 2 classes (background, organs), not {self.network.classes}")
         weights = self.loss.class_weights
-        if weights and len(weights) != self.network.classes:
-            raise ValueError(f"{len(weights)} loss.class_weights do not fit {self.network.classes} classes")
-        numbers = (*self.grid.spacing_zyx, *self.intensity.window_hu, self.intensity.mean_hu, *weights)
-        if not all(math.isfinite(number) for number in numbers):
+        for name, numbers in (("class_weights", weights), ("tversky_beta", self.loss.tversky_beta)):
+            if numbers and len(numbers) != self.network.classes:
+                raise ValueError(f"{len(numbers)} loss.{name} do not fit {self.network.classes} classes")
+        finite = (*self.grid.spacing_zyx, *self.intensity.window_hu, self.intensity.mean_hu, *weights)
+        if not all(math.isfinite(number) for number in (*finite, self.loss.edge_weight)):
             raise ValueError("all numbers of a recipe must be finite")
 
 

@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager
-from contextvars import Context
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Literal, ParamSpec, Protocol, Self, TypeVar
+from types import MappingProxyType
+from typing import Literal, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
 from attention_dmfnet.files.cases import Case, ReportError, output_of
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.files.passed_over import PassedOver
+from attention_dmfnet.files.read_ahead import CaseTimeoutError, ReadAhead, Scan, result_within
 from attention_dmfnet.geometry import GeometryError, Triple, Volume
 from attention_dmfnet.marks import Step, recording, seconds_by_step, step
 from attention_dmfnet.model.network import NetworkError, RunError
@@ -30,10 +30,6 @@ _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 _log = logging.getLogger(__name__)
-
-
-class CaseTimeoutError(Exception):
-    """A case that took longer than it may."""
 
 
 class Extra(Protocol):
@@ -96,6 +92,7 @@ def predict(
     case_timeout_s: float | None = None,
     strict: bool = False,
     extras: Sequence[Extra] = (),
+    ahead: ReadAhead | None = None,
 ) -> Iterator[CaseReport]:
     """Label every case and write it to ``outputs``; a report after each, in order.
 
@@ -105,14 +102,14 @@ def predict(
 
     A case that fails is reported and does not stop the others. With ``strict``, a scan whose header or values are
     doubtful fails. ``extras`` are written after each label map; with any, a scan stays in memory until they are, one
-    more than without. ``on_step`` hears the case's name and each step's, from two threads: while the networks see a
-    scan, the labels of the one before are made and written.
+    more than without. ``ahead``, if it is given, reads these cases already. ``on_step`` hears the case's name and each
+    step's, from two threads: while the networks see a scan, the labels of the one before are made and written.
     Raises ``NetworkError`` if the networks cannot be loaded: then no case can succeed.
     """
     run = _Run(outputs, segmenter, on_step, notes, case_timeout_s, tuple(extras))
     before: _Ending | None = None
     try:
-        with ReadAhead(cases, strict) as ahead:
+        with ahead or ReadAhead(cases, strict) as ahead:
             for case in cases:
                 end: BaseException | None = None
                 try:
@@ -145,22 +142,10 @@ class _Ending:
     def report(self, timeout_s: float | None) -> CaseReport:
         """Its report, when it is done or has taken longer than ``timeout_s``."""
         try:
-            return _result(self.result, "labels and writing", self.started_s, timeout_s)
+            return result_within(self.result, "labels and writing", self.started_s, timeout_s)
         except CaseTimeoutError as error:
             output = output_of(self.case, self.outputs)
             return CaseReport(self.case.name, "failed", str(output), error=f"{self.case.path}: {error}")
-
-
-def _result(future: Future[_Result], what: str, started_s: float, timeout_s: float | None) -> _Result:
-    """Raises ``CaseTimeoutError`` if it is not there ``timeout_s`` after ``started_s``, and what the future holds."""
-    left_s = None if timeout_s is None else max(0.0, started_s + timeout_s - time.perf_counter())
-    try:
-        return future.result(left_s)
-    except TimeoutError:
-        # a disk may report a time-out of its own
-        if future.done():
-            raise
-    raise CaseTimeoutError(f"{what} took longer than the {timeout_s:g} s of --case-timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +209,7 @@ class _Run:
         if self.timeout_s is None:
             return function(*given, **named)
         try:
-            return _result(run_aside("networks", function, *given, **named), what, started_s, self.timeout_s)
+            return result_within(run_aside("networks", function, *given, **named), what, started_s, self.timeout_s)
         except CaseTimeoutError:
             self.segmenter.restart()
             raise
@@ -272,58 +257,3 @@ def _sentence(error: Exception, case: Case) -> str:
         why = str(error) or "MemoryError"
         return f"{case.path}: there is not enough memory for it ({why}); allow more, or crop the scan"
     return f"{type(error).__name__}: {error}"
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """A scan in memory, what is to be said about it, and how long reading took."""
-
-    volume: Volume
-    notes: tuple[Note, ...]
-    steps: tuple[Step, ...]
-
-
-class ReadAhead:
-    """Reads scans one ahead of ``take``: at most the one that was taken last and the next are in memory."""
-
-    def __init__(self, cases: Sequence[Case], strict: bool = False) -> None:
-        """``strict`` refuses scans that are doubtful, as ``Case.read`` does."""
-        self._strict = strict
-        self._cases = iter(cases)
-        self._coming: Future[Scan] | None = None
-        self._read_next()
-
-    def take(self, started_s: float = 0.0, timeout_s: float | None = None) -> Scan:
-        """The next scan, when it is read; only then reading the one after it begins.
-
-        The scan taken before must not be held any longer. Raises ``ImageError`` if this one cannot be read, and
-        ``CaseTimeoutError`` if it is not there ``timeout_s`` after ``started_s``: reading it is left behind.
-        """
-        coming, self._coming = self._coming, None
-        if coming is None:
-            raise IndexError("every scan was taken")
-        try:
-            return _result(coming, "reading", started_s, timeout_s)
-        finally:
-            self._read_next()
-
-    def _read_next(self) -> None:
-        case = next(self._cases, None)
-        if case is not None:
-            # a context of its own: this is called in the step of waiting for the case before
-            self._coming = Context().run(run_aside, "reader", _read, case, self._strict)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._cases = iter(())
-
-
-def _read(case: Case, strict: bool) -> Scan:
-    notes: list[Note] = []
-    with recording() as steps, step("read"):
-        volume = case.read(notes, strict)
-    return Scan(volume, tuple(notes), tuple(steps))

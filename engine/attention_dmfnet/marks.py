@@ -29,12 +29,16 @@ class TraceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step, in seconds of ``time.perf_counter``, which all threads of the process share."""
+    """One step, in seconds of ``time.perf_counter``, which all threads of the process share.
+
+    ``cpu_s`` is what its own thread computed; what others computed for it is not in it.
+    """
 
     name: str
     start_s: float
     stop_s: float
     thread: str
+    cpu_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -114,13 +118,14 @@ class _Timed:
         if self._listener is not None and self._listener.on_start is not None and "/" not in self._name:
             self._listener.on_start(self._name)
         self._token = _outer.set(self._name)
-        self._start_s = time.perf_counter()
+        self._start_s, self._start_cpu_s = time.perf_counter(), time.thread_time()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        mark = Step(self._name, self._start_s, time.perf_counter(), threading.current_thread().name)
+        cpu_s = time.thread_time() - self._start_cpu_s
+        mark = Step(self._name, self._start_s, time.perf_counter(), threading.current_thread().name, cpu_s)
         _outer.reset(self._token)
         if self._listener is not None:
             self._listener.steps.append(mark)
@@ -132,7 +137,7 @@ def _write(mark: Step) -> None:
     # not needed, and not waited for, where nobody traces
     import json
 
-    line = json.dumps({"name": mark.name, "start_s": mark.start_s, "stop_s": mark.stop_s, "thread": mark.thread})
+    line = json.dumps({name: getattr(mark, name) for name in mark.__slots__})
     with _trace_lock:
         if _trace is not None:
             os.write(_trace, line.encode() + b"\n")

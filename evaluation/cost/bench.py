@@ -20,7 +20,13 @@ from evaluation.phantom import phantom_geometry, write_phantom
 PEERS = Path(__file__).resolve().parents[1] / "peers"
 
 NNUNET, MONAI = "nnU-Net v2, FLARE22 winner's small configuration", "MONAI sliding window, our fine network"
-_SCRIPTS = {NNUNET: "nnunet.py", MONAI: "monai_inferer.py"}
+LAPTOP = "nnU-Net v2 through OpenVINO, FLARE24's laptop recipe"
+# the script of each, and what it is told when its model is made
+_SCRIPTS: dict[str, tuple[str, ...]] = {
+    NNUNET: ("nnunet.py", "--recipe", "flare22-winner"),
+    LAPTOP: ("nnunet.py", "--recipe", "flare24-laptop"),
+    MONAI: ("monai_inferer.py",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ def peer_systems(python: Path, models: Path, manifest: Path) -> list[System]:
             f"no {python}; make the peers' environment with `sh evaluation/peers/install.sh VENV`, "
             "or leave the peers out with --no-peers"
         )
-    return [_peer(name, python, models.resolve() / Path(script).stem, manifest) for name, script in _SCRIPTS.items()]
+    return [_peer(name, python, models.resolve() / _folder_name(name), manifest) for name in _SCRIPTS]
 
 
 def compare(
@@ -70,7 +76,7 @@ def compare(
         for scan in scans:
             first = number_of_run % len(systems)
             for system in (*systems[first:], *systems[:first]):
-                place = folder / "".join(letter if letter.isalnum() else "_" for letter in system.name)
+                place = folder / _folder_name(system.name)
                 run = cold_start(system, scan, place)
                 if run.failure is not None or run.tree is None:
                     why = run.failure or "its processes could not be watched"
@@ -81,6 +87,11 @@ def compare(
                 )
                 done.append(run)
     return done
+
+
+def predictions_of(system: System, folder: Path) -> Path:
+    """Where ``compare`` leaves the label maps of ``system``."""
+    return folder / _folder_name(system.name) / "predictions"
 
 
 def medians(runs: Sequence[CaseRun]) -> list[Compared]:
@@ -139,8 +150,8 @@ def bench_phantom(folder: Path) -> Path:
 
 
 def _peer(name: str, python: Path, model: Path, manifest: Path) -> System:
-    script = PEERS / _SCRIPTS[name]
-    prepare = [str(python), str(script), "prepare", str(model)]
+    script, settings = PEERS / _SCRIPTS[name][0], _SCRIPTS[name][1:]
+    prepare = [str(python), str(script), "prepare", str(model), *settings]
     if name == MONAI and manifest.is_file():
         prepare += ["--manifest", str(manifest)]
     done = subprocess.run(prepare, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -148,6 +159,10 @@ def _peer(name: str, python: Path, model: Path, manifest: Path) -> System:
         last = (done.stdout.strip().splitlines() or ["nothing was printed"])[-1]
         raise EvaluationError(f"{name}: its model could not be made: {last}; make the peers' environment again")
     return System(name, (str(python), str(script), "predict", str(model), "{inputs}", "{outputs}"))
+
+
+def _folder_name(system: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in system)
 
 
 def _median(case: str, system: str, runs: Sequence[CaseRun]) -> Compared:

@@ -92,12 +92,15 @@ def measure_latency(
     return latencies
 
 
-def measure_folder(system: System, scans: Sequence[Path], folder: Path) -> list[float]:
-    """Seconds for each of the different ``scans`` but the first, in one process that gets them all.
+def measure_folder(system: System, scans: Sequence[Path], folder: Path) -> dict[str, float]:
+    """Seconds by case for each of the different ``scans`` but the first, in one process that gets them all.
 
     Raises ``EvaluationError`` if the system fails, or writes no step marks.
     """
-    return seconds_a_case(_folder_trace(system, {scan.name: scan for scan in scans}, "folder", folder))
+    trace = _folder_trace(system, {scan.name: scan for scan in scans}, "folder", folder)
+    # the cases of a folder are taken in the order of their names
+    cases = [case_name(Path(name)) for name in sorted(scan.name for scan in scans)]
+    return dict(zip(cases[1:], seconds_a_case(trace), strict=True))
 
 
 def seconds_a_case(trace: Trace) -> list[float]:

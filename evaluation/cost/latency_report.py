@@ -1,7 +1,7 @@
 """What is told about latency: a table by step, and a waterfall."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.cost.latency import Latency
@@ -12,33 +12,41 @@ from evaluation.markdown import number, table
 _ROW_IN = 0.24
 
 
-def latency_page(latencies: Sequence[Latency], machine: str, folder_s: Sequence[float] = ()) -> str:
-    """Markdown: medians by step for each scan, cold and warm; ``folder_s`` are those of different scans in a row."""
-    parts = [f"Machine: {machine}", *(_case(latency) for latency in latencies)]
+def latency_page(latencies: Sequence[Latency], machine: str, folder_s: Mapping[str, float] | None = None) -> str:
+    """Markdown: medians by step for each scan, cold and warm.
+
+    ``folder_s`` has the seconds of a case among different scans in a row, but for the first of them.
+    """
+    folder_s = folder_s or {}
+    parts = [f"Machine: {machine}", *(_case(latency, folder_s.get(latency.case)) for latency in latencies)]
     if folder_s:
+        seconds = folder_s.values()
         parts.append(
-            f"## Folder\n\nDifferent scans in a row, one process: {statistics.median(folder_s):.2f} s for each further "
-            f"one (median of {len(folder_s)}, {min(folder_s):.2f} to {max(folder_s):.2f})."
+            f"## Folder\n\nDifferent scans in a row, one process: {statistics.median(seconds):.2f} s for each further "
+            f"one (median of {len(seconds)}, {min(seconds):.2f} to {max(seconds):.2f})."
         )
     parts.append(
+        "*Warm* is the same scan once more, *folder* the scan after a different one. "
         "Steps of different threads overlap: they add up to more than the wall time. `start` is what passes before the "
         "engine's first line of code, `exit` what passes after its last step; `a/b` is a part of `a`."
     )
     return "\n\n".join(parts) + "\n"
 
 
-def _case(latency: Latency) -> str:
+def _case(latency: Latency, folder_s: float | None) -> str:
     cold, warm = latency.cold_seconds(), latency.warm_seconds()
-    rows = [["**wall**", number(latency.cold_wall_s(), 3), number(latency.warm_wall_s(), 3)]]
+    rows = [
+        ["**wall**", number(latency.cold_wall_s(), 3), number(latency.warm_wall_s(), 3), number(folder_s, 3, "")],
+    ]
     rows += [
-        [_indented(name), number(cold.get(name), 3, ""), number(warm.get(name), 3, "")]
+        [_indented(name), number(cold.get(name), 3, ""), number(warm.get(name), 3, ""), ""]
         for name in _parts_after_wholes([*cold, *(name for name in warm if name not in cold)])
     ]
     trees = [run.tree for run in latency.cold if run.tree is not None]
     lines = [
         f"## {latency.case}",
         f"Seconds, medians of {len(latency.cold)} cold starts and {latency.warm_cases} warm cases.",
-        table(["step", "cold s", "warm s"], rows),
+        table(["step", "cold s", "warm s", "folder s"], rows),
         f"Outside the networks and the reading of the scan: {latency.overhead_share():.0%} of the cold wall time.",
     ]
     if trees:

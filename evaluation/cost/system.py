@@ -11,6 +11,9 @@ from evaluation.errors import ArgumentsError
 
 PREDICT = Path(__file__).resolve().parents[2] / "predict.sh"
 
+PROTOCOLS: dict[str, tuple[str, ...]] = {"flare22": (), "flare23": ("--shm-size=28gb", "-m", "28G")}
+"""What the organisers' command limits a container to, from one of their editions on."""
+
 MARKS_NAME = ".step-marks.jsonl"
 """What the file with the engine's step marks is called, in the folder of the outputs."""
 
@@ -66,14 +69,18 @@ def engine_system(options: str = "") -> System:
     return System("attention-dmfnet", ("sh", str(PREDICT), "{inputs}", "{outputs}", *shlex.split(options)))
 
 
-def image_system(image: str, gpu_index: int | None, container_engine: str = "docker") -> System:
+def image_system(
+    image: str, gpu_index: int | None, container_engine: str = "docker", protocol: str = "flare22"
+) -> System:
     """The organisers' command for an image; ``gpu_index`` None leaves ``--gpus`` out, which fails without a GPU.
 
-    Beyond the organisers' words it asks for the container's id and hands in where to write step marks.
+    ``protocol`` is one of ``PROTOCOLS``. Beyond the organisers' words it asks for the container's id and hands in where
+    to write step marks.
     """
     gpus = () if gpu_index is None else (f"--gpus=device={gpu_index}",)
     words = (
-        *(container_engine, "container", "run", *gpus, "--name", "{container}", "--rm", "--cidfile", "{id_file}"),
+        *(container_engine, "container", "run", *gpus, "--name", "{container}", "--rm", *PROTOCOLS[protocol]),
+        *("--cidfile", "{id_file}"),
         *("-e", f"{TRACE_VARIABLE}=/workspace/outputs/{MARKS_NAME}"),
         *("-v", "{inputs}/:/workspace/inputs/", "-v", "{outputs}/:/workspace/outputs/"),
         *(image if ":" in image.rpartition("/")[2] else f"{image}:latest", "/bin/bash", "-c", "sh predict.sh"),

@@ -14,41 +14,29 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from attention_dmfnet.files.image_io import read_volume
-from attention_dmfnet.geometry import Volume, canonicalise
+from attention_dmfnet.geometry import canonicalise
 
-from evaluation.accuracy.dice import dice
+from evaluation.accuracy.phases import agreement, patient_of
 from evaluation.command import DONE, run_command
 from evaluation.errors import EvaluationError
 from evaluation.markdown import table
-from evaluation.nearest import resample_nearest
 from evaluation.organs import ORGANS
 
 _ENDING = ".nii.gz"
-PHASES = ("plain", "arterial", "portal", "venous", "delayed")
-"""Of one examination; a scan of another day lies elsewhere."""
 
 
 def phases_of(folder: Path) -> dict[str, list[Path]]:
     """The label maps of each patient who has two or more. Raises ``EvaluationError`` if nobody has."""
     patients: dict[str, list[Path]] = {}
     for path in sorted(folder.glob(f"*{_ENDING}")):
-        patient, _, phase = path.name.removesuffix(_ENDING).rpartition("-")
-        if phase in PHASES:
+        patient = patient_of(path.name.removesuffix(_ENDING))
+        if patient is not None:
             patients.setdefault(patient, []).append(path)
     found = {name: paths for name, paths in patients.items() if len(paths) > 1}
     if not found:
         raise EvaluationError(f"{folder} holds no patient with two phases, such as HCC-011-portal{_ENDING}")
     return found
-
-
-def agreement(one: Volume, other: Volume) -> dict[int, float]:
-    """DSC by label of two label maps with the same axes, where both see; of labels that either of them has."""
-    seen = resample_nearest(Volume(np.ones_like(other.array), other.geometry), one.geometry).array > 0
-    here, there = one.array[seen], resample_nearest(other, one.geometry).array[seen]
-    labels = sorted({int(label) for label in np.union1d(np.unique(here), np.unique(there))} - {0})
-    return {label: dice(here == label, there == label) for label in labels}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

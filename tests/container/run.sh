@@ -4,6 +4,7 @@
 #   RUNTIME=cpu|cuda      flavour to build (default cpu: the cases are the same, and the image is a fifth of the size)
 #   BASE_IMAGE=NAME       base to build on (default: the Dockerfile's own)
 #   CI=true               no container engine is a failure; without it, a reason to skip
+#   DEFAULT_IMAGE=true    build and run the default image, RUNTIME=cuda, too (in CI it is; it has 2.8 GB)
 #
 # An engine that answers `docker info` is used as it is. In CI, where none does, one is set up and torn down here: that
 # needs root and Debian's package sources, but no image registry, because the base is made from those sources too.
@@ -22,6 +23,7 @@ build_args=(--build-arg "RUNTIME=$RUNTIME")
 # with SimpleITK: another reader judges the label maps within the image, and there are NRRD and MetaImage to read
 all_formats=(--build-arg FORMATS=all)
 gpus=()
+gpu_here=false
 daemon_pid=
 failed=()
 
@@ -96,7 +98,7 @@ clean_up() {
   trap - EXIT
   set +e
   remove "$INPUTS" "$OUTPUTS" "$WORK/phantom" "$WORK/alone" >/dev/null 2>&1
-  "${docker[@]}" image rm -f "$NAME" "${NAME}nifti" >/dev/null 2>&1
+  "${docker[@]}" image rm -f "$NAME" "${NAME}nifti" "${NAME}cuda" >/dev/null 2>&1
   if [ -n "$daemon_pid" ]; then stop_engine; fi
   rm -rf "$WORK"
   exit "$status"
@@ -209,6 +211,17 @@ runs_the_organisers_command() {
   cd "$WORK"
   "${docker[@]}" container run "${gpus[@]}" --name "$T" --rm -v "$PWD/inputs/:/workspace/inputs/" \
     -v "$PWD/outputs/:/workspace/outputs/" "$T:latest" /bin/bash -c "sh predict.sh"
+  check_outputs 1
+}
+
+# From FLARE23 on: with limits on memory. Nothing here uses shared memory.
+runs_the_organisers_later_command() {
+  put_cases 1
+  local T=$NAME
+  cd "$WORK"
+  "${docker[@]}" container run "${gpus[@]}" --shm-size=28gb -m 28G --name "$T" --rm \
+    -v "$PWD/inputs/:/workspace/inputs/" -v "$PWD/outputs/:/workspace/outputs/" \
+    "$T:latest" /bin/bash -c "sh predict.sh"
   check_outputs 1
 }
 
@@ -330,7 +343,8 @@ says_what_it_is() {
   local facts fact
   facts=$("${docker[@]}" image inspect "$NAME")
   for fact in '"org.opencontainers.image.licenses": "Apache-2.0"' '"org.opencontainers.image.version": "' \
-    '"NVIDIA_VISIBLE_DEVICES=all"' '"NVIDIA_DRIVER_CAPABILITIES=compute,utility"'; do
+    '"NVIDIA_VISIBLE_DEVICES=all"' '"NVIDIA_DRIVER_CAPABILITIES=compute,utility"' '"NVIDIA_REQUIRE_CUDA=cuda' \
+    '"NVIDIA_DISABLE_REQUIRE=true"' 'driver 580 or newer (CUDA 13), Turing or newer'; do
     grep -qF "$fact" <<<"$facts" || { echo "missing: $fact"; return 1; }
   done
 }
@@ -352,6 +366,22 @@ is_small() {
   touch "$INPUTS/other.nrrd"
   expect_status 1 run "${FOLDERS[@]}" "${NAME}nifti" sh predict.sh | tee "$WORK/said.txt"
   grep -q 'FORMATS=all' "$WORK/said.txt"
+}
+
+# Built without further words: RUNTIME=cuda. Without a GPU it takes the CPU and says so, and never where CUDA is asked for.
+the_default_image_labels_without_a_gpu() {
+  local text
+  # the first two words are the runtime
+  DOCKER_BUILDKIT=1 "${docker[@]}" build "${build_args[@]:2}" -t "${NAME}cuda" .
+  echo "::$(size_of "${NAME}cuda") MB, the default image"
+  put_cases 1
+  text=$(run "${gpus[@]}" "${FOLDERS[@]}" "${NAME}cuda" 2>&1)
+  echo "$text"
+  grep -q 'OpenVINO on the CPU.*no NVIDIA GPU found' <<<"$text"
+  check_outputs 1
+  empty_folders
+  put_cases 1
+  refused_with 'cuda|driver' run "${gpus[@]}" "${FOLDERS[@]}" "${NAME}cuda" sh predict.sh inputs outputs --device cuda
 }
 
 runs_after_save_and_load() {
@@ -404,6 +434,7 @@ main() {
   find_gpus
   step 'paint two phantoms' make_phantoms
   claim runs_the_organisers_command
+  claim runs_the_organisers_later_command
   claim runs_two_cases
   claim runs_with_every_limit_on
   claim runs_in_two_gigabytes
@@ -413,6 +444,7 @@ main() {
   claim says_when_outputs_cannot_be_written
   if run "${gpus[@]}" "$NAME" test -e /dev/nvidiactl; then
     echo 'note: there is a GPU, so the cases without one are left out'
+    gpu_here=true
   else
     claim says_in_one_line_that_it_falls_back_to_the_cpu
     claim never_takes_the_cpu_when_cuda_is_asked_for
@@ -423,6 +455,9 @@ main() {
   claim says_what_it_is
   claim is_small
   claim runs_after_save_and_load
+  if [ "$RUNTIME" = cpu ] && [ "$gpu_here" = false ] && [ "${DEFAULT_IMAGE:-${CI:-}}" = true ]; then
+    claim the_default_image_labels_without_a_gpu
+  fi
   if [ "${#failed[@]}" != 0 ]; then
     echo "container test FAILED: ${failed[*]}"
     exit 1

@@ -20,6 +20,7 @@ class FakeDriver:
 
     def __init__(self, gpus: int = 1, name: str = "Quadro RTX 5000", capability: tuple[int, int] = (7, 5)) -> None:
         self.gpus, self.name, self.capability = gpus, name, capability
+        self.cuda = 13010
         self.memory_left = 1 << 30
         self.log: list[str] = []
         self.blocks: dict[int, Any] = {}
@@ -55,7 +56,7 @@ class FakeDriver:
         return 0
 
     def cuDriverGetVersion(self, number: Any) -> int:  # noqa: N802
-        number._obj.value = 13010
+        number._obj.value = self.cuda
         return 0
 
     def cuStreamCreate(self, stream: Any, flags: int) -> int:  # noqa: N802
@@ -155,7 +156,13 @@ class FakeTensorRt:
         self.starts = True
 
     def Runtime(self, logger: FakeLogger) -> Any:  # noqa: N802
-        return SimpleNamespace(deserialize_cuda_engine=lambda plan: FakeEngine(self) if plan == b"double" else None)
+        return SimpleNamespace(deserialize_cuda_engine=self._deserialise)
+
+    def _deserialise(self, plan: bytes) -> "FakeEngine | None":
+        if plan != b"double":
+            return None
+        self.driver.log.append("upload weights")
+        return FakeEngine(self)
 
 
 class FakeEngine:

@@ -10,10 +10,10 @@ from pathlib import Path
 import attention_dmfnet as dmf
 import numpy as np
 import pytest
-from attention_dmfnet import folder, segmenter, threads
+from attention_dmfnet import segmenter, threads
 from attention_dmfnet.cli.main import main
 from attention_dmfnet.cli.status import SOME_FAILED
-from attention_dmfnet.files import image_io
+from attention_dmfnet.files import image_io, read_ahead
 from attention_dmfnet.files.cases import ScanFile
 from attention_dmfnet.files.image_io import read_scan, read_volume, write_labels, write_volume
 from attention_dmfnet.folder import predict
@@ -150,7 +150,7 @@ def test_a_time_out_that_the_disk_itself_reports_is_the_disks() -> None:
         raise TimeoutError(110, "Connection timed out")
 
     with pytest.raises(TimeoutError, match="Connection timed out"):
-        folder._result(run_aside("reader", read), "reading", 0.0, None)
+        read_ahead.result_within(run_aside("reader", read), "reading", 0.0, None)
 
 
 def test_where_no_thread_can_be_started_the_work_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

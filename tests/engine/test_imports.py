@@ -61,6 +61,20 @@ def test_plain_nifti_is_read_labelled_and_written_without_simpleitk(models: Path
         assert result.stdout.splitlines()[-1:] == [f"False {apart}"], result.stderr
 
 
+def test_a_plain_run_imports_nothing_of_many_machines(models: Path, tmp_path: Path) -> None:
+    from attention_dmfnet.files.image_io import write_volume
+
+    from tests.engine.tiny import block_phantom
+
+    write_volume(block_phantom()[0], tmp_path / "a.nii.gz")
+    arguments = ["predict", str(tmp_path / "a.nii.gz"), str(tmp_path / "out"), "--models", str(models)]
+    program = f"import sys\nfrom attention_dmfnet.cli.main import main\nassert main({arguments}) == 0\n"
+    theirs = "('ray', 'fsspec', 's3fs', 'sqlite3', 'cluster')"
+    result = _python(f"{program}print([m for m in {theirs} if m in sys.modules], 'threading' in sys.modules)")
+    # the last word: it is modules that were asked for
+    assert result.stdout.splitlines()[-1] == "[] True", result.stdout + result.stderr
+
+
 def test_where_simpleitk_is_not_installed_nifti_is_labelled_and_the_rest_is_refused_by_name(
     models: Path, tmp_path: Path
 ) -> None:
@@ -98,3 +112,22 @@ def test_an_older_python_is_refused_in_a_sentence() -> None:
     result = _python(f"{older}runpy.run_module('attention_dmfnet', run_name='__main__', alter_sys=True)")
     assert result.returncode == 2
     assert result.stderr == f"attention-dmfnet needs Python 3.11 or newer, {sys.executable} is 3.9\n"
+
+
+def test_the_first_scan_is_begun_before_anything_heavy_is_imported(models: Path, tmp_path: Path) -> None:
+    from attention_dmfnet.files.image_io import write_volume
+
+    from tests.engine.tiny import block_phantom
+
+    write_volume(block_phantom()[0], tmp_path / "a.nii.gz")
+    arguments = ["predict", str(tmp_path / "a.nii.gz"), str(tmp_path / "out"), "--models", str(models)]
+    program = (
+        "import sys\nfrom attention_dmfnet.files import cases\nread = cases.ScanFile.read\n"
+        "def begun(*given):\n"
+        "    print([m for m in ('numpy', 'openvino', 'cc3d', 'attention_dmfnet.segmenter') if m in sys.modules])\n"
+        "    return read(*given)\n"
+        "cases.ScanFile.read = begun\n"
+        f"from attention_dmfnet.cli.main import main\nassert main({arguments}) == 0\n"
+    )
+    result = _python(program)
+    assert result.stdout.splitlines()[0] == "[]", result.stderr

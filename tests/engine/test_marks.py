@@ -87,6 +87,7 @@ def test_a_trace_holds_the_steps_of_all_threads_whoever_records(tmp_path: Path) 
         ("fine", threading.current_thread().name),
     ]
     assert [(line["start_s"], line["stop_s"]) for line in lines[2:]] == [(mark.start_s, mark.stop_s) for mark in steps]
+    assert [line["cpu_s"] for line in lines[2:]] == [mark.cpu_s for mark in steps]
     assert before_s <= lines[0]["start_s"] <= lines[1]["start_s"] <= time.perf_counter()
 
 
@@ -108,3 +109,20 @@ def test_nothing_is_traced_after_the_block_or_without_a_file(tmp_path: Path) -> 
 def test_a_trace_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="no/marks: No such file"), tracing(str(tmp_path / "no" / "marks")):
         pass
+
+
+def test_a_steps_cpu_seconds_are_its_own_threads() -> None:
+    def work() -> None:
+        end_s = time.thread_time() + 0.05
+        while time.thread_time() < end_s:
+            pass
+
+    with recording() as steps:
+        with step("elsewhere"):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        with step("here"):
+            work()
+    elsewhere, here = steps
+    assert elsewhere.cpu_s < 0.025 < 0.05 <= here.cpu_s

@@ -121,12 +121,12 @@ def write_models(folder: Path, **settings: Any) -> Path:
     return folder
 
 
-def small_cnn_onnx(tile_zyx: Sequence[int | str], classes: int = 14) -> bytes:
+def small_cnn_onnx(tile_zyx: Sequence[int | str], classes: int = 14, seed: int = 0) -> bytes:
     """A network with what a real one has: padded and strided convolutions, ReLU, a trilinear upsampling.
 
     A side of ``tile_zyx`` that is a name is left open.
     """
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     shapes = {"stem": (8, 1, 3, 3, 3), "mix": (8, 4, 3, 3, 3), "head": (classes, 8, 1, 1, 1)}
     weights = {name: random.normal(size=shape).astype(np.float32) / 4 for name, shape in shapes.items()}
     graph = helper.make_graph(

@@ -69,6 +69,8 @@ def test_an_optimiser_of_another_name_replaces_the_whole_section() -> None:
     ("intensity.mean_hu=nan", "must be finite"),
     ("network.width=100", "multiple of groups 16"),
     ("loss.class_weights=[1, 2]", "2 loss.class_weights do not fit 14 classes"),
+    ("loss.tversky_beta=[0.5]", "1 loss.tversky_beta do not fit 14 classes"),
+    ("loss.edge_weight=0.5", ">= 1.0"),
     ('loss.pseudo={name="alpha"}', "Invalid value 'alpha'"),
     ("optimiser.momentum=0.9", "unknown field `momentum`"),
     ('schedule.shape="halving"', "halve_every_epochs"),

@@ -6,6 +6,7 @@ devices, the same loop trains in parallel: processes share each batch, and a ste
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from training.learning.learner import Learner, Machine, next_to_zero_is_zero
 from training.learning.source import Source
 from training.learning.stop import StopRequest, TrainingStoppedError, full_disk_told
 from training.learning.validation import CaseScores, ValidationCase, mean_dsc
-from training.learning.watch import Watch
+from training.learning.watch import Watch, is_of_connection
 from training.recipe import Recipe, write_recipe
 
 __all__ = ["Machine", "fit"]
@@ -67,7 +68,7 @@ def fit(
             journal.say(_plan(recipe, learner, progress))
             if learner.forms is not None:
                 journal.say(f"{learner.precision}; convolutions as timed here: {learner.forms}")
-            session = _Session(recipe, run, source, validation, learner, progress, journal, stop)
+            session = _Session(recipe, run, source, validation, learner, progress, journal, stop, together)
             session.spend_budget()
             return session.finish()
 
@@ -84,6 +85,7 @@ class _Session:
     progress: Progress
     journal: Journal
     stop: StopRequest
+    together: Watch
 
     def spend_budget(self) -> None:
         """Take steps until all of the budget, in steps or in time, is spent."""
@@ -104,10 +106,11 @@ class _Session:
                 progress.norms_are_frozen = True
                 last = time.monotonic()
             batch = self._next(stream)
-            loss = learner.gradients(batch, progress.step, share)
-            now = time.monotonic()
-            spent_s = progress.spent_s + now - last
-            loss, stopping, progress.spent_s = learner.all_reduce(loss, self.stop.requested, spent_s)
+            with self._kept_if_another_is_gone():
+                loss = learner.gradients(batch, progress.step, share)
+                now = time.monotonic()
+                spent_s = progress.spent_s + now - last
+                loss, stopping, progress.spent_s = learner.all_reduce(loss, self.stop.requested, spent_s)
             last = now
             learner.update(loss, progress.step, self.run)
             progress.step += 1
@@ -123,6 +126,18 @@ class _Session:
             if stopping:
                 where = f"step {progress.step}, {self._share_spent():.0%} of the budget"
                 raise TrainingStoppedError(f"stopped at {where}; go on with --resume", self.stop.signal_number)
+
+    @contextlib.contextmanager
+    def _kept_if_another_is_gone(self) -> Iterator[None]:
+        """A checkpoint of the steps before, where this one cannot be shared because a process of the run is gone."""
+        try:
+            yield
+        except (RuntimeError, OSError) as error:
+            if is_of_connection(error) and self.progress.step:
+                with self.together.keeping:
+                    self.learner.save(self.run, self.source, self.progress)
+                self.journal.say(f"another process is gone; a checkpoint of step {self.progress.step} is written")
+            raise
 
     def _next(self, stream: Iterator[Batch]) -> Batch:
         """The next batch; if none comes any more, what was learned until here is kept."""

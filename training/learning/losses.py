@@ -60,8 +60,12 @@ def robust_loss(log_p: Tensor, labels: Tensor, which: RobustLoss) -> Tensor:
             return beta_cross_entropy(log_p, labels, beta)
 
 
-def soft_dice_loss(log_p: Tensor, labels: Tensor) -> Tensor:
+def soft_dice_loss(log_p: Tensor, labels: Tensor, tversky_beta: Tensor | None = None) -> Tensor:
     """1 - the mean soft Dice of the classes that a case shows, background apart: (b,); 0 for a case that shows none.
+
+    With ``tversky_beta`` (k,) it is each class's Tversky index instead, TP / (TP + (1 - beta) FP + beta FN) (Salehi et
+    al., "Tversky loss function for image segmentation using 3D fully convolutional deep networks", 2017, eq. 3 with
+    alpha = 1 - beta). Of beta = 0.5 it is Dice; above, what is missed costs more than what is too much.
 
     Overlaps are summed by label instead of through a one-hot tensor, which on a CPU is most of the naive cost. Voxels
     labelled ``IGNORE`` count nowhere.
@@ -77,8 +81,11 @@ def soft_dice_loss(log_p: Tensor, labels: Tensor) -> Tensor:
     overlap = empty.index_add(0, place, p_of_label.reshape(-1)).view(cases, classes)
     reference = empty.index_add(0, place, counted.reshape(-1)).view(cases, classes)
     predicted = (flat_p * counted[:, None]).sum(2)
+    sizes = reference + predicted
+    if tversky_beta is not None:
+        sizes = 2 * (tversky_beta * reference + (1 - tversky_beta) * predicted)
     # + 1 voxel: the Dice of a class that is a few voxels large stays smooth
-    dice = (2 * overlap + 1) / (reference + predicted + 1)
+    dice = (2 * overlap + 1) / (sizes + 1)
     present = reference[:, 1:] > 0
     count = present.sum(1)
     return torch.where(count > 0, 1 - (dice[:, 1:] * present).sum(1) / count.clamp(min=1), 0.0)
@@ -127,15 +134,17 @@ def case_loss(scores: Tensor, labels: Tensor, annotated: Iterable[int] | None, i
     """
     log_p, labels = _log_softmax(scores[None]), labels[None].long()
     weights = log_p.new_tensor(loss.class_weights) if loss.class_weights else None
+    tversky_beta = log_p.new_tensor(loss.tversky_beta) if loss.tversky_beta else None
     if annotated is not None and not set(annotated) >= set(range(1, len(scores))):
         log_p, labels, kept = merge_unannotated(log_p, labels, annotated)
         weights = None if weights is None else weights[kept]
+        tversky_beta = None if tversky_beta is None else tversky_beta[kept]
     voxelwise = robust_loss(log_p, labels, loss.pseudo if is_pseudo else PlainCE())
-    total = _weighted_mean(voxelwise, labels, weights)
+    total = _weighted_mean(voxelwise, labels, weights, loss.edge_weight)
     dice_weight = loss.pseudo_dice_weight if is_pseudo else loss.dice_weight
     if dice_weight > 0:
         gamma = loss.pseudo_dice_gamma if is_pseudo else 0
-        dice = noise_robust_dice_loss(log_p, labels, gamma) if gamma else soft_dice_loss(log_p, labels)
+        dice = noise_robust_dice_loss(log_p, labels, gamma) if gamma else soft_dice_loss(log_p, labels, tversky_beta)
         total = total + dice_weight * dice
     return (loss.pseudo_weight if is_pseudo else 1.0) * total[0]
 
@@ -167,12 +176,28 @@ def _of_label(log_p: Tensor, labels: Tensor) -> Tensor:
     return log_p.gather(1, known[:, None])[:, 0]
 
 
-def _weighted_mean(voxelwise: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+def at_edges(labels: Tensor) -> Tensor:
+    """(b, z, y, x) whether a voxel touches, along an axis, one of another label. Beside ``IGNORE`` nothing is known.
+
+    A light form of the weight map of Ronneberger et al., "U-Net", 2015, eq. 2, which decays with the distance.
+    """
+    found = torch.zeros_like(labels, dtype=torch.bool)
+    for axis in range(1, labels.ndim):
+        one, other = labels.narrow(axis, 0, labels.shape[axis] - 1), labels.narrow(axis, 1, labels.shape[axis] - 1)
+        differ = (one != other) & (one != IGNORE) & (other != IGNORE)
+        found.narrow(axis, 0, differ.shape[axis]).logical_or_(differ)
+        found.narrow(axis, 1, differ.shape[axis]).logical_or_(differ)
+    return found
+
+
+def _weighted_mean(voxelwise: Tensor, labels: Tensor, class_weights: Tensor | None, edge_weight: float = 1.0) -> Tensor:
     """(b,) the mean of each case's voxels, weighted by the class of their label; 0 where all are ignored."""
     known = labels != IGNORE
     if class_weights is None:
         weights = known.to(voxelwise.dtype)
     else:
         weights = class_weights.to(voxelwise)[torch.where(known, labels, 0)] * known
+    if edge_weight != 1:
+        weights = torch.where(at_edges(labels), edge_weight * weights, weights)
     total = weights.flatten(1).sum(1)
     return (voxelwise * weights).flatten(1).sum(1) / torch.where(total > 0, total, 1)

@@ -49,6 +49,7 @@ def _case(scores: Tensor, batch: Batch, case: int, loss: Loss) -> Tensor:
 
 def _can_be_fused(batch: Batch, case: int, classes: int, loss: Loss) -> bool:
     plain = batch.annotated[case] is None and not batch.is_pseudo[case] and loss.dice_weight == 1
+    plain = plain and loss.edge_weight == 1 and not loss.tversky_beta
     return plain and classes <= _FUSED_CLASSES and int(batch.labels[case].max()) < classes
 
 

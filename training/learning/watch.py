@@ -51,6 +51,8 @@ class Watch:
         self._store = store
         self._end = end or _end_process
         self._over = threading.Event()
+        self.keeping = threading.Lock()
+        """Held while a checkpoint is written: the process is not ended in the middle of that."""
         self._heard: dict[int, tuple[bytes, int]] = {}
         self._beats = 0
 
@@ -68,7 +70,7 @@ class Watch:
     ) -> None:
         if not self._others:
             return
-        if _is_of_connection(error):
+        if is_of_connection(error):
             # another process is gone: what is known of it is told in a moment, and ends this one
             time.sleep(2 * _POLL_S)
             self._over.set()
@@ -108,7 +110,8 @@ class Watch:
         while not self._over.wait(_POLL_S):
             wrong = self.poll()
             if wrong is not None and not self._over.is_set():
-                self._end(f"{wrong}; this one ends too: go on with --resume")
+                with self.keeping:
+                    self._end(f"{wrong}; this one ends too: go on with --resume")
                 return
 
     def _tell(self, key: str, value: str) -> None:
@@ -120,7 +123,7 @@ class Watch:
             pass  # nobody is left to be told
 
 
-def _is_of_connection(error: BaseException | None) -> bool:
+def is_of_connection(error: BaseException | None) -> bool:
     """Whether ``error`` is torch's for a sum over processes of which one does not answer."""
     of_torch = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "onnection" in str(error))
     return of_torch and not isinstance(error, TrainingError)

@@ -20,8 +20,8 @@ from evaluation.nearest import resample_nearest
 from evaluation.organs import ORGANS
 from training.errors import TrainingError
 from training.painting.anatomy import TissueMap, aortic_root
-from training.painting.audit import Triple, chest_slice
 from training.painting.completion import BODY_SPACING_ZYX
+from training.painting.located import Triple, chest_slice
 from training.painting.tissue import Tissue
 
 LEAST_DSC = 0.7

@@ -8,7 +8,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from training.painting.completion import BODY_SPACING_ZYX
-from training.painting.kernel import NODE_STEP, Float3D
+from training.painting.kernel import NODE_STEP
+from training.painting.look import Float3D
 
 Float64 = npt.NDArray[np.float64]
 Triple = tuple[float, float, float]

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from training.painting.body_sites import BodySites
 from training.painting.completion import BODY_SPACING_ZYX
-from training.painting.kernel import Bag, Look
+from training.painting.look import Bag, Look
 from training.painting.tissue import Tissue
 
 _SHORT_MM = (9.0, 17.0)

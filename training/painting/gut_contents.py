@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from training.painting.body_sites import BodySites
-from training.painting.kernel import Look
+from training.painting.look import Look
 from training.painting.tissue import Tissue
 
 Stomach = Literal["usual", "dilated", "empty"]

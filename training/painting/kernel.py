@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 from training.painting.anatomy import TissueMap
+from training.painting.look import OWN_TEXTURE_SPOT, SPECKLED_SPOT, Float3D, Float64, Look
 from training.painting.tissue import NO_HU, UNKNOWN_LABEL, Tissue
-
-Float3D = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 
 NODE_STEP = 8
 """Voxels between two nodes of the deformation."""
@@ -37,77 +35,6 @@ _STOMACH_CONTENT, _DUODENUM_CONTENT, _COLON_CONTENT, _BOWEL_CONTENT = (
     int(Tissue.STOMACH_CONTENT), int(Tissue.DUODENUM_CONTENT), int(Tissue.COLON_CONTENT), int(Tissue.BOWEL_CONTENT),
 )  # fmt: skip
 _FIRST_CONTENT = _STOMACH_CONTENT
-
-
-PLAIN_SPOT, OWN_TEXTURE_SPOT, SPECKLED_SPOT = 0, 1, 2
-"""A spot has a texture of its own, that of the tissue it lies in, or is bright in specks and clear between them."""
-
-
-class Spots(NamedTuple):
-    """Ellipsoids, later ones over earlier ones."""
-
-    rows: Float64  # (n, 9) centre z y x, radii z y x, HU, edge noise, texture: PLAIN_SPOT and the like
-    into: npt.NDArray[np.int64]  # (n,) bit t is set where tissue t takes the spot
-
-
-class Ascites(NamedTuple):
-    """Fluid in the belly."""
-
-    reach_mm: float  # it reaches this far from the bowel and the organs in the belly; 0: none
-    hu: float
-    floats: int  # 1: parts of the bowel too have given way to it
-    belly_mm: npt.NDArray[np.uint8]  # on every 2nd, 3rd, 3rd voxel: mm from those organs, 255 where no fluid gets
-
-
-class WetLungs(NamedTuple):
-    """Effusion and airless lung."""
-
-    sides: Float64  # (2, 3) right, left: row behind which fluid lies, its slope, slice below which solid
-    hu: Float64  # (2,) of the fluid and of the airless lung
-    middle_x: float
-
-
-class Bag(NamedTuple):
-    """A full gallbladder."""
-
-    axes: Float64  # (4, 3) its middle, and the rows that take what is off it to half axes
-    fat: float  # half axes up to which bowel gives way to fat round it; 0: no such gallbladder
-
-
-class Beside(NamedTuple):
-    """What lies beside the body."""
-
-    table: Float64  # (5,) row, middle x, curve, half width, thickness in voxels; thickness 0: none
-    arms: Float64  # (n, 6) y, x, radius, their change per slice (y, x), radius of the bone
-
-
-NO_SPOTS = Spots(np.zeros((0, 9)), np.zeros(0, np.int64))
-NO_ASCITES = Ascites(0.0, 0.0, 0, np.zeros((1, 1, 1), np.uint8))
-DRY_LUNGS = WetLungs(np.array([[1e9, 0.0, -1e9]] * 2), np.zeros(2), 0.0)
-NO_BAG = Bag(np.zeros((4, 3)), 0.0)
-NOTHING_BESIDE = Beside(np.zeros(5), np.zeros((0, 6)))
-
-
-class Look(NamedTuple):
-    """One scan's look, as compiled code takes it. Positions are indices of the body's voxels (z, y, x)."""
-
-    hu: Float3D  # (TISSUES,)
-    rough: Float3D  # (TISSUES,) amplitude of the fine texture, HU
-    patchy: Float3D  # (TISSUES,) amplitude of the coarse texture, HU
-    vessel: Float3D  # (TISSUES,) half width of the noise shells whose crossings are vessels
-    fold: Float3D  # (TISSUES,) half width of the noise shells that are folds of the wall, in contents; 0: none
-    gas: Float3D  # (TISSUES,) coarse noise above this is gas
-    level: Float3D  # (TISSUES,) row above (anterior of) which contents are gas
-    label: npt.NDArray[np.uint8]  # (TISSUES,)
-    absent: npt.NDArray[np.uint8]  # (TISSUES,) 1: removed; fat and bowel lie in its place
-    loops: float  # coarse noise above this is bowel in such a place
-    real: int  # 1: the background keeps the real scan's HU, 2: everything does
-    mixing: Float64  # (3,) vena cava: slice of the renal veins, HU added below, slices of mixing
-    spots: Spots = NO_SPOTS
-    ascites: Ascites = NO_ASCITES
-    chest: WetLungs = DRY_LUNGS
-    bag: Bag = NO_BAG
-    beside: Beside = NOTHING_BESIDE
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)
@@ -171,16 +98,7 @@ def paint(
                 if absent[t]:
                     image[z, y, x] = _gap(loops, hu, n1, n2, n3)
                     continue
-                value = hu[t] + rough[t] * n1 + patchy[t] * n2
-                if vessel[t] > 0 and abs(n2) < vessel[t] and abs(n3) < vessel[t]:
-                    value = hu[_VESSEL]
-                if t == _PANCREAS and n1 > 1.1:
-                    value -= 70  # fat between the pancreas's lobules
-                if t >= _FIRST_CONTENT:
-                    if n3 > gas[t] or j < level[t]:
-                        value = -950 + 10 * n1
-                    elif abs(n2) < fold[t]:
-                        value = hu[_wall_of(t)] + 6 * n1
+                value = _textured(t, j, hu, rough, patchy, vessel, fold, gas, level, n1, n2, n3)
                 background = organ == 0 or organ == UNKNOWN_LABEL
                 if own_hu != NO_HU and real == 1 and background and t != _COLON and t != _SMALL_BOWEL:
                     value = own_hu
@@ -191,8 +109,7 @@ def paint(
                     value = _lung(p0, p1, p2, lungs, lung_hu, middle_x, value, n1, n2)
                 elif (
                     ascites_mm > 0
-                    and (t in (_FAT, _SOFT) or (floats and n3 > 0.3 and _is_bowel(t)))
-                    and (floats or n3 < 1.0)  # strands of fat stay where there is not much fluid
+                    and _takes_fluid(t, floats, n3)
                     and _belly(belly_mm, p0, p1, p2) + 4 * n2 < ascites_mm
                 ):
                     value = ascites_hu + 3 * n1 + 2 * n2
@@ -203,6 +120,33 @@ def paint(
 def _is_bowel(t: int) -> Any:
     """Whether tissue ``t`` is the wall or the content of colon or small bowel."""
     return t in (_COLON, _SMALL_BOWEL) or t >= _COLON_CONTENT
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _textured(
+    t: int, j: int, hu: Float3D, rough: Float3D, patchy: Float3D, vessel: Float3D, fold: Float3D, gas: Float3D,
+    level: Float3D, n1: float, n2: float, n3: float,
+) -> Any:  # fmt: skip
+    """HU of tissue ``t`` in row ``j``, with its texture, vessels, lobules, and gas and folds in contents."""
+    value = hu[t] + rough[t] * n1 + patchy[t] * n2
+    if vessel[t] > 0 and abs(n2) < vessel[t] and abs(n3) < vessel[t]:
+        value = hu[_VESSEL]
+    if t == _PANCREAS and n1 > 1.1:
+        value -= 70  # fat between the pancreas's lobules
+    if t >= _FIRST_CONTENT:
+        if n3 > gas[t] or j < level[t]:
+            value = -950 + 10 * n1
+        elif abs(n2) < fold[t]:
+            value = hu[_wall_of(t)] + 6 * n1
+    return value
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _takes_fluid(t: int, floats: int, n3: float) -> Any:
+    """Whether ascites lies in tissue ``t``; strands of fat stay where there is not much fluid."""
+    if floats == 0 and n3 >= 1.0:
+        return False
+    return t in (_FAT, _SOFT) or (floats != 0 and n3 > 0.3 and _is_bowel(t))
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")

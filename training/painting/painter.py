@@ -19,7 +19,8 @@ from training.painting.completion import BODY_SPACING_ZYX, REAL, Body
 from training.painting.deformation import deformed_nodes
 from training.painting.gallbladder import fill_gallbladder
 from training.painting.gut_contents import fill_gut
-from training.painting.kernel import NOISE_SIDE, Float3D, Look, paint
+from training.painting.kernel import NOISE_SIDE, paint
+from training.painting.look import Float3D, Look
 from training.painting.pathology import HEALTHY, USUAL, Pathology, afflict, bend, draw_findings
 from training.painting.scan_setup import PADDING_HU as PADDING_HU
 from training.painting.scan_setup import USUAL_SETUP, ScanSetup, cut_ends, expose, furnish

@@ -12,7 +12,7 @@ from training.painting.body_sites import BodySites
 from training.painting.completion import BODY_SPACING_ZYX
 from training.painting.deformation import move, swell
 from training.painting.gut_contents import Drink, Stomach
-from training.painting.kernel import Ascites, Float3D, Look, WetLungs
+from training.painting.look import Ascites, Float3D, Look, WetLungs
 from training.painting.tissue import Tissue
 
 

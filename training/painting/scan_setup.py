@@ -9,7 +9,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from training.painting.body_sites import BodySites
-from training.painting.kernel import NOISE_SIDE, Float3D, Look, add_noise, blur
+from training.painting.kernel import NOISE_SIDE, add_noise, blur
+from training.painting.look import Float3D, Look
 
 PADDING_HU = -1024.0
 """What lies outside the scan; far below every window, as in the engine's tiles."""

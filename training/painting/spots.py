@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from training.painting.body_sites import BodySites
 from training.painting.completion import BODY_SPACING_ZYX
-from training.painting.kernel import OWN_TEXTURE_SPOT, PLAIN_SPOT, SPECKLED_SPOT, Look, Spots
+from training.painting.look import OWN_TEXTURE_SPOT, PLAIN_SPOT, SPECKLED_SPOT, Look, Spots
 from training.painting.pathology import Findings, Pathology, Tumour
 from training.painting.tissue import Tissue
 

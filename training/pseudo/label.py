@@ -2,14 +2,16 @@
 
 What a teacher predicts here is what it would predict in ``predict.sh``. A scan whose labels are there is not labelled
 again, unless the scan or a teacher has changed; the selection is made anew each time, so that thresholds can be tried.
-Several processes can share the scans out as shards, into one folder.
+Several processes can share the scans out as shards, into one folder; with ``--cluster`` many machines do.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import msgspec
 from attention_dmfnet.cli.progress import Progress
 from attention_dmfnet.files.cases import InputError, ScanFile, case_name, list_cases
 from attention_dmfnet.files.image_io import ImageError, write_labels
-from attention_dmfnet.folder import ReadAhead, Scan
+from attention_dmfnet.files.read_ahead import ReadAhead, Scan
 from attention_dmfnet.geometry import GeometryError
 from attention_dmfnet.json_text import JsonError, decode_json
 from attention_dmfnet.model.manifest import ManifestError
@@ -35,6 +37,7 @@ from training.data.pseudo_folder import (
     labels_path,
 )
 from training.errors import TrainingError
+from training.pseudo.phases import phase_agreements
 from training.pseudo.ready_maps import find_maps
 from training.pseudo.report import write_report
 from training.pseudo.selection import Selection, decide, read_selection
@@ -66,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard", metavar="K/N", type=_shard, default=(1, 1), help="label the K-th of N shares of the scans only"
     )
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="label on the machines of a running Ray, `auto` for this machine's, which all see these folders",
+    )
     parser.add_argument("--data", metavar="DATASET", type=Path, help="a data set whose organ volumes are believable")
     parser.add_argument("--selection", metavar="TOML", type=Path, help="thresholds other than the defaults")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
@@ -85,13 +93,15 @@ def pseudo_label(options: argparse.Namespace) -> int:
     try:
         scans = _scans(options.images)
         labeller = _labeller(options)
-        failed = _label_missing(_share(scans, *options.shard), labeller, options.to)
+        label_missing = _label_missing if options.cluster is None else functools.partial(_label_on_cluster, options)
+        failed = label_missing(_share(scans, *options.shard), labeller, options.to)
     except (InputError, ManifestError, NetworkError) as error:
         raise TrainingError(str(error)) from error
     labelled = _labelled(scans, labeller, options.to)
     while True:
-        decisions = [decide(case, selection, seen_ml) for case in labelled]
-        write_report(options.to, labelled, decisions, failed, options.pictures)
+        phases = phase_agreements(options.to, labelled)
+        decisions = [decide(case, selection, seen_ml, phases.get(case.name)) for case in labelled]
+        write_report(options.to, labelled, decisions, failed, options.pictures, phases)
         # last: a folder with an index is whole
         index = PseudoIndex(1, labeller.hashes, tuple(decisions))
         write_text(msgspec.json.format(msgspec.json.encode(index), indent=1).decode() + "\n", options.to / PSEUDO_NAME)
@@ -159,6 +169,50 @@ def _label_missing(paths: Sequence[Path], labeller: Labeller, folder: Path) -> d
                 progress.print_line(f"{case_name(path)}  FAILED: {error}", sys.stderr)
             progress.case_done()
     return failed
+
+
+def _label_on_cluster(
+    options: argparse.Namespace, paths: Sequence[Path], labeller: Labeller, folder: Path
+) -> dict[str, str]:
+    """As ``_label_missing``, on the machines of the Ray at ``options.cluster``. Raises ``InputError``."""
+    missing = {case_name(path): path.resolve() for path in paths if _read_case(path, labeller, folder) is None}
+    if not missing:
+        return {}
+    try:
+        from cluster.folder_job import Needs, do_all
+    except ModuleNotFoundError as error:
+        raise PseudoError(f"--cluster needs the folder cluster of the clone ({error.name} is missing)") from error
+    (folder / PSEUDO_NAME).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {name: getattr(options, name) for name in ("models", "maps", "ensemble", "device", "backend")}
+    for name in ("models", "maps"):
+        given[name] = None if given[name] is None else [path.resolve() for path in given[name]]
+    make = functools.partial(_worker, argparse.Namespace(**given), folder.resolve())
+    # each teacher holds a scan's scores at a time
+    needs = Needs(memory_mb=1500 + 500 * len(labeller.hashes))
+    ended = do_all(missing, make, folder, " ".join(labeller.hashes), needs, options.cluster)
+    return {name: error for name, error in ended if error is not None}
+
+
+def _worker(options: argparse.Namespace, folder: Path) -> Callable[[Path], object]:
+    """In a worker's process: what labels one scan, and says why it could not be, or None."""
+    from cluster.folder_job import timed
+
+    labeller = _labeller(options)
+    # the teachers' networks see one scan at a time
+    lock = threading.Lock()
+
+    def label(path: Path) -> str | None:
+        try:
+            with ReadAhead([ScanFile(path)]) as ahead:
+                scan = ahead.take()
+            with lock:
+                _label(path, scan, labeller, folder)
+        except (ImageError, GeometryError, PseudoError) as error:
+            return str(error)
+        return None
+
+    return timed(label)
 
 
 def _labelled(paths: Sequence[Path], labeller: Labeller, folder: Path) -> list[LabelledCase]:

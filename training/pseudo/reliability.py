@@ -13,7 +13,8 @@ real scans with labels: both numbers rank the organs as their DSC does (Spearman
 why both are needed: mean probability 0.81, like the good ones, but the snapshots agreed by 0.00, and its DSC was 0.10.
 
 So an organ is kept only if both are high enough, and only if its volume is possible
-(``training.pseudo.selection``). Both numbers are lower for thin organs, of which most voxels lie at a border: they are
+(``training.pseudo.selection``). Where a patient was scanned in several phases, these must agree too
+(``training.pseudo.phases``). Both numbers are lower for thin organs, of which most voxels lie at a border: they are
 compared per organ, never across.
 """
 

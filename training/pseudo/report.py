@@ -22,13 +22,17 @@ def write_report(
     decisions: Sequence[Decision],
     failed: Mapping[str, str],
     pictures: int,
+    phases: Mapping[str, Mapping[str, float]],
 ) -> None:
-    """Write ``report.md`` and, of up to ``pictures`` doubtful cases, one picture each, the most doubtful first."""
+    """Write ``report.md`` and, of up to ``pictures`` doubtful cases, one picture each, the most doubtful first.
+
+    ``phases`` is the agreement of a patient's phases by case and organ.
+    """
     doubtful = [decision for decision in decisions if decision.dropped or not decision.kept]
     doubtful.sort(key=lambda decision: (decision.kept, -len(decision.dropped), decision.weight))
     drawn = _draw(folder, {case.name: case for case in cases}, doubtful[:pictures])
     lines = ["# Pseudo labels", "", *_overview(decisions, failed), ""]
-    lines += ["## Organs", "", *_organ_table(cases, decisions), "", "## Doubtful cases", ""]
+    lines += ["## Organs", "", *_organ_table(cases, decisions, phases), "", "## Doubtful cases", ""]
     for decision in doubtful:
         lines += [f"### {decision.name}: {'kept' if decision.kept else 'not kept'}", ""]
         lines += [f"- {decision.why}"] if decision.why else []
@@ -47,9 +51,11 @@ def _overview(decisions: Sequence[Decision], failed: Mapping[str, str]) -> Itera
     yield "An organ that is dropped is not taught in that case: it may be there or not."
 
 
-def _organ_table(cases: Sequence[LabelledCase], decisions: Sequence[Decision]) -> Iterator[str]:
-    yield "| organ | found | kept | median probability | median agreement | median mL |"
-    yield "|---|---|---|---|---|---|"
+def _organ_table(
+    cases: Sequence[LabelledCase], decisions: Sequence[Decision], phases: Mapping[str, Mapping[str, float]]
+) -> Iterator[str]:
+    yield "| organ | found | kept | median probability | median agreement | median agreement of phases | median mL |"
+    yield "|---|---|---|---|---|---|---|"
     for label, organ in enumerate(ORGANS, start=1):
         found = [case.organs[organ] for case in cases if organ in case.organs]
         kept = sum(decision.kept and label in decision.annotated for decision in decisions)
@@ -57,6 +63,7 @@ def _organ_table(cases: Sequence[LabelledCase], decisions: Sequence[Decision]) -
         numbers = (
             _median([each.mean_probability for each in found if each.mean_probability is not None], ".2f"),
             _median(agreement, ".2f"),
+            _median([each[organ] for each in phases.values() if organ in each], ".2f"),
             _median([each.volume_ml for each in found], ".0f"),
         )
         yield f"| {organ} | {len(found)} | {kept} | {' | '.join(numbers)} |"

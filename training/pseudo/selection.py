@@ -21,6 +21,9 @@ MIN_PROBABILITY = {organ: 0.80 if organ in _THIN else 0.85 for organ in ORGANS}
 MIN_AGREEMENT = {organ: 0.75 if organ in _THIN else 0.85 for organ in ORGANS}
 """Where to begin: a well-trained teacher's good organs lie above, its guesses below. Look at the report and adjust."""
 
+MIN_PHASE_AGREEMENT = {organ: 0.60 if organ in _THIN else 0.80 for organ in ORGANS}
+"""Lower: organs bend between breaths, and what bleeds into a phase's edge of view differs."""
+
 ALL = "all"
 
 POSSIBLE_ML: Mapping[str, tuple[float, float]] = {
@@ -50,11 +53,13 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     min_probability: dict[str, Share] = {}
     min_agreement: dict[str, Share] = {}
+    min_phase_agreement: dict[str, Share] = {}
     min_organs: Annotated[int, msgspec.Meta(ge=1, le=13)] = 6
     volume_factor: Annotated[float, msgspec.Meta(ge=1)] = 2.0
 
     def __post_init__(self) -> None:
-        unknown = (self.min_probability.keys() | self.min_agreement.keys()) - {*ORGANS, ALL}
+        named = self.min_probability.keys() | self.min_agreement.keys() | self.min_phase_agreement.keys()
+        unknown = named - {*ORGANS, ALL}
         if unknown:
             raise ValueError(f"{sorted(unknown)[0]!r} is no organ; choose from all, {', '.join(ORGANS)}")
 
@@ -68,19 +73,24 @@ def read_selection(path: Path) -> Selection:
 
 
 def decide(
-    case: LabelledCase, selection: Selection, seen_ml: Mapping[str, tuple[float, float]] | None = None
+    case: LabelledCase,
+    selection: Selection,
+    seen_ml: Mapping[str, tuple[float, float]] | None = None,
+    phases: Mapping[str, float] | None = None,
 ) -> Decision:
     """Which organs of ``case`` are kept, and whether the case is.
 
-    ``seen_ml`` are the least and largest volumes of the organs in labelled scans. An organ that the teacher did not
-    find is never kept as absent: whether it is not there or was overlooked cannot be told.
+    ``seen_ml`` are the least and largest volumes of the organs in labelled scans, ``phases`` the organs' agreement with
+    the patient's other phases (:func:`training.pseudo.phases.phase_agreements`), where there are any. An organ that the
+    teacher did not find is never kept as absent: whether it is not there or was overlooked cannot be told.
     """
     dropped: dict[str, str] = {}
     kept: dict[str, float] = {}
     for organ, found in case.organs.items():
-        why = _doubt(organ, found, selection, (seen_ml or {}).get(organ))
+        between = (phases or {}).get(organ)
+        why = _doubt(organ, found, selection, (seen_ml or {}).get(organ), between)
         if why is None:
-            kept[organ] = _reliability(found)
+            kept[organ] = _reliability(found, between)
         else:
             dropped[organ] = why
     annotated = tuple(sorted(ORGANS.index(organ) + 1 for organ in kept))
@@ -91,7 +101,11 @@ def decide(
 
 
 def _doubt(
-    organ: str, found: OrganReliability, selection: Selection, seen_ml: tuple[float, float] | None
+    organ: str,
+    found: OrganReliability,
+    selection: Selection,
+    seen_ml: tuple[float, float] | None,
+    between: float | None,
 ) -> str | None:
     """Why ``organ`` cannot be trusted, or None if it can."""
     least = _threshold(organ, selection.min_probability, MIN_PROBABILITY)
@@ -100,6 +114,10 @@ def _doubt(
     least = _threshold(organ, selection.min_agreement, MIN_AGREEMENT)
     if found.agreement is not None and found.agreement < least:
         return f"teachers agree by {found.agreement:.2f}, below {least:.2f}"
+    least = _threshold(organ, selection.min_phase_agreement, MIN_PHASE_AGREEMENT)
+    # what the scan cuts is not the same part of the organ in the other phase
+    if between is not None and between < least and not found.cut:
+        return f"the patient's phases agree by {between:.2f}, below {least:.2f}"
     low, high = _volume_range(organ, selection.volume_factor, seen_ml)
     if found.volume_ml > high:
         return f"{found.volume_ml:.0f} mL is more than {high:.0f} mL"
@@ -121,10 +139,10 @@ def _volume_range(organ: str, factor: float, seen_ml: tuple[float, float] | None
     return min(max(low, seen_ml[0] / factor), seen_ml[0]), max(min(high, seen_ml[1] * factor), seen_ml[1])
 
 
-def _reliability(found: OrganReliability) -> float:
-    """One number for weighting: the geometric mean of probability and agreement, both of which must be high.
+def _reliability(found: OrganReliability, between: float | None) -> float:
+    """One number for weighting: the geometric mean of probability and agreements, all of which must be high.
 
     Where only one is known it is that one, and 1 for a single label map of others: nothing is known against it.
     """
-    known = [number for number in (found.mean_probability, found.agreement) if number is not None]
+    known = [number for number in (found.mean_probability, found.agreement, between) if number is not None]
     return math.prod(known) ** (1 / len(known)) if known else 1.0

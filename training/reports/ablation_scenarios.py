@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from attention_dmfnet.geometry import Index
 
 from evaluation.accuracy.dice import dice
 from training.arrays import Labels
@@ -111,14 +112,14 @@ class PaintedScenario:
     """
 
     def __init__(self, bodies: Path, labelled: int, unlabelled: int, cases: int) -> None:
-        self._labelled, self._others, self._held_out = _split(bodies, labelled)
+        self._labelled, self._others, self._held_out = split_bodies(bodies, labelled)
         self._unlabelled, self._cases = unlabelled, cases
         self._true: list[tuple[npt.NDArray[np.int16], Labels]] = []
         self._pseudo: dict[Path, list[Labels]] = {}
 
     def teacher(self, recipe: Recipe) -> Source:
         """Painted anew for every sample, as `fit --bodies` does, from the labelled anatomies."""
-        return _painted(self._labelled, recipe, LABELLED_PHASES)
+        return painted_source(self._labelled, recipe, LABELLED_PHASES)
 
     def student(self, recipe: Recipe, teacher: Path) -> Source:
         """The same, and the unlabelled scans as the teacher labels them."""
@@ -131,15 +132,15 @@ class PaintedScenario:
 
     def validation(self, recipe: Recipe) -> Sequence[ValidationCase]:
         """Painted from held-out anatomies, the same for every seed."""
-        source = _painted(self._held_out, recipe, OTHER_PHASES)
+        source = painted_source(self._held_out, recipe, OTHER_PHASES)
         return painted_cases(source, self._cases, recipe.network.classes, seed=0)
 
     def description(self) -> list[str]:
         """How many of what."""
         return [
-            f"labelled: {_count(self._labelled)}, painted anew for every sample in the portal phase",
-            f"unlabelled: {self._unlabelled} scans of {_count(self._others)}, plain or arterial",
-            f"scored: {self._cases} scans of {_count(self._held_out)}, plain or arterial",
+            f"labelled: {count_anatomies(self._labelled)}, painted anew for every sample in the portal phase",
+            f"unlabelled: {self._unlabelled} scans of {count_anatomies(self._others)}, plain or arterial",
+            f"scored: {self._cases} scans of {count_anatomies(self._held_out)}, plain or arterial",
         ]
 
     def notes(self, recipe: Recipe, teacher: Path) -> list[str]:
@@ -152,7 +153,7 @@ class PaintedScenario:
     def _scans(self, recipe: Recipe) -> list[tuple[npt.NDArray[np.int16], Labels]]:
         """HU and true labels of the unlabelled scans: the same for every arm and seed."""
         if not self._true:
-            source = _painted(self._others, recipe, OTHER_PHASES)
+            source = painted_source(self._others, recipe, OTHER_PHASES)
             for number in range(self._unlabelled):
                 sample = source.sample(np.random.default_rng((0, number)))
                 self._true.append((np.rint(sample.image).astype(np.int16), sample.labels))
@@ -167,7 +168,10 @@ class PaintedScenario:
 
 
 class PseudoSource:
-    """Labelled samples, and in the recipe's ``pseudo_share`` of the cases one of the given scans, as it is."""
+    """Labelled samples, and in the recipe's ``pseudo_share`` of the cases one of the given scans.
+
+    A scan of the tile's size is taken as it is. Of another a tile is cut out about a voxel that is labelled.
+    """
 
     def __init__(
         self,
@@ -178,6 +182,7 @@ class PseudoSource:
         is_pseudo: bool = True,
     ) -> None:
         self._labelled, self._share, self._is_pseudo = labelled, recipe.sampling.pseudo_share, is_pseudo
+        self._tile, self._air_hu = recipe.grid.tile_zyx, round(recipe.intensity.window_hu[0])
         self._scans = [(hu, drawn) for (hu, _), drawn in zip(scans, labels, strict=True)]
 
     @property
@@ -194,10 +199,31 @@ class PseudoSource:
         if rng.uniform() >= self._share:
             return self._labelled.sample(rng)
         hu, labels = self._scans[int(rng.integers(len(self._scans)))]
+        if hu.shape != self._tile:
+            hu, labels = cut_tile(hu, labels, self._tile, self._air_hu, rng)
         return Sample(hu.astype(np.float32), labels, is_pseudo=self._is_pseudo)
 
 
-def _split(folder: Path, labelled: int) -> tuple[list[Body], list[Body], list[Body]]:
+def cut_tile(
+    hu: npt.NDArray[np.int16], labels: Labels, tile_zyx: Index, air_hu: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int16], Labels]:
+    """A tile whose middle is up to a quarter of its side from a labelled voxel, or from any where none is labelled.
+
+    Beyond the scan are air and label 0, as around the engine's tiles.
+    """
+    places = np.argwhere(labels > 0)
+    middle = places[rng.integers(len(places))] if len(places) else rng.integers(hu.shape)
+    side = np.array(tile_zyx)
+    start = middle + rng.integers(-side // 4, side // 4 + 1) - side // 2
+    tile, drawn = np.full(tile_zyx, air_hu, np.int16), np.zeros(tile_zyx, np.uint8)
+    low, high = np.maximum(start, 0), np.minimum(start + side, hu.shape)
+    inside = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    there = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
+    tile[there], drawn[there] = hu[inside], labels[inside]
+    return tile, drawn
+
+
+def split_bodies(folder: Path, labelled: int) -> tuple[list[Body], list[Body], list[Body]]:
     """Bodies of ``labelled`` anatomies, of the others, and held-out ones. A body is an anatomy in a template's body."""
     try:
         training, held_out = load(folder), load(folder, held_out=True)
@@ -213,7 +239,7 @@ def _split(folder: Path, labelled: int) -> tuple[list[Body], list[Body], list[Bo
     return few, [body for body in training if _anatomy(body) not in chosen], held_out
 
 
-def _painted(bodies: Sequence[Body], recipe: Recipe, phases: dict[str, float]) -> PaintedSource:
+def painted_source(bodies: Sequence[Body], recipe: Recipe, phases: dict[str, float]) -> PaintedSource:
     return PaintedSource(Painter(bodies, canvas_of(recipe), 0.0, phases), recipe)
 
 
@@ -221,5 +247,5 @@ def _anatomy(body: Body) -> str:
     return body.name.rpartition("_")[0]
 
 
-def _count(bodies: Sequence[Body]) -> str:
+def count_anatomies(bodies: Sequence[Body]) -> str:
     return f"{len({_anatomy(body) for body in bodies})} anatomies"

@@ -190,9 +190,12 @@ def _loss(recipe: Recipe) -> str:
     settings: dict[str, object] = msgspec.to_builtins(how.pseudo)
     robust = ", ".join([str(settings.pop("name")), *(f"{name} {value}" for name, value in settings.items())])
     weights = ", weighted by class" if how.class_weights else ""
-    dice = f"noise-robust Dice, gamma {how.pseudo_dice_gamma:g}" if how.pseudo_dice_gamma else "Dice"
+    if how.edge_weight != 1:
+        weights += f", edges times {how.edge_weight:g}"
+    overlap = f"Tversky, beta {' '.join(f'{beta:g}' for beta in how.tversky_beta)}" if how.tversky_beta else "Dice"
+    dice = f"noise-robust Dice, gamma {how.pseudo_dice_gamma:g}" if how.pseudo_dice_gamma else overlap
     dice += f" times {how.pseudo_dice_weight:g}" if how.pseudo_dice_weight != 1 else ""
-    return f"Dice + cross-entropy{weights}; on pseudo labels: {dice} + {robust}, times {how.pseudo_weight:g}"
+    return f"{overlap} + cross-entropy{weights}; on pseudo labels: {dice} + {robust}, times {how.pseudo_weight:g}"
 
 
 def _environment(environment: Environment) -> Rows:

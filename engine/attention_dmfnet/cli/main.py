@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from attention_dmfnet.cli.commands import COMMANDS
@@ -45,6 +45,11 @@ def _keep_output_to_ourselves() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
+    return guarded(lambda: COMMANDS[options.command].load().run(options))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command so that signals, traces and missing packages end it as they should; returns the exit status."""
     # NumPy reads this when it is imported. The matrices of resampling are small: a second thread gains nothing on a
     # quiet machine and waits in a busy loop on one that is not (docs/decisions/0007-make-a-cold-start-cheap.md).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -53,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = {number: signal.signal(number, _stop) for number in (*heeded, signal.SIGALRM)}
     try:
         with tracing(os.environ.get(TRACE_VARIABLE)):
-            return COMMANDS[options.command].load().run(options)
+            return command()
     except TraceError as error:
         return refuse(str(error))
     except ModuleNotFoundError as error:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attention_dmfnet
 from attention_dmfnet.cli.cases import Found, find_cases
@@ -21,6 +21,7 @@ from attention_dmfnet.cli.progress import Progress, say
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, refuse
 from attention_dmfnet.files.cases import Case, InputError, output_of, printable
 from attention_dmfnet.files.passed_over import as_sentence
+from attention_dmfnet.files.read_ahead import ReadAhead
 from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.marks import step
 
@@ -33,17 +34,26 @@ if TYPE_CHECKING:
     from attention_dmfnet.report.run_report import RunReport
     from attention_dmfnet.segmenter import Segmenter
 
-__all__ = ["add_options", "run"]
+__all__ = ["Elsewhere", "Work", "add_options", "load_segmenter", "run"]
 
 
-def run(options: argparse.Namespace) -> int:
-    """See ``commands.CommandModule``."""
-    # Imported late, and not at the top: --help answers at once, and the networks load on their own thread while
-    # the rest is still being imported.
-    with step("import"):
-        from attention_dmfnet.model.manifest import ManifestError
-        from attention_dmfnet.model.network import NetworkError
+class Elsewhere(Protocol):
+    """Who labels the cases of a run where this process does not: many machines."""
 
+    def __call__(self, work: "Work", report: "RunReport | None") -> "Iterator[CaseReport]":
+        """A report on each of the cases that were found, as it ends, those included that need no work.
+
+        Numbers and pages are added to ``report`` where they are asked for.
+        """
+        ...
+
+    def hashes(self, case: str) -> Mapping[str, str]:
+        """The SHA-256 of each file that was written for a case, by the file's name."""
+        ...
+
+
+def run(options: argparse.Namespace, elsewhere: Elsewhere | None = None) -> int:
+    """See ``commands.CommandModule``. The cases are labelled by this process, unless ``elsewhere`` is given."""
     try:
         refuse_what_is_missing(options)
         found = find_cases(options.inputs, options.outputs, options.series or (), options.patient_names)
@@ -55,14 +65,27 @@ def run(options: argparse.Namespace) -> int:
         for series in found.series:
             progress.print_line(f"not labelled: {printable(f'{series.path}, {series.kind}')}", sys.stderr)
         extras = asked_for(options, cases)
-        there = [case for case in cases if not options.overwrite and os.path.lexists(output_of(case, options.outputs))]
+    except InputError as error:
+        return refuse(str(error))
+    keeps = elsewhere is None and not options.overwrite
+    there = [case for case in cases if keeps and os.path.lexists(output_of(case, options.outputs))]
+    # The first scan is read while all else is imported: neither waits for the other. Where some label maps are there,
+    # it is not known yet whether they are whole.
+    ahead = None if there or elsewhere is not None else ReadAhead(cases, options.strict)
+    # Imported late, and not at the top: --help answers at once, and the networks load on their own thread while
+    # the rest is still being imported.
+    with step("import"):
+        from attention_dmfnet.model.manifest import ManifestError
+        from attention_dmfnet.model.network import NetworkError
+
+    try:
         # the networks load while the record's place and what is there are looked at
-        segmenter = _load(options) if len(there) < len(cases) else None
+        segmenter = load_segmenter(options) if elsewhere is None and len(there) < len(cases) else None
         further = {
             case.name: [path for extra in extras for path in extra.paths(case, options.outputs)] for case in cases
         }
         with _recorder(options, further) or contextlib.nullcontext() as recorder:
-            work = _Work(options, found, extras, further, there, segmenter, recorder, progress)
+            work = Work(options, found, extras, further, there, segmenter, recorder, progress, ahead, elsewhere)
             failed = _report_all(_gathered(work), work)
     except (InputError, ManifestError, NetworkError) as error:
         return refuse(str(error))
@@ -72,10 +95,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class Work:
     """What there is to do, and with what.
 
     ``further`` are the files beside each case's label map, by its name; ``there`` are the cases whose output exists.
+    ``ahead`` reads the scans already, if it is there.
     """
 
     options: argparse.Namespace
@@ -86,6 +110,8 @@ class _Work:
     segmenter: "Segmenter | None"
     recorder: "RunRecorder | None"
     progress: Progress
+    ahead: ReadAhead | None = None
+    elsewhere: Elsewhere | None = None
 
 
 def _recorder(options: argparse.Namespace, further: Mapping[str, Sequence[Path]]) -> "RunRecorder | None":
@@ -98,7 +124,8 @@ def _recorder(options: argparse.Namespace, further: Mapping[str, Sequence[Path]]
     return RunRecorder(options.record or options.outputs / RECORD_NAME, said, further)
 
 
-def _load(options: argparse.Namespace) -> "Segmenter":
+def load_segmenter(options: argparse.Namespace) -> "Segmenter":
+    """Start to load the networks that the options name. Raises ``ManifestError`` and ``NetworkError``."""
     return attention_dmfnet.load(
         device=options.device,
         backend=options.backend,
@@ -111,7 +138,7 @@ def _load(options: argparse.Namespace) -> "Segmenter":
     )
 
 
-def _gathered(work: _Work) -> "Iterator[CaseReport]":
+def _gathered(work: Work) -> "Iterator[CaseReport]":
     """``_reports``, with numbers and pages where they are asked for."""
     options = work.options
     if not (options.report or options.statistics):
@@ -122,9 +149,7 @@ def _gathered(work: _Work) -> "Iterator[CaseReport]":
     return gathered(_reports(work, report, earlier), report, options.outputs, earlier)
 
 
-def _reports(
-    work: _Work, report: "RunReport | None" = None, earlier: "Earlier | None" = None
-) -> "Iterator[CaseReport]":
+def _reports(work: Work, report: "RunReport | None" = None, earlier: "Earlier | None" = None) -> "Iterator[CaseReport]":
     """A report on everything that is not labelled, then on each of the other cases as it is done."""
     options, found, progress = work.options, work.found, work.progress
     outputs: Path = options.outputs
@@ -133,6 +158,9 @@ def _reports(
         from attention_dmfnet.files.label_maps import fault_of_label_map
     if options.json:
         yield from map(folder.passed_over, [*found.passed_over, *found.series])
+    if work.elsewhere is not None:
+        yield from work.elsewhere(work, report)
+        return
     again: dict[str, Note] = {}
     for case in work.there:
         fault = fault_of_label_map(output_of(case, outputs), case)
@@ -144,7 +172,7 @@ def _reports(
     kept = {case.name for case in work.there} - again.keys()
     missing = [case for case in found.cases if case.name not in kept]
     if missing:
-        segmenter = work.segmenter or _load(options)
+        segmenter = work.segmenter or load_segmenter(options)
         segmenter.tell_runtime(lambda runtime: progress.print_line(str(runtime), sys.stderr))
         if work.recorder is not None:
             record, manifest = work.recorder.set_runtime, segmenter.manifest
@@ -159,10 +187,11 @@ def _reports(
             options.case_timeout,
             options.strict,
             work.extras if report is None else (*work.extras, report),
+            work.ahead,
         )
 
 
-def _report_all(reports: "Iterator[CaseReport]", work: _Work) -> list[str]:
+def _report_all(reports: "Iterator[CaseReport]", work: Work) -> list[str]:
     """Print the reports as they come; returns the names of the cases that failed."""
     failed = []
     try:
@@ -171,7 +200,7 @@ def _report_all(reports: "Iterator[CaseReport]", work: _Work) -> list[str]:
 
             # before its line: who reads the line and stops the run finds the case in the record
             if work.recorder is not None:
-                work.recorder.add(report)
+                work.recorder.add(report, None if work.elsewhere is None else work.elsewhere.hashes(report.case))
             work.progress.case_done()
             work.progress.print_line(as_json(report) if work.options.json else as_line(report), sys.stdout)
             if report.status == "failed":

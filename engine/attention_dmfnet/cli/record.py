@@ -149,11 +149,14 @@ class RunRecorder:
         why = printable(runtime.why)
         self._run.runtime = RuntimeRecord(runtime.backend, runtime.device, runtime.threads, precisions, why)
 
-    def add(self, report: "CaseReport") -> None:
-        """Take in a case, and write the file unless that was done a moment ago. What is no case is left out."""
+    def add(self, report: "CaseReport", hashes: Mapping[str, str] | None = None) -> None:
+        """Take in a case, and write the file unless that was done a moment ago. What is no case is left out.
+
+        ``hashes`` has the SHA-256 of its files by name, where another process wrote them; else they are read for it.
+        """
         if report.status == "passed over":
             return
-        case = _case_record(report, self._run.id, self._further.get(report.case, ()))
+        case = _case_record(report, self._run.id, self._further.get(report.case, ()), hashes)
         self._cases[case.case] = case
         if time.perf_counter() - self._written_s >= _LEAST_SHARE * self._took_s:
             self._write()
@@ -218,22 +221,24 @@ def _merged(there: Record, run: RunRecord, cases: Mapping[str, CaseRecord]) -> R
     return Record(1, [one for one in runs.values() if one.id in used], ordered)
 
 
-def _case_record(report: "CaseReport", run: str, further: Sequence[Path] = ()) -> CaseRecord:
+def _case_record(
+    report: "CaseReport", run: str, further: Sequence[Path] = (), known: Mapping[str, str] | None = None
+) -> CaseRecord:
     from attention_dmfnet.cli.case_line import rounded
 
     told = rounded(report)
     notes = [NoteRecord(note.code, str(note)) for note in told.notes]
     output = printable(Path(report.output).name)
     # the label map is compressed, half a megabyte, and was written a moment ago: this takes a millisecond
-    hashes = _hashes([Path(report.output), *further] if report.status == "done" else [])
+    hashes = dict(known or ()) or hashes_of([Path(report.output), *further] if report.status == "done" else [])
     sha256 = hashes.pop(output, None)
     measured = (told.seconds, told.roi_mm, told.volumes_ml)
     status = "skipped" if report.status == "passed over" else report.status
     return CaseRecord(told.case, run, status, output, sha256, hashes, *measured, notes, told.error)
 
 
-def _hashes(files: Sequence[Path]) -> dict[str, str]:
-    """Of those that can be read, by name."""
+def hashes_of(files: Sequence[Path]) -> dict[str, str]:
+    """The SHA-256 of those that can be read, by name."""
     found = {}
     for file in files:
         with contextlib.suppress(OSError, MemoryError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
+from attention_dmfnet.model.cuda_driver import Cuda
 from attention_dmfnet.model.network import MOST_TILE_VOXELS, LoadError, RunError, Scores, Tile, check_contract
 from attention_dmfnet.model.runtimes import INSTALL
 
@@ -22,6 +23,9 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "float16")
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _FATAL_ONLY = 4
+# what CUDA 13 asks for: a build for CUDA 12 runs on older ones
+_CUDA_13 = 13
+_DRIVER_OF_CUDA_13, _TURING = 580, (7, 5)
 _MB = 1 << 20
 
 
@@ -175,6 +179,7 @@ def _find_cuda() -> None:
             f"this ONNX Runtime was built without CUDA; in an environment of its own, `{INSTALL['cuda']}`, "
             "or use --device cpu"
         )
+    _check_gpu()
     # the CUDA libraries come as Python packages, where the loader does not look
     if hasattr(onnxruntime, "preload_dlls"):
         # it prints what it does not find to standard output, which is for lines of JSON: its own name `print` is less
@@ -182,6 +187,28 @@ def _find_cuda() -> None:
         preload: Any = onnxruntime.preload_dlls
         preload.__globals__["print"] = functools.partial(print, file=sys.stderr)
         preload()
+
+
+def _check_gpu() -> None:
+    """Refuse a driver or GPU that is too old for this build's CUDA: ONNX Runtime's own words for it name files in it.
+
+    Raises ``LoadError``.
+    """
+    cuda = Cuda()
+    needed = int((getattr(onnxruntime, "cuda_version", "") or "0").partition(".")[0])
+    major, minor = cuda.cuda_version
+    if major < needed:
+        newer = f" to version {_DRIVER_OF_CUDA_13} or newer" if needed == _CUDA_13 else ""
+        raise LoadError(
+            f"the NVIDIA driver knows CUDA {major}.{minor}, and this ONNX Runtime needs CUDA {needed}; "
+            f"update the driver{newer}, or use --device cpu"
+        )
+    if needed >= _CUDA_13 and cuda.compute_capability < _TURING:
+        here, turing = (".".join(map(str, capability)) for capability in (cuda.compute_capability, _TURING))
+        raise LoadError(
+            f"{cuda.name} has compute capability {here}, and CUDA {needed} needs {turing} (Turing) or newer; "
+            "use --device cpu"
+        )
 
 
 def _shapes(tensors: Any) -> dict[str, list[object]]:

@@ -62,16 +62,18 @@ class TensorRtNetwork:
         _check_gpu(file, origin, self._cuda)
         self._runtime_module = _import(origin) if tensorrt is None else tensorrt
         _check_version(file, origin, self._runtime_module)
+        in_shape, out_shape = (1, 1, *stage.tile_zyx), (1, stage.output.classes, *stage.scores_tile_zyx)
+        in_bytes, out_bytes = 4 * int(np.prod(in_shape)), 4 * int(np.prod(out_shape))
+        # twice: reading a plan uploads its weights, and only then TensorRT tells what its activations take
+        _check_memory(file, len(plan) + in_bytes + out_bytes, None, memory_limit_mb)
         self._engine = self._deserialise(plan, file)
         _check_tensors(self._engine, self._runtime_module, file, stage)
-        in_shape, out_shape = (1, 1, *stage.tile_zyx), (1, stage.output.classes, *stage.scores_tile_zyx)
         activations = int(self._engine.device_memory_size_v2)
-        sizes = (len(plan), activations, 4 * int(np.prod(in_shape)), 4 * int(np.prod(out_shape)))
-        _check_memory(file, sizes, memory_limit_mb)
+        _check_memory(file, len(plan) + in_bytes + out_bytes + activations, activations, memory_limit_mb)
         # Everything is allocated here, once: a tile allocates nothing.
         self._input, self._output = self._cuda.pinned(in_shape), self._cuda.pinned(out_shape)
         self._device_input, self._device_output, self._activations = (
-            DeviceBuffer(self._cuda, size) for size in (sizes[2], sizes[3], activations)
+            DeviceBuffer(self._cuda, size) for size in (in_bytes, out_bytes, activations)
         )
         self._stream = self._cuda.stream()
         self._context = self._make_context(stage)
@@ -157,10 +159,11 @@ def _check_tensors(engine: Any, module: Any, file: str, stage: Stage) -> None:
     check_contract(file, stage, shapes[True], shapes[False])
 
 
-def _check_memory(file: str, sizes: tuple[int, ...], limit_mb: int) -> None:
-    needed_mb = -(-sum(sizes) // _MB)
+def _check_memory(file: str, needed_bytes: int, activations: int | None, limit_mb: int) -> None:
+    needed_mb = -(-needed_bytes // _MB)
     if needed_mb > limit_mb:
+        part = "without its activations" if activations is None else f"{activations // _MB} of them for activations"
         raise LoadError(
-            f"{file} needs {needed_mb} MB on the GPU ({sizes[1] // _MB} of them for activations), {limit_mb} MB are "
-            "left for it; raise --gpu-memory-mb, or export with smaller tiles"
+            f"{file} needs {needed_mb} MB on the GPU ({part}), {limit_mb} MB are left for it; raise --gpu-memory-mb, "
+            "or export with smaller tiles"
         )

@@ -13,7 +13,7 @@ from attention_dmfnet.geometry import Index
 from attention_dmfnet.marks import Step, recording, step
 from attention_dmfnet.model.external_data import read_model
 from attention_dmfnet.model.manifest import DeviceName, Manifest, Precision, Stage, Variant
-from attention_dmfnet.model.network import LoadError, Network, NetworkError, Scores, Tile
+from attention_dmfnet.model.network import Content, LoadError, Network, NetworkError, Scores, Tile
 from attention_dmfnet.model.runtimes import GPU_MEMORY_MB, Backend, Device, Runtime, runtimes_to_try
 from attention_dmfnet.model.variants import choose_variant
 from attention_dmfnet.threads import fulfil, run_aside
@@ -37,7 +37,7 @@ class BackendModule(Protocol):
     def precisions(self, device: DeviceName) -> tuple[Collection[Precision], Collection[Precision]]:
         """What can be computed on ``device`` of this machine, and in which of these it is fast."""
 
-    def load(self, model: bytes, variant: Variant, stage: Stage, runtime: Runtime, memory_mb: int) -> Network:
+    def load(self, model: Content, variant: Variant, stage: Stage, runtime: Runtime, memory_mb: int) -> Network:
         """The network of ``variant``, whose file holds ``model``; ``memory_mb`` are a GPU's. Raises ``LoadError``."""
 
 
@@ -55,7 +55,7 @@ def choose_for(stage: Stage, runtime: Runtime) -> Variant:
 
 
 def load_network(
-    models: Path, stage: Stage, runtime: Runtime, gpu_share: float = 1.0, model: bytes | None = None
+    models: Path, stage: Stage, runtime: Runtime, gpu_share: float = 1.0, model: Content | None = None
 ) -> Network:
     """Load a stage's network into ``runtime``, within ``gpu_share`` of its GPU memory. Raises ``LoadError``.
 
@@ -65,7 +65,7 @@ def load_network(
         variant = choose_for(stage, runtime)
     if model is None:
         with step("read"):
-            model = read_model(models, stage, variant)
+            model = _read(models, stage, variant, runtime)
     memory_mb = int((runtime.gpu_memory_mb - _CUDA_CONTEXT_MB) * gpu_share)
     with step("compile"):
         return backend_module(runtime).load(model, variant, stage, runtime, memory_mb)
@@ -137,7 +137,7 @@ def _start_loading(models: Path, manifest: Manifest, candidates: Sequence[Runtim
     steps: list[Step] = []
     runtime: Future[Runtime] = Future()
     left = list(candidates)
-    fine_model = b""
+    fine_model: Content = b""
 
     def load_coarse() -> Network:
         nonlocal fine_model
@@ -172,7 +172,7 @@ def _start_loading(models: Path, manifest: Manifest, candidates: Sequence[Runtim
     return Networks(*_in_order(load_coarse, load_fine), runtime, steps, next_best, again)
 
 
-def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[Network, Runtime, bytes]:
+def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[Network, Runtime, Content]:
     """The coarse network in the first of the runtimes that takes both stages' variants, loads and computes this one.
 
     With it comes the content of the fine one's file: it is read and checked meanwhile, so that no scan is looked at
@@ -187,7 +187,7 @@ def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[
             with step("load coarse"):
                 with step("import"):
                     variants = [choose_for(stage, runtime) for stage in (manifest.coarse, manifest.fine)]
-                fine = run_aside("fine file", _read_fine, models, manifest.fine, variants[1])
+                fine = run_aside("fine file", _read_fine, models, manifest.fine, variants[1], runtime)
                 network = load_network(models, manifest.coarse, runtime, _COARSE_SHARE)
                 if runtime.device == "cuda":
                     # a GPU may load what it cannot compute; the first tile takes long anyhow, and here nobody waits
@@ -204,9 +204,20 @@ def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[
             why = f"{why}; {error}" if why else str(error)
 
 
-def _read_fine(models: Path, stage: Stage, variant: Variant) -> bytes:
+def _read_fine(models: Path, stage: Stage, variant: Variant, runtime: Runtime) -> Content:
     with step("read fine"):
-        return read_model(models, stage, variant)
+        return _read(models, stage, variant, runtime)
+
+
+def _read(models: Path, stage: Stage, variant: Variant, runtime: Runtime) -> Content:
+    """What ``runtime`` loads as ``variant``: the form that is kept for it, or the ONNX model or plan."""
+    kept = None
+    if runtime.backend == "openvino":
+        # imported already, by the backend
+        from attention_dmfnet.model.openvino_graphs import kept_graph
+
+        kept = kept_graph(models, stage, variant)
+    return read_model(models, stage, variant) if kept is None else kept
 
 
 def _module_of_plans(manifest: Manifest) -> str | None:

@@ -17,6 +17,8 @@ Tile = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
 """(class, z, y, x) class scores before softmax; with the stage's output stride, of fewer voxels than the tile."""
 
+Content = bytes | npt.NDArray[np.uint8]
+"""A network as a runtime loads it: an ONNX model, a plan, or what ``openvino_graphs`` keeps (the array)."""
 
 MOST_TILE_VOXELS = 1_500_000
 """Of a fitted tile: at some 280 bytes of activations a voxel (Attention DMFNet, OpenVINO, float32) 420 MB."""

@@ -15,7 +15,6 @@ from attention_dmfnet.model.manifest import ComponentRule, KeepAll, KeepLargest,
 from attention_dmfnet.notes import Note
 
 _Numbers = npt.NDArray[np.int64]
-_Slices = tuple[slice, slice, slice]
 
 _MM3_PER_ML = 1000.0
 # Voxels that touch at a corner belong together: a thin oblique adrenal would fall apart otherwise.
@@ -93,11 +92,16 @@ class _Components:
     def __init__(self, labels: npt.NDArray[np.uint8]) -> None:
         self._labels = labels
         self._numbers = cc3d.connected_components(labels, connectivity=_CONNECTIVITY)
-        statistics = cc3d.statistics(self._numbers)
-        self._boxes: list[_Slices] = statistics["bounding_boxes"]
-        self.counts: _Numbers = statistics["voxel_counts"].astype(np.int64)
-        self.centres_zyx: npt.NDArray[np.float64] = statistics["centroids"]
-        self._label_of = np.array([0, *map(self._label, range(1, len(self.counts)))])
+        runs = _Runs(self._numbers)
+        self.counts: _Numbers = runs.total(runs.lengths).astype(np.int64)
+        voxels = np.maximum(self.counts, 1)
+        # the middle of a run of n voxels that begins at x is x + (n - 1) / 2
+        middles = (runs.z, runs.y, runs.x + (runs.lengths - 1) / 2)
+        self.centres_zyx = np.stack([runs.total(middle * runs.lengths) / voxels for middle in middles], axis=1)
+        self._starts, self._stops = runs.boxes()
+        # index 0, what is no part, has no label
+        self._label_of = np.zeros(len(self.counts), dtype=np.int64)
+        self._label_of[runs.parts] = labels.reshape(-1)[runs.first_voxels]
 
     def of(self, label: int) -> _Numbers:
         """The parts of ``label``."""
@@ -107,9 +111,8 @@ class _Components:
         """What one or several parts are together."""
         counts = self.counts[parts]
         voxels = int(counts.sum())
-        boxes = np.array([[(side.start, side.stop) for side in self._boxes[part]] for part in parts])
         centre = (self.centres_zyx[parts] * counts[:, None]).sum(axis=0) / voxels
-        return Kept(voxels, _triple(centre), _box(boxes[:, :, 0].min(axis=0), boxes[:, :, 1].max(axis=0)))
+        return Kept(voxels, _triple(centre), _box(self._starts[parts].min(axis=0), self._stops[parts].max(axis=0)))
 
     def large(self, parts: _Numbers) -> int:
         """How many of an organ's ``parts`` are a tenth of it or more."""
@@ -118,18 +121,51 @@ class _Components:
 
     def ranges_of_z(self, parts: _Numbers) -> _Numbers:
         """(part, 2) the first z of each part and the first one beyond it."""
-        return np.array([(self._boxes[part][0].start, self._boxes[part][0].stop) for part in parts], dtype=np.int64)
+        return np.stack([self._starts[parts, 0], self._stops[parts, 0]], axis=1)
 
     def erase(self, parts: _Numbers) -> None:
         """Set the labels of ``parts`` to 0."""
         for part in parts:
-            box = self._boxes[part]
+            box = tuple(slice(*ends) for ends in zip(self._starts[part], self._stops[part], strict=True))
             self._labels[box][self._numbers[box] == part] = 0
 
-    def _label(self, part: int) -> int:
-        # it reaches into the first plane of its box
-        box = self._boxes[part]
-        return int(self._labels[box][0][self._numbers[box][0] == part][0])
+
+class _Runs:
+    """The voxels of all parts as runs along x, of which there are far fewer than voxels.
+
+    All arrays have one entry a run, in the order of the voxels in memory: its part, where it begins, its length.
+    """
+
+    def __init__(self, numbers: npt.NDArray[np.unsignedinteger[Any]]) -> None:
+        begins = np.empty(numbers.shape, dtype=np.bool_)
+        begins[..., 0] = True
+        np.not_equal(numbers[..., 1:], numbers[..., :-1], out=begins[..., 1:])
+        first_voxels = np.flatnonzero(begins)
+        lengths = np.diff(first_voxels, append=numbers.size)
+        parts = numbers.reshape(-1)[first_voxels]
+        inside = parts > 0
+        self.first_voxels: _Numbers = first_voxels[inside]
+        self.lengths: _Numbers = lengths[inside]
+        self.parts: _Numbers = parts[inside].astype(np.int64)
+        self.z, self.y, self.x = np.unravel_index(self.first_voxels, numbers.shape)
+        self._count = int(self.parts.max(initial=0)) + 1
+
+    def total(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """The sum over the runs of each part, by its number; exact for whole numbers."""
+        return np.bincount(self.parts, weights=values, minlength=self._count).astype(np.float64, copy=False)
+
+    def boxes(self) -> tuple[_Numbers, _Numbers]:
+        """(part, 3) the first z, y, x of each part, and the first ones beyond it."""
+        starts, stops = np.zeros((self._count, 3), np.int64), np.zeros((self._count, 3), np.int64)
+        if len(self.parts):
+            order = np.argsort(self.parts, kind="stable")
+            numbers, first = np.unique(self.parts[order], return_index=True)
+            for axis, (begin, last) in enumerate(
+                ((self.z, self.z), (self.y, self.y), (self.x, self.x + self.lengths - 1))
+            ):
+                starts[numbers, axis] = np.minimum.reduceat(begin[order], first)
+                stops[numbers, axis] = np.maximum.reduceat(last[order], first) + 1
+        return starts, stops
 
 
 def _box(start: _Numbers, stop: _Numbers) -> Box:

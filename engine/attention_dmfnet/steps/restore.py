@@ -8,20 +8,27 @@ classes at the scan's resolution ever exists.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from attention_dmfnet.cpus import available_cpus
 from attention_dmfnet.geometry import Geometry, GeometryError
 from attention_dmfnet.model.network import Scores
+from attention_dmfnet.threads import run_aside
+
+# of more, each would wait for the interpreter's lock
+_MOST_THREADS: Final = 4
 
 Labels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.intp]
 
 
-def restore_labels(scores: Scores, grid: Geometry, target: Geometry) -> Labels:
+def restore_labels(scores: Scores, grid: Geometry, target: Geometry, threads: int = 0) -> Labels:
     """Labels (z, y, x) on ``target`` from ``scores`` (class, z, y, x) on ``grid``, which has the same axes.
+
+    Slices are shared out among ``threads``, by default as many as there are CPUs, up to four.
 
     Beyond the outermost score vectors the edge goes on. Of equal scores the lower class wins. Raises
     ``GeometryError`` if the axes differ or the scores do not lie on ``grid``.
@@ -30,9 +37,19 @@ def restore_labels(scores: Scores, grid: Geometry, target: Geometry) -> Labels:
         raise GeometryError(f"scores of {scores.shape[1:]} voxels do not lie on a grid of {grid.shape_zyx}")
     z, y, x = (_neighbours(grid, target, axis) for axis in range(3))
     labels = np.empty(target.shape_zyx, dtype=np.uint8)
-    planes = _Planes(scores)
-    for index, (below, above, share) in enumerate(zip(z.below, z.above, z.share, strict=True)):
-        _label_slice(planes.between(int(below), int(above), float(share)), y, x, out=labels[index])
+
+    def label(slices: Indices) -> None:
+        planes = _Planes(scores)
+        for index in slices:
+            plane = planes.between(int(z.below[index]), int(z.above[index]), float(z.share[index]))
+            _label_slice(plane, y, x, out=labels[index])
+
+    # in runs: neighbouring slices lie between the same two planes
+    first, *others = np.array_split(np.arange(len(labels)), threads or min(available_cpus(), _MOST_THREADS))
+    asides = [run_aside("restore", label, slices) for slices in others]
+    label(first)
+    for aside in asides:
+        aside.result()
     return labels
 
 

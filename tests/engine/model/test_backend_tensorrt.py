@@ -47,8 +47,8 @@ def test_everything_is_allocated_once_and_a_tile_is_one_round_on_the_stream() ->
     network = _load(driver, tensorrt)
     # input and output in pinned memory, then both and the activations on the GPU
     sizes = [4 * VOXELS, 3 * 4 * VOXELS]
-    expected = [*(f"pin {size}" for size in sizes), *(f"allocate {size}" for size in (*sizes, 4096))]
-    assert driver.log == expected
+    allocated = [*(f"pin {size}" for size in sizes), *(f"allocate {size}" for size in (*sizes, 4096))]
+    assert driver.log == ["upload weights", *allocated]
     for _ in range(2):
         driver.log.clear()
         network(np.zeros(TILE, np.float32))
@@ -119,6 +119,14 @@ def test_a_plan_that_needs_more_memory_than_allowed_is_refused_before_it_takes_a
     tensorrt.activations = 300 << 20
     with pytest.raises(LoadError, match=r"needs 301 MB on the GPU \(300 of them for activations\), 100 MB are left"):
         _load(driver, tensorrt)
+    # TensorRT tells what its activations take when it has read the plan
+    assert driver.log == ["upload weights"]
+
+
+def test_a_plan_whose_weights_alone_are_too_large_is_refused_before_they_are_uploaded() -> None:
+    driver, tensorrt = _fakes()
+    with pytest.raises(LoadError, match=r"needs 1 MB on the GPU \(without its activations\), 0 MB are left"):
+        _load(driver, tensorrt, limit_mb=0)
     assert driver.log == []
 
 

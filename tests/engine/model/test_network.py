@@ -1,7 +1,7 @@
 import hashlib
-import importlib.util
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from attention_dmfnet.geometry import Index
 from attention_dmfnet.model import backend_onnxruntime, backend_openvino
 from attention_dmfnet.model.backend_onnxruntime import OnnxRuntimeNetwork
 from attention_dmfnet.model.backend_openvino import OpenVinoNetwork
+from attention_dmfnet.model.cuda_driver import Cuda
 from attention_dmfnet.model.manifest import Stage, Variant
 from attention_dmfnet.model.network import LoadError, Network, NetworkError, RunError, check_contract, read_model_file
 
+from tests.engine.fake_cuda import FakeDriver
 from tests.engine.tiny import nearest_class_onnx, small_cnn_onnx, stage
 
 TILE = (8, 16, 16)
@@ -112,19 +114,49 @@ def test_cuda_is_refused_where_onnx_runtime_was_built_without_it(monkeypatch: py
         OnnxRuntimeNetwork(nearest_class_onnx([0.0, 1.0], TILE), "fine.onnx", stage(classes=2), "cuda", threads=1)
 
 
+def _show_gpu(monkeypatch: pytest.MonkeyPatch, driver: FakeDriver | None = None) -> None:
+    """A GPU with its driver, called a fake, and an ONNX Runtime that says that it was built for CUDA 13."""
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.cuda_version", "13.0", raising=False)
+    monkeypatch.setattr(backend_onnxruntime, "Cuda", lambda: Cuda(driver or FakeDriver()))
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "capability", "complaint"),
+    [
+        (12040, (7, 5), r"driver knows CUDA 12\.4, .* needs CUDA 13; update the driver to version 580 or newer, or"),
+        (
+            13000,
+            (7, 0),
+            r"Quadro RTX 5000 has compute capability 7\.0, and CUDA 13 needs 7\.5 \(Turing\) or newer; use",
+        ),
+    ],
+)
+def test_a_driver_or_gpu_older_than_cuda_13_is_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, cuda: int, capability: tuple[int, int], complaint: str
+) -> None:
+    driver = FakeDriver(capability=capability)
+    driver.cuda = cuda
+    _show_gpu(monkeypatch, driver)
+    with pytest.raises(LoadError, match=complaint) as refused:
+        OnnxRuntimeNetwork(nearest_class_onnx([0.0, 1.0], TILE), "fine.onnx", stage(classes=2), "cuda", threads=1)
+    assert "\n" not in str(refused.value)
+    # an ONNX Runtime for CUDA 12 takes both
+    monkeypatch.setattr("onnxruntime.cuda_version", "12.8")
+    backend_onnxruntime._check_gpu()
+
+
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_cuda_that_falls_back_to_the_cpu_in_silence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    # as on a machine without a GPU: CUDA is among the available providers, and the session runs on the CPU
-    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: available)
-    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
+    # as where CUDA's libraries are missing: it is among the available providers, and the session runs on the CPU
+    _show_gpu(monkeypatch)
     with pytest.raises(LoadError, match=r"fine\.onnx on the CPU instead of the GPU"):
         OnnxRuntimeNetwork(nearest_class_onnx([0.0, 1.0], TILE), "fine.onnx", stage(classes=2), "cuda", threads=1)
 
 
 def test_cuda_gets_its_memory_limit_and_no_way_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None, raising=False)
+    _show_gpu(monkeypatch)
     asked: dict[str, Any] = {}
 
     def refuse(model: bytes, options: Any, **settings: Any) -> None:
@@ -148,7 +180,7 @@ def test_cuda_gets_its_memory_limit_and_no_way_to_the_cpu(monkeypatch: pytest.Mo
 def test_what_onnx_runtime_prints_of_cudas_libraries_is_no_line_of_ours(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    _show_gpu(monkeypatch)
     source = "def preload_dlls():\n    print('Failed to load libcudart')"
     loader: dict[str, Any] = {}
     exec(source, loader)
@@ -198,14 +230,31 @@ def test_every_cpu_computes_in_single_precision_and_half_is_native_to_the_gpu_al
     assert "float16" in backend_onnxruntime.native_precisions("cuda")
 
 
-def test_openvino_sends_no_notes_about_its_use() -> None:
+def test_of_openvino_only_the_compiled_half_is_imported_and_the_whole_still_can_be() -> None:
     """Its model converter, imported for no reason of ours, would fork this process and call home."""
     code = (
         "import sys, attention_dmfnet.model.backend_openvino as ours; ours.native_precisions()\n"
-        "print([name for name in sys.modules if 'telemetry' in name or 'openvino.tools' in name])"
+        "print(*(name for name in sys.modules if 'openvino' in name and 'attention' not in name))\n"
+        "print(*(name for name in sys.modules if 'telemetry' in name))\n"
+        "sys.modules['openvino.tools'] = None\n"
+        "import openvino; print(openvino.Core().available_devices[0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    modules, notes, device = done.stdout.splitlines()
+    assert all(name.startswith("openvino._pyopenvino") for name in modules.split())
+    assert (notes, device) == ("", "CPU")
+
+
+def test_where_openvino_has_no_such_half_the_whole_of_it_is_imported() -> None:
+    code = (
+        "import sys; sys.modules['openvino._pyopenvino'] = None; sys.path.insert(0, sys.argv[1])\n"
+        "from attention_dmfnet.model.openvino_core import half; print(half.__name__, half.Core)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "openvino").mkdir()
+        Path(folder, "openvino", "__init__.py").write_text("Core = 'the core'")
+        done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino the core"
 
 
 @BACKENDS
@@ -218,24 +267,6 @@ def test_of_fitted_tiles_every_shape_is_scored_as_by_a_network_of_that_shape(bac
         alone = _load(backend, small_cnn_onnx(shape), stage(tile_zyx=shape))
         fitted.prepare(shape)
         np.testing.assert_allclose(fitted(tile), alone(tile), rtol=0, atol=1e-4)
-
-
-def test_fitted_tiles_need_none_of_openvinos_private_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openvino._offline_transformations", None)
-    # a second copy of the module: the first, which other tests hold, stays as it is
-    spec = importlib.util.find_spec("attention_dmfnet.model.backend_openvino")
-    assert spec is not None
-    assert spec.loader is not None
-    copy = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(copy)
-    of = msgspec.structs.replace(stage(tile_zyx=TILE), tile_multiple=8)
-    content = small_cnn_onnx("zyx")
-    without = copy.OpenVinoNetwork(content, "fine.onnx", of, "float32", threads=1)
-    tile = np.random.default_rng(3).normal(size=TILE).astype(np.float32)
-    with_them = _load("openvino", content, of)
-    for network in (without, with_them):
-        network.prepare(TILE)
-    np.testing.assert_allclose(without(tile), with_them(tile), rtol=0, atol=1e-4)
 
 
 @BACKENDS

@@ -1,6 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from attention_dmfnet.geometry import Box
 from attention_dmfnet.model.manifest import ComponentRule, KeepAll, KeepHighest, KeepLargest, KeepParts
 from attention_dmfnet.steps.components import Kept, dropped_note, keep_components
 
@@ -203,3 +204,16 @@ def test_what_falls_below_its_least_volume_is_not_counted() -> None:
     counted: dict[int, Kept] = {}
     keep_components(labels, {1: KeepAll(2.0)}, 1000, counted)
     assert counted == {}
+
+
+def test_voxels_centres_and_boxes_are_those_of_the_voxels_one_by_one() -> None:
+    # noise, so that parts begin and end at every edge, and the last voxel of a row is followed by its like in the next
+    labels = np.random.default_rng(4).integers(0, 4, (5, 7, 6)).astype(np.uint8)
+    counted: dict[int, Kept] = {}
+    keep_components(labels, {label: KeepLargest() for label in (1, 2, 3)}, 1, counted)
+    assert set(counted) == {1, 2, 3}
+    for label, kept in counted.items():
+        where = np.argwhere(labels == label)
+        assert kept.voxels == len(where)
+        np.testing.assert_allclose(kept.centre_zyx, where.mean(axis=0))
+        assert kept.box == Box(tuple(where.min(axis=0)), tuple(where.max(axis=0) + 1))

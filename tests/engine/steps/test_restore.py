@@ -1,8 +1,12 @@
+import threading
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, GeometryError, Index, Triple
 from attention_dmfnet.model.network import Scores
+from attention_dmfnet.steps import restore
 from attention_dmfnet.steps.restore import restore_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,3 +128,25 @@ def test_scores_off_their_grid_or_other_axes_are_refused() -> None:
     turned = Geometry((4, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), ((0, 0, 1), (1, 0, 0), (0, 1, 0)))
     with pytest.raises(GeometryError, match="axes"):
         restore_labels(scores, _grid((4, 4, 4)), turned)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 40])
+def test_several_threads_make_the_same_labels_of_every_slice(threads: int) -> None:
+    scores = _smooth_scores(5, (6, 7, 8), seed=3)
+    grid, target = _grid((6, 7, 8)), _grid((31, 9, 11), (0.17, 0.7, 0.7))
+    alone = restore_labels(scores, grid, target, threads=1)
+    assert len(np.unique(alone)) == 5
+    np.testing.assert_array_equal(restore_labels(scores, grid, target, threads), alone)
+
+
+def test_what_goes_wrong_on_another_thread_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = restore._label_slice
+
+    def fail_aside(*given: Any, **named: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise MemoryError("no room")
+        whole(*given, **named)
+
+    monkeypatch.setattr(restore, "_label_slice", fail_aside)
+    with pytest.raises(MemoryError, match="no room"):
+        restore_labels(_smooth_scores(3, (4, 4, 4), 0), _grid((4, 4, 4)), _grid((4, 4, 4)), threads=2)

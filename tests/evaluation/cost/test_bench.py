@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.cost.bench import (
+    LAPTOP,
     MONAI,
     NNUNET,
     PEERS,
@@ -81,14 +82,18 @@ def test_peers_are_run_by_their_own_interpreter_on_models_made_beforehand(tmp_pa
     python.chmod(0o755)
     (tmp_path / "manifest.json").touch()
     systems = peer_systems(python, tmp_path / "models", tmp_path / "manifest.json")
-    models = tmp_path / "models"
+    assert [system.name for system in systems] == [NNUNET, LAPTOP, MONAI]
+    # a model of its own for each, also where two share a script
+    models = [system.words[3] for system in systems]
+    assert len(set(models)) == 3
+    assert all(Path(model).parent == tmp_path / "models" for model in models)
     assert (tmp_path / "asked").read_text().splitlines() == [
-        f"{PEERS / 'nnunet.py'} prepare {models / 'nnunet'}",
-        f"{PEERS / 'monai_inferer.py'} prepare {models / 'monai_inferer'} --manifest {tmp_path / 'manifest.json'}",
+        f"{PEERS / 'nnunet.py'} prepare {models[0]} --recipe flare22-winner",
+        f"{PEERS / 'nnunet.py'} prepare {models[1]} --recipe flare24-laptop",
+        f"{PEERS / 'monai_inferer.py'} prepare {models[2]} --manifest {tmp_path / 'manifest.json'}",
     ]
-    assert [system.name for system in systems] == [NNUNET, MONAI]
-    assert systems[0].command(Path("/in"), Path("/out")) == [
-        *(str(python), str(PEERS / "nnunet.py"), "predict", str(models / "nnunet"), "/in", "/out"),
+    assert systems[1].command(Path("/in"), Path("/out")) == [
+        *(str(python), str(PEERS / "nnunet.py"), "predict", models[1], "/in", "/out"),
     ]
 
 

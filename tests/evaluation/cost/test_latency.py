@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,8 +96,14 @@ def test_cold_starts_get_the_scan_alone_and_the_warm_process_several_copies(tmp_
 def test_a_folder_of_different_scans_is_one_process_and_its_first_case_does_not_count(tmp_path: Path) -> None:
     scans = [fake_scan(tmp_path / "scans", f"{name}_0000.nii.gz") for name in "abc"]
     # the fake reads for 2 s and one more for each scan before it, and writes for 0.5 s
-    assert measure_folder(fake_system(ENGINE), scans, tmp_path / "to") == pytest.approx([3.5, 4.5])
-    page = latency_page([], "a machine", [3.5, 4.5])
+    assert measure_folder(fake_system(ENGINE), scans, tmp_path / "to") == pytest.approx({"b": 3.5, "c": 4.5})
+    latency = replace(cold(trace_of(("read", 0, 1))), case="b")
+    page = latency_page([latency, replace(latency, case="a")], "a machine", {"b": 3.5, "c": 4.5})
+    # beside cold and warm; the first of a folder has none
+    assert [line for line in page.splitlines() if "wall" in line and line[0] == "|"] == [
+        "| **wall** | 10.000 | 1.000 | 3.500 |",
+        "| **wall** | 10.000 | 1.000 |  |",
+    ]
     assert "4.00 s for each further one (median of 2, 3.50 to 4.50)" in page
 
 
@@ -111,10 +118,10 @@ def test_the_page_has_a_line_for_each_step_parts_below_their_whole() -> None:
     latency = cold(trace_of(("fine", 0, 3), ("write", 3, 4), ("fine/network", 1, 2)))
     lines = [line for line in latency_page([latency], "a machine").splitlines() if line.startswith("|")]
     assert lines[2:] == [
-        "| **wall** | 10.000 | 1.000 |",
-        "| fine | 3.000 |  |",
-        "| &nbsp;&nbsp;fine/network | 1.000 |  |",
-        "| write | 1.000 | 0.500 |",
+        "| **wall** | 10.000 | 1.000 |  |",
+        "| fine | 3.000 |  |  |",
+        "| &nbsp;&nbsp;fine/network | 1.000 |  |  |",
+        "| write | 1.000 | 0.500 |  |",
     ]
 
 

@@ -48,3 +48,19 @@ def test_an_image_without_a_tag_is_the_latest_and_without_a_gpu_none_is_asked_fo
     assert "host:5000/team:latest" in image_system("host:5000/team", None).words
     assert "team:v2" in image_system("team:v2", None).words
     assert not any(word.startswith("--gpus") for word in image_system("team", None).words)
+
+
+def test_the_organisers_later_editions_limit_the_containers_memory() -> None:
+    words = image_system("team", 1, protocol="flare23").words
+    assert words[:8] == (
+        "docker",
+        "container",
+        "run",
+        "--gpus=device=1",
+        "--name",
+        "{container}",
+        "--rm",
+        "--shm-size=28gb",
+    )
+    assert words[8:10] == ("-m", "28G")
+    assert "--shm-size=28gb" not in image_system("team", 1).words

@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import json
+import math
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -100,15 +102,49 @@ def test_a_script_explains_itself_without_its_libraries(script: str) -> None:
     assert "predict" in done.stdout
 
 
-def test_nnunet_prepares_the_winners_small_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["flare22-winner", "flare24-laptop"])
+def test_nnunet_prepares_the_published_network(tmp_path: Path, recipe: str) -> None:
     pytest.importorskip("nnunetv2", reason="only the peers' environment has nnU-Net")
-    command = [sys.executable, str(PEERS / "nnunet.py"), "prepare", str(tmp_path / "model")]
+    command = [sys.executable, str(PEERS / "nnunet.py"), "prepare", str(tmp_path / "model"), "--recipe", recipe]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_laptop_recipe_runs_a_network_through_openvino(tmp_path: Path) -> None:
+    """A convolution of one voxel, 2 x + 1: nnU-Net would take it for its own network."""
+    openvino = pytest.importorskip("openvino")
+    torch = pytest.importorskip("torch")
+    convolution = torch.nn.Conv3d(1, 1, 1)
+    torch.nn.init.constant_(convolution.weight, 2.0)
+    torch.nn.init.constant_(convolution.bias, 1.0)
+    shape = [1, 1, 4, 8, 8]
+    converted = openvino.convert_model(convolution.eval(), example_input=torch.zeros(1, 1, 2, 2, 2), input=shape)
+    script = runpy.run_path(str(PEERS / "nnunet.py"))
+    openvino.save_model(converted, tmp_path / script["OPENVINO_FILE"])
+    network = script["_through_openvino"](tmp_path / script["OPENVINO_FILE"])
+    # what nnU-Net does with a network before each case
+    network.load_state_dict({})
+    network.to(torch.device("cpu")).eval()
+    with torch.inference_mode():
+        scores = network(torch.full(shape, 3.0))
+    # bfloat16 where the CPU has it: these numbers are whole in it
+    assert scores.shape == torch.Size(shape)
+    assert set(scores.flatten().tolist()) == {7.0}
+
+
+def test_the_laptop_recipe_is_the_published_one() -> None:
+    recipe = runpy.run_path(str(PEERS / "nnunet.py"))["RECIPES"]["flare24-laptop"]
+    assert recipe.spacing_zyx == (2.5, 2.5, 2.5)
+    assert recipe.patch_zyx == (40, 224, 192)
+    assert recipe.openvino
+    # one stage more than halvings, and as many features
+    assert len(recipe.features) == len(recipe.strides) == 6
+    for side, strides in zip(recipe.patch_zyx, zip(*recipe.strides, strict=True), strict=True):
+        assert side % math.prod(strides) == 0
 
 
 def test_the_environment_is_exact_and_torch_comes_first() -> None:
     lines = requirements()
     assert lines[0] == "torch==2.13.0"
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line) for line in lines)
-    assert {line.partition("==")[0] for line in lines} >= {"nnunetv2", "monai"}
+    assert {line.partition("==")[0] for line in lines} >= {"nnunetv2", "monai", "openvino"}

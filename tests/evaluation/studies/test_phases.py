@@ -7,8 +7,9 @@ import pytest
 from attention_dmfnet.files.image_io import write_labels
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
+from evaluation.accuracy.phases import agreement, patient_of
 from evaluation.errors import EvaluationError
-from evaluation.studies.phases import agreement, main, phases_of
+from evaluation.studies.phases import main, phases_of
 
 
 def labels(z_mm: float = 0.0, moved: int = 0) -> Volume:
@@ -26,6 +27,23 @@ def test_equal_phases_agree_wholly() -> None:
 
 def test_a_liver_one_of_three_columns_aside_agrees_by_two_thirds() -> None:
     assert agreement(labels(), labels(moved=1))[1] == pytest.approx(2 / 3)
+
+
+def test_a_liver_that_breathing_moved_agrees_once_it_is_aligned() -> None:
+    assert agreement(labels(), labels(moved=1), aligned=True)[1] == 1.0
+
+
+def test_an_organ_that_one_phase_lacks_agrees_by_nothing() -> None:
+    without = labels()
+    without.array[without.array == 3] = 0
+    for aligned in (False, True):
+        assert agreement(labels(), without, aligned)[3] == 0.0
+
+
+def test_a_phase_is_the_last_part_of_a_name() -> None:
+    assert patient_of("HCC-011-portal") == "HCC-011"
+    assert patient_of("HCC-011-after") is None
+    assert patient_of("portal") is None
 
 
 def test_what_only_one_phase_sees_does_not_count() -> None:

@@ -1,0 +1,79 @@
+"""Any work on named items, on many machines with a ledger: for rooms above this one, such as pseudo-labelling."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attention_dmfnet.cli.progress import Progress
+
+from cluster.crew import Crew
+from cluster.dispatch import Dispatcher, Rules
+from cluster.errors import ClusterError
+from cluster.ledger import LEDGER_NAME, Ending, Ledger
+from cluster.ray_crew import Handler, Needs, RayCrew
+
+__all__ = ["ClusterError", "Done", "Needs", "do_all", "timed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a worker says of an item: an error, or None; it has written what came of it itself."""
+
+    seconds: float
+    error: str | None = None
+
+
+def timed(handler: Callable[[Any], str | None]) -> Handler:
+    """A worker's handler of one that returns why an item could not be done, or None."""
+
+    def handle(payload: Any) -> Done:
+        began_s = time.perf_counter()
+        return Done(error=handler(payload), seconds=time.perf_counter() - began_s)
+
+    return handle
+
+
+def do_all(
+    items: Mapping[str, Any],
+    make: Callable[[], Handler],
+    folder: Path,
+    made_by: str,
+    needs: Needs,
+    address: str,
+    make_crew: Callable[..., Crew] = RayCrew,
+) -> Iterator[tuple[str, str | None]]:
+    """Each item's name as it ends, with why it could not be done, or None.
+
+    A worker makes its handler by ``make`` (see ``timed``), and ``items`` holds what it is given. The ledger lies in
+    ``folder``, and ``made_by`` tells what does the work, as a hash. ``address`` is Ray's. Raises ``ClusterError``.
+    """
+    progress = Progress(len(items), sys.stderr)
+    rules = Rules(workers=0)
+    with Ledger(folder / LEDGER_NAME, made_by) as ledger:
+        # which of them need work, the caller knows
+        ledger.prepare(list(items), {}, again=True)
+        crew = make_crew(make, items.__getitem__, needs, rules.each, address)
+        try:
+            rules = rules.with_workers(getattr(crew, "room", lambda: 1)())
+            names: dict[int, str] = {}
+            dispatcher = Dispatcher(ledger, crew, rules, show=progress.show)
+            dispatcher.warn = lambda line: progress.print_line(line, sys.stderr)
+            dispatcher.told = lambda ready: names.update({ready.worker: ready.name})
+            ours = []
+            for outcome in dispatcher.run():
+                result: Done | None = outcome.result
+                error = outcome.lost if result is None else result.error
+                seconds = 0.0 if result is None else result.seconds
+                if ledger.end(outcome.name, Ending(names.get(outcome.worker, ""), seconds, error=error)):
+                    ours.append(outcome.name)
+                    progress.case_done()
+                    yield outcome.name, error
+            yield from ledger.ended_elsewhere(ours)
+        finally:
+            progress.clear()
+            crew.close()

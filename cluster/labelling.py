@@ -1,0 +1,230 @@
+"""What a worker does: it loads a ``Segmenter`` once, and labels one case after the other as ``predict`` does."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from attention_dmfnet import folder
+from attention_dmfnet.cli.cases import find_cases
+from attention_dmfnet.cli.outputs import asked_for
+from attention_dmfnet.cli.predict import load_segmenter
+from attention_dmfnet.cli.record import hashes_of
+from attention_dmfnet.files.cases import Case, InputError, ScanFile, output_of, printable
+from attention_dmfnet.folder import CaseReport
+from attention_dmfnet.model.loading import default_models
+from attention_dmfnet.model.manifest import MANIFEST_NAME
+from attention_dmfnet.notes import Note
+from attention_dmfnet.segmenter import Segmenter
+
+from cluster.errors import ClusterError
+from cluster.places import Place
+from cluster.staging import Staging
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A case whose files are at a URL: their names there, with their sizes in bytes.
+
+    ``series_key`` is what ``--series`` would name it by if it is DICOM, and ``said`` is why it was chosen.
+    """
+
+    name: str
+    members: Mapping[str, int]
+    series_key: str | None = None
+    said: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One case to label, with what is to be said of it."""
+
+    case: Case | Remote
+    note: Note | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What came of a case. ``hashes`` are of the files that were written, by name; the label map has ``output_bytes``.
+
+    ``statistics`` and ``overview`` are for the run's numbers and pages.
+    """
+
+    report: CaseReport
+    seconds: float
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    bytes_read: int = 0
+    bytes_written: int = 0
+    output_bytes: int | None = None
+    statistics: Any = None
+    overview: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What all workers of a run are told: the options of ``predict``, and where scans and outputs are.
+
+    ``manifest_sha256`` tells the models; a worker whose own are others refuses to begin.
+    """
+
+    options: argparse.Namespace
+    inputs: Path | Place
+    outputs: Path | Place
+    manifest_sha256: str
+    staging: Path
+    staging_bytes: int
+
+    def make(self) -> Labeller:
+        """In the worker's process. Raises ``ClusterError``, ``ManifestError`` and ``NetworkError``."""
+        own = manifest_hash(self.options.models)
+        if own != self.manifest_sha256:
+            raise ClusterError(
+                f"the models in {self.options.models or default_models()} on {os.uname().nodename} are others than the "
+                "coordinator's; install the same release on all machines"
+            )
+        segmenter = load_segmenter(self.options)
+        segmenter.wait()
+        return Labeller(self, segmenter)
+
+
+def manifest_hash(models: Path | None) -> str:
+    """The SHA-256 of the manifest, which holds those of the networks. Raises ``ClusterError`` if there is none."""
+    path = (models or default_models()) / MANIFEST_NAME
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ClusterError(f"cannot read {path}: {error.strerror}; name the folder with --models") from error
+
+
+class Labeller:
+    """A worker's handler. Several threads may call: the networks see one scan at a time."""
+
+    def __init__(self, order: Order, segmenter: Segmenter) -> None:
+        self._order, self._segmenter = order, segmenter
+        far = isinstance(order.inputs, Place) or isinstance(order.outputs, Place)
+        self._staging = Staging(order.staging, order.staging_bytes) if far else None
+        runtimes: list[Any] = []
+        segmenter.tell_runtime(runtimes.append)
+        self.told = (runtimes[0] if runtimes else None, segmenter.manifest)
+        """What computes the networks, and the manifest: for the run's record."""
+
+    def __call__(self, task: Task) -> Labelled:
+        """Label one case; whatever is wrong with it or its place is in the report."""
+        began_s = time.perf_counter()
+        if self._staging is None:
+            assert not isinstance(task.case, Remote)
+            assert isinstance(self._order.outputs, Path)
+            return self._label(task.case, task.note, self._order.outputs, began_s)
+        size = sum(task.case.members.values()) if isinstance(task.case, Remote) else 0
+        try:
+            with self._staging.room(size) as room:
+                return self._label_staged(task, room, began_s)
+        except InputError as error:
+            report = CaseReport(task.case.name, "failed", self._output(task.case.name), error=str(error))
+            return Labelled(report, time.perf_counter() - began_s)
+
+    def _label_staged(self, task: Task, room: Path, began_s: float) -> Labelled:
+        """Fetch what is far, label it, and store what was made: further outputs first, and the label map last."""
+        order = self._order
+        case = self._fetched(task.case, room / "in") if isinstance(task.case, Remote) else task.case
+        far = order.outputs if isinstance(order.outputs, Place) else None
+        outputs = room / "out" if far is not None else order.outputs
+        assert isinstance(outputs, Path)
+        outputs.mkdir(exist_ok=True)
+        made = self._label(case, task.note, outputs, began_s)
+        if far is not None and made.report.status == "done":
+            last = output_of(case, outputs)
+            for path in sorted(outputs.iterdir(), key=lambda path: path == last):
+                far.store(path, path.name)
+        names = {str(room / "in"): order.inputs, str(room / "out"): order.outputs}
+        report = named(made.report, {path: str(place) for path, place in names.items()})
+        return replace(made, report=report, seconds=time.perf_counter() - began_s)
+
+    def _fetched(self, remote: Remote, inputs: Path) -> Case:
+        place, options = self._order.inputs, self._order.options
+        assert isinstance(place, Place)
+        for name, size in remote.members.items():
+            place.fetch(name, inputs / name, size)
+        if remote.series_key is None:
+            (name,) = remote.members
+            return ScanFile(inputs / name)
+        found = find_cases(inputs, inputs.parent / "out", [remote.series_key], options.patient_names).cases
+        from attention_dmfnet.dicom.case import DicomCase
+
+        (case,) = (case for case in found if isinstance(case, DicomCase) and case.name == remote.name)
+        return replace(case, said=remote.said)
+
+    def _label(self, case: Case, note: Note | None, outputs: Path, began_s: float) -> Labelled:
+        options = self._order.options
+        extras: list[Any] = [*asked_for(options, [case])]
+        further = [path for extra in extras for path in extra.paths(case, outputs)]
+        gathered = None
+        if options.report or options.statistics:
+            from attention_dmfnet.cli.run_report import start_report
+
+            gathered = start_report(options)
+            extras.append(gathered)
+        notes = {} if note is None else {case.name: note}
+        (report,) = folder.predict(
+            [case], outputs, self._segmenter, None, notes, options.case_timeout, options.strict, extras
+        )
+        files = [output_of(case, outputs), *further] if report.status == "done" else []
+        return Labelled(
+            report,
+            time.perf_counter() - began_s,
+            hashes_of(files),
+            _bytes_of(case),
+            sum(path.stat().st_size for path in files if path.exists()),
+            files[0].stat().st_size if files else None,
+            None if gathered is None else gathered.statistics.get(case.name),
+            None if gathered is None else gathered.overviews.get(case.name),
+        )
+
+    def _output(self, name: str) -> str:
+        return f"{self._order.outputs}/{name}.nii.gz"
+
+
+def named(report: CaseReport, places: Mapping[str, str]) -> CaseReport:
+    """``report`` with the names of ``places`` for the local folders that stood for them."""
+
+    def told(text: str) -> str:
+        for local, place in places.items():
+            text = text.replace(local, place)
+        return text
+
+    return msgspec.structs.replace(
+        report,
+        output=told(report.output),
+        notes=tuple(Note(note.code, told(note)) for note in report.notes),
+        error=None if report.error is None else told(report.error),
+    )
+
+
+def key_of(case: Case | Remote) -> str:
+    """What the ledger calls a case: its name, as any reader can have it."""
+    return printable(case.name)
+
+
+def _bytes_of(case: Case) -> int:
+    """The size of the scan's files; 0 where that cannot be asked."""
+    try:
+        return sum(path.stat().st_size for path in files_of(case))
+    except OSError:
+        return 0
+
+
+def files_of(case: Case) -> Sequence[Path]:
+    """The files that a case is read from."""
+    if isinstance(case, ScanFile):
+        return [case.path]
+    from attention_dmfnet.dicom.case import DicomCase
+
+    assert isinstance(case, DicomCase)
+    return sorted({frame.header.source.path for frame in case.series.frames})

@@ -1,0 +1,59 @@
+#!/bin/bash
+# An archive on a shared file system, labelled on Slurm. Start it with
+#   sbatch --nodes 8 cluster/machines/slurm.sh /archive/scans /archive/labels
+# in a clone that all machines see at this path, with `make setup` done. A job that was ended goes on when it is started
+# again. The ledger lies on the first machine's own disk while the job runs, and beside the labels before and after.
+#SBATCH --job-name=label-archive
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=16
+#SBATCH --mem=32G
+#SBATCH --time=24:00:00
+#SBATCH --signal=B:TERM@120
+set -euo pipefail
+
+inputs=${1:?usage: sbatch slurm.sh INPUTS OUTPUTS [options of predict]}
+outputs=${2:?usage: sbatch slurm.sh INPUTS OUTPUTS [options of predict]}
+shift 2
+
+clone=${SLURM_SUBMIT_DIR:?start this with sbatch, in the clone}
+scratch=${SLURM_TMPDIR:-/tmp}
+ledger=$scratch/ledger.$SLURM_JOB_ID.sqlite
+kept=$outputs/ledger.kept.sqlite
+export PATH=$clone/.venv/bin:$PATH PYTHONPATH=$clone:$clone/engine RAY_USAGE_STATS_ENABLED=0
+cd "$clone"
+
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+port=6379
+# the machines find each other by a token that only this user can read
+RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(16))')
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
+
+mkdir -p "$outputs"
+if [ -e "$kept" ]; then cp "$kept" "$ledger"; fi
+keep() {
+  # a copy of SQLite's own, whole whatever is being written
+  if [ -e "$ledger" ]; then
+    python -c 'import sqlite3, sys; sqlite3.connect(sys.argv[1]).backup(sqlite3.connect(sys.argv[2]))' \
+      "$ledger" "$kept.partial" && mv "$kept.partial" "$kept"
+  fi
+}
+trap keep EXIT
+while sleep 60; do keep; done &
+
+srun --nodes 1 --ntasks 1 -w "$head" --overlap \
+  ray start --head --port "$port" --num-cpus "$SLURM_CPUS_PER_TASK" --object-store-memory 100000000 --block &
+sleep 20
+if [ "$SLURM_NNODES" -gt 1 ]; then
+  srun --nodes $((SLURM_NNODES - 1)) --ntasks $((SLURM_NNODES - 1)) --exclude "$head" --overlap \
+    ray start --address "$head:$port" --num-cpus "$SLURM_CPUS_PER_TASK" --object-store-memory 100000000 --block &
+  sleep 20
+fi
+
+# in the background, so that Slurm's signal is heard at once and passed on
+python -m cluster predict "$inputs" "$outputs" --address "$head:$port" --ledger "$ledger" \
+  --workers $((SLURM_NNODES * SLURM_CPUS_PER_TASK)) "$@" &
+coordinator=$!
+trap 'kill -TERM "$coordinator"' TERM
+status=0
+wait "$coordinator" || status=$?
+exit "$status"

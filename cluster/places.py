@@ -1,0 +1,156 @@
+"""Where scans and outputs are: a folder that all machines see, or a URL that fsspec knows (``s3://bucket/scans``)."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from random import Random
+from typing import IO, Any, Final, TypeVar
+
+from cluster.errors import ClusterError
+
+_URL: Final = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+
+_WHOLE_OR_NOT: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss"})
+"""Object stores: what is put there appears when it is complete."""
+
+_TRIES: Final = 5
+"""Besides those that a file system makes itself."""
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 5.0
+_FINAL: Final = (FileNotFoundError, PermissionError, NotImplementedError, IsADirectoryError, ImportError)
+"""What another try would not change."""
+
+_Result = TypeVar("_Result")
+
+
+def place(text: str) -> Path | Place:
+    """What is meant by ``text``: a path, or a URL. ``file://`` is a path as well."""
+    found = _URL.match(text)
+    if found is None:
+        return Path(text)
+    if found[1].lower() in ("file", "local"):
+        return Path(text[found.end() :])
+    return Place(text.rstrip("/"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder or a file at a URL. Requests that fail are made again; names are relative, with ``/`` in them."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    @cached_property
+    def _files(self) -> tuple[Any, str]:
+        """fsspec's file system, and the path in it. Raises ``ClusterError`` if there is none."""
+        try:
+            import fsspec
+
+            files, root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise ClusterError(
+                f"cannot use {self.url}: {error}; `pip install -c constraints.txt -e '.[cluster]'` brings S3, other "
+                "places need the package that fsspec names"
+            ) from error
+        return files, str(root)
+
+    def sizes(self) -> dict[str, int]:
+        """The size in bytes of every file here and below, by name; of a file itself under its own name.
+
+        Empty where nothing is. Raises ``ClusterError`` if the place cannot be asked.
+        """
+        files, root = self._files
+        files.invalidate_cache()
+        try:
+            found = _again(lambda: files.find(root, detail=True))
+        except FileNotFoundError:
+            return {}
+        except Exception as error:
+            raise self._unusable(error) from error
+        if set(found) == {root}:
+            return {PurePosixPath(root).name: int(found[root]["size"])}
+        return {path[len(root) :].lstrip("/"): int(entry["size"]) for path, entry in found.items()}
+
+    def fetch(self, name: str, to: Path, size: int) -> None:
+        """Copy the file ``name`` of ``size`` bytes to the new file ``to``. Raises ``ClusterError``."""
+        files, _ = self._files
+        to.parent.mkdir(parents=True, exist_ok=True)
+
+        def copy() -> None:
+            files.get_file(self._path(name), str(to))
+            if to.stat().st_size != size:
+                raise OSError(f"{to.stat().st_size} of {size} bytes came")
+
+        try:
+            _again(copy)
+        except Exception as error:
+            raise ClusterError(f"cannot fetch {self._url(name)}: {_said(error)}") from error
+
+    def store(self, file: Path, name: str) -> None:
+        """Copy ``file`` here under ``name``, whole or not at all. Raises ``ClusterError``."""
+        files, _ = self._files
+        target = self._path(name)
+
+        def copy() -> None:
+            if self.url.partition(":")[0].lower() in _WHOLE_OR_NOT:
+                files.put_file(str(file), target)
+                return
+            parent, _, last = target.rpartition("/")
+            partial = f"{parent}/.{last}.partial"
+            files.makedirs(parent, exist_ok=True)
+            files.put_file(str(file), partial)
+            files.mv(partial, target)
+
+        try:
+            _again(copy)
+        except Exception as error:
+            raise ClusterError(f"cannot store {self._url(name)}: {_said(error)}") from error
+
+    def open(self, name: str) -> IO[bytes]:
+        """The file ``name``, of which only what is read is fetched."""
+        opened: IO[bytes] = self._files[0].open(self._path(name), "rb", block_size=1 << 17, cache_type="readahead")
+        return opened
+
+    def _path(self, name: str) -> str:
+        root = self._files[1]
+        # a place that is one file has that file alone
+        return root if self._is_one_file and root.rpartition("/")[2] == name else f"{root}/{name}"
+
+    @cached_property
+    def _is_one_file(self) -> bool:
+        return bool(_again(lambda: self._files[0].isfile(self._files[1])))
+
+    def _url(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+    def _unusable(self, error: Exception) -> ClusterError:
+        return ClusterError(f"cannot list {self.url}: {_said(error)}; are address, name and credentials right?")
+
+
+def _again(ask: Callable[[], _Result]) -> _Result:
+    """What ``ask`` returns, at the latest of several tries, with growing pauses between them."""
+    random = Random()
+    pause_s = _FIRST_PAUSE_S
+    for left in reversed(range(_TRIES)):
+        try:
+            return ask()
+        except _FINAL:
+            raise
+        except Exception:  # each of fsspec's file systems has its library's own classes for a request that failed
+            if not left:
+                raise
+        # all workers of a store that refuses would ask again at the same time
+        time.sleep(pause_s * (0.5 + random.random()))
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    raise AssertionError
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,293 @@
+"""``python -m cluster predict INPUTS OUTPUTS``: ``attention-dmfnet predict`` on many machines.
+
+Cases, names, options, lines, record and exit status are the engine's; here is who labels, and what is labelled at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from attention_dmfnet import folder
+from attention_dmfnet.cli import predict as engine
+from attention_dmfnet.cli.record import RECORD_NAME
+from attention_dmfnet.cli.status import refuse
+from attention_dmfnet.files.cases import Case, output_of
+from attention_dmfnet.files.label_maps import fault_of_label_map
+from attention_dmfnet.files.whole_file import remove_leftovers
+from attention_dmfnet.folder import CaseReport
+
+from cluster.crew import Crew, Ready
+from cluster.dispatch import Dispatcher, Outcome, Rules
+from cluster.errors import ClusterError
+from cluster.labelling import Labelled, Order, Remote, Task, files_of, key_of, manifest_hash, named
+from cluster.ledger import LEDGER_NAME, Ending, Ledger
+from cluster.mirror import mirror
+from cluster.options import needs_of, rules_of
+from cluster.places import Place
+from cluster.ray_crew import RayCrew
+
+MakeCrew = Callable[[Order, Callable[[str], Any], Rules], Crew]
+"""Makes the workers of a run: what they are told, what a task's name stands for, and how cases are given out."""
+
+
+def predict(options: argparse.Namespace, make_crew: MakeCrew | None = None) -> int:
+    """Run the command; returns the exit status, the engine's."""
+    with tempfile.TemporaryDirectory(prefix="attention-dmfnet-") as here:
+        try:
+            near = _near(options, Path(here))
+            run = ManyMachines(options, near, make_crew or _ray)
+        except ClusterError as error:
+            return refuse(str(error))
+        status = engine.run(near.options, run)
+        try:
+            near.bring_back()
+        except ClusterError as error:
+            return refuse(f"{error}; the label maps are there")
+        return status
+
+
+@dataclass(frozen=True)
+class Near:
+    """The run as the engine sees it: where inputs or outputs are at a URL, ``options`` has folders that stand for them.
+
+    ``sizes`` of the files at the inputs' URL, by name.
+    """
+
+    options: argparse.Namespace
+    inputs: Path | Place
+    outputs: Path | Place
+    sizes: Mapping[str, int]
+
+    def files_of_series(self, uid: str) -> list[Path]:
+        """The files of all volumes of a series of DICOM, where the inputs are at a URL."""
+        return sorted(path for path, uids in self._uids.items() if uid in uids)
+
+    @functools.cached_property
+    def _uids(self) -> dict[Path, set[str]]:
+        from attention_dmfnet.dicom.listing import read_series
+
+        found: dict[Path, set[str]] = {}
+        for series in read_series(self.options.inputs)[0]:
+            for frame in series.frames:
+                found.setdefault(frame.header.source.path, set()).add(series.uid)
+        return found
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The places that the folders stand for."""
+        pairs = ((self.options.inputs, self.inputs), (self.options.outputs, self.outputs))
+        return {str(local): str(place) for local, place in pairs if isinstance(place, Place)}
+
+    def bring_back(self) -> None:
+        """Store what the coordinator itself has written, where the outputs are at a URL. Raises ``ClusterError``."""
+        if isinstance(self.outputs, Place):
+            record = self.options.outputs / RECORD_NAME
+            if record.exists():
+                text = record.read_text(encoding="utf-8")
+                for local, place in self.names.items():
+                    text = text.replace(local, place)
+                record.write_text(text, encoding="utf-8")
+                self.outputs.store(record, RECORD_NAME)
+
+
+def _near(options: argparse.Namespace, here: Path) -> Near:
+    inputs, outputs = options.inputs, options.outputs
+    local = argparse.Namespace(**vars(options))
+    far = [place for place in (inputs, outputs) if isinstance(place, Place)]
+    if far and (options.report or options.statistics):
+        raise ClusterError(
+            f"--report and --statistics need folders, and {far[0]} is a URL; copy the label maps and their scans, and "
+            "make the report there with attention-dmfnet report"
+        )
+    if isinstance(outputs, Place) and options.ledger is None:
+        raise ClusterError(f"{outputs} is a URL: name a file on a disk of this machine with --ledger")
+    sizes: Mapping[str, int] = {}
+    if isinstance(inputs, Place):
+        local.inputs = here / "inputs"
+        sizes = mirror(inputs, local.inputs)
+        if set(sizes) == {inputs.url.rpartition("/")[2]}:  # one file
+            local.inputs = local.inputs / next(iter(sizes))
+    if isinstance(outputs, Place):
+        local.outputs = here / "outputs"
+        local.outputs.mkdir()
+        if RECORD_NAME in (there := outputs.sizes()):
+            outputs.fetch(RECORD_NAME, local.outputs / RECORD_NAME, there[RECORD_NAME])
+    return Near(local, inputs, outputs, sizes)
+
+
+def _ray(order: Order, payload_of: Callable[[str], Any], rules: Rules) -> Crew:
+    return RayCrew(order.make, payload_of, needs_of(order.options), rules.each, order.options.address)
+
+
+@dataclass
+class ManyMachines:
+    """See ``cli.predict.Elsewhere``."""
+
+    options: argparse.Namespace
+    near: Near
+    make_crew: MakeCrew
+    _hashes: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    _workers: dict[int, str] = field(default_factory=dict)
+    _cases: dict[str, Case] = field(default_factory=dict)
+
+    def hashes(self, case: str) -> Mapping[str, str]:
+        """See ``cli.predict.Elsewhere``."""
+        return self._hashes.get(case, {})
+
+    def __call__(self, work: engine.Work, report: Any) -> Iterator[CaseReport]:
+        """See ``cli.predict.Elsewhere``. Raises ``ClusterError``."""
+        tasks = _tasks(work.found.cases, self.near)
+        self._cases = {case.name: case for case in work.found.cases}
+        options, near = self.options, self.near
+        model = manifest_hash(options.models)
+        made_by = model if options.organs is None else f"{model} only {' '.join(sorted(options.organs))}"
+        with Ledger(options.ledger or near.options.outputs / LEDGER_NAME, made_by) as ledger:
+            there = _label_maps(near.outputs, tasks)
+            if not options.overwrite:
+                self._look_at(ledger.unknown(list(there)), there, tasks)
+            done = ledger.prepare(list(tasks), there, options.overwrite)
+            for name in done:
+                yield self._skipped(tasks[name], work, report)
+            if len(done) == len(tasks):
+                return
+            order = Order(options, near.inputs, near.outputs, model, options.staging, options.staging_mb << 20)
+            rules = rules_of(options)
+            crew = self.make_crew(order, tasks.__getitem__, rules)
+            try:
+                rules = rules.with_workers(getattr(crew, "room", lambda: 1)())
+                yield from self._dispatched(Dispatcher(ledger, crew, rules), ledger, tasks, set(done), work, report)
+            finally:
+                crew.close()
+                if isinstance(near.outputs, Path):
+                    # of workers that were killed
+                    remove_leftovers(near.outputs)
+
+    def _dispatched(
+        self,
+        dispatcher: Dispatcher,
+        ledger: Ledger,
+        tasks: Mapping[str, Task],
+        ended: set[str],
+        work: engine.Work,
+        report: Any,
+    ) -> Iterator[CaseReport]:
+        progress = work.progress
+        dispatcher.show = progress.show
+        dispatcher.warn = lambda line: progress.print_line(line, sys.stderr)
+        dispatcher.told = lambda ready: self._ready(ready, work)
+        for outcome in dispatcher.run():
+            ending, said = self._ended(outcome, tasks[outcome.name], report)
+            # False: the lease ran out, and whoever has it now tells of the case
+            if ledger.end(outcome.name, ending):
+                ended.add(outcome.name)
+                yield said
+        for name, error in ledger.ended_elsewhere(list(ended)):
+            if error is None:
+                yield self._skipped(tasks[name], work, report)
+            else:
+                yield CaseReport(tasks[name].case.name, "failed", self._output(tasks[name].case), error=error)
+
+    def _ready(self, ready: Ready, work: engine.Work) -> None:
+        runtime, manifest = ready.told
+        if not self._workers and runtime is not None:
+            work.progress.print_line(str(runtime), sys.stderr)
+            if work.recorder is not None:
+                work.recorder.set_runtime(runtime, manifest)
+        self._workers[ready.worker] = ready.name
+
+    def _ended(self, outcome: Outcome, task: Task, report: Any) -> tuple[Ending, CaseReport]:
+        worker = self._workers.get(outcome.worker, "")
+        if outcome.lost is not None:
+            error = f"{_path_of(task.case, self.near)}: {outcome.lost}"
+            return Ending(worker, error=error), CaseReport(
+                task.case.name, "failed", self._output(task.case), error=error
+            )
+        made: Labelled = outcome.result
+        said = made.report
+        self._hashes[said.case] = made.hashes
+        if report is not None and made.statistics is not None:
+            report.statistics[said.case] = made.statistics
+            if made.overview is not None:
+                report.overviews[said.case] = made.overview
+        error = said.error if said.status == "failed" else None
+        sha256 = made.hashes.get(f"{key_of(task.case)}.nii.gz")
+        sizes = (made.bytes_read, made.bytes_written, sha256, made.output_bytes)
+        return Ending(worker, made.seconds, *sizes, error), said
+
+    def _skipped(self, task: Task, work: engine.Work, report: Any) -> CaseReport:
+        case, outputs = task.case, self.near.options.outputs
+        if isinstance(case, Remote):
+            case = self._cases[case.name]
+        said = folder.skipped(case, outputs, () if isinstance(self.near.outputs, Place) else work.further[case.name])
+        if report is not None:
+            from attention_dmfnet.cli.run_report import skipped
+
+            said = skipped(case, said, outputs, report)
+        return named(said, self.near.names)
+
+    def _look_at(self, names: Sequence[str], there: dict[str, int], tasks: dict[str, Task]) -> None:
+        """Label maps that no row of the ledger tells of: what is not whole is made again, with a note."""
+        if isinstance(self.near.outputs, Place):
+            return
+        for name in names:
+            case = tasks[name].case
+            if not isinstance(case, Remote):
+                fault = fault_of_label_map(output_of(case, self.near.outputs), case)
+                if fault is not None:
+                    tasks[name] = Task(case, folder.made_again(fault))
+                    del there[name]
+
+    def _output(self, case: Case | Remote) -> str:
+        return f"{self.near.outputs}/{case.name}.nii.gz"
+
+
+def _path_of(case: Case | Remote, near: Near) -> str:
+    if not isinstance(case, Remote):
+        return str(case.path)
+    first = next(iter(case.members))
+    url = str(near.inputs)
+    return url if near.options.inputs.is_file() and url.endswith(f"/{first}") else f"{url}/{first}"
+
+
+def _tasks(cases: Sequence[Case], near: Near) -> dict[str, Task]:
+    """What there is to label, by what the ledger calls it. Raises ``ClusterError`` for names that look alike there."""
+    tasks: dict[str, Task] = {}
+    for case in cases:
+        task = Task(_remote(case, near) if isinstance(near.inputs, Place) else case)
+        if _path_of(task.case, near) == f"{near.outputs}/{case.name}.nii.gz":
+            raise ClusterError(
+                f"the labels of {_path_of(task.case, near)} would replace the scan itself; choose another place for "
+                "outputs"
+            )
+        if tasks.setdefault(key_of(case), task) is not task:
+            raise ClusterError(f"two cases are called {key_of(case)} where their bytes are shown; rename one")
+    return tasks
+
+
+def _remote(case: Case, near: Near) -> Remote:
+    root = near.options.inputs if near.options.inputs.is_dir() else near.options.inputs.parent
+    names = [path.relative_to(root).as_posix() for path in files_of(case)]
+    series = getattr(case, "series", None)
+    if series is None:
+        return Remote(case.name, {name: near.sizes[name] for name in names})
+    if series.part is not None:
+        # one volume of several: which it is, only all of the series' images tell
+        names = [path.relative_to(root).as_posix() for path in near.files_of_series(series.uid)]
+    return Remote(case.name, {name: near.sizes[name] for name in names}, series.key, getattr(case, "said", ()))
+
+
+def _label_maps(outputs: Path | Place, tasks: Mapping[str, Task]) -> dict[str, int]:
+    """The size in bytes of each label map that is there, by the case's name in the ledger."""
+    if isinstance(outputs, Place):
+        sizes = outputs.sizes()
+    else:
+        sizes = {path.name: path.lstat().st_size for path in outputs.iterdir()}
+    named_so = {f"{task.case.name}.nii.gz": name for name, task in tasks.items()}
+    return {named_so[file]: size for file, size in sizes.items() if file in named_so}

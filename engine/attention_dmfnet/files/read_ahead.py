@@ -1,0 +1,95 @@
+"""Reading scans one ahead of their use. Nothing here needs NumPy: the first one is begun before it is imported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextvars import Context
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from attention_dmfnet.files.cases import Case
+from attention_dmfnet.marks import Step, recording, step
+from attention_dmfnet.threads import run_aside
+
+if TYPE_CHECKING:
+    from attention_dmfnet.geometry import Volume
+    from attention_dmfnet.notes import Note
+
+_Result = TypeVar("_Result")
+
+
+class CaseTimeoutError(Exception):
+    """A case that took longer than it may."""
+
+
+def result_within(future: Future[_Result], what: str, started_s: float, timeout_s: float | None) -> _Result:
+    """The result of ``future``; ``what`` it is goes into words.
+
+    Raises ``CaseTimeoutError`` if it is not there ``timeout_s`` after ``started_s``, and what the future holds.
+    """
+    left_s = None if timeout_s is None else max(0.0, started_s + timeout_s - time.perf_counter())
+    try:
+        return future.result(left_s)
+    except TimeoutError:
+        # a disk may report a time-out of its own
+        if future.done():
+            raise
+    raise CaseTimeoutError(f"{what} took longer than the {timeout_s:g} s of --case-timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A scan in memory, what is to be said about it, and how long reading took."""
+
+    volume: Volume
+    notes: tuple[Note, ...]
+    steps: tuple[Step, ...]
+
+
+class ReadAhead:
+    """Reads scans one ahead of ``take``: at most the one that was taken last and the next are in memory."""
+
+    def __init__(self, cases: Sequence[Case], strict: bool = False) -> None:
+        """``strict`` refuses scans that are doubtful, as ``Case.read`` does."""
+        self._strict = strict
+        self._cases = iter(cases)
+        self._coming: Future[Scan] | None = None
+        self._read_next()
+
+    def take(self, started_s: float = 0.0, timeout_s: float | None = None) -> Scan:
+        """The next scan, when it is read; only then reading the one after it begins.
+
+        The scan taken before must not be held any longer. Raises ``ImageError`` if this one cannot be read, and
+        ``CaseTimeoutError`` if it is not there ``timeout_s`` after ``started_s``: reading it is left behind.
+        """
+        coming, self._coming = self._coming, None
+        if coming is None:
+            raise IndexError("every scan was taken")
+        try:
+            return result_within(coming, "reading", started_s, timeout_s)
+        finally:
+            self._read_next()
+
+    def _read_next(self) -> None:
+        case = next(self._cases, None)
+        if case is not None:
+            # a context of its own: this is called in the step of waiting for the case before
+            self._coming = Context().run(run_aside, "reader", _read, case, self._strict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cases = iter(())
+
+
+def _read(case: Case, strict: bool) -> Scan:
+    notes: list[Note] = []
+    with recording() as steps, step("read"):
+        volume = case.read(notes, strict)
+    return Scan(volume, tuple(notes), tuple(steps))

@@ -1,0 +1,120 @@
+"""Ray's nodes on this machine: started, killed, and taken down with all of their processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Any
+
+import psutil
+
+_SETTINGS = {
+    # no token is written into anybody's home
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_worker_niceness": "0",
+    # a node that is gone is noticed within seconds
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "10",
+}
+
+
+class Nodes:
+    """A head node, which is never killed, and others; each has room for ``cpus`` workers."""
+
+    def __init__(self, count: int, cpus: int = 1) -> None:
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
+        from ray.cluster_utils import Cluster
+
+        self._settings = {"object_store_memory": 80 << 20, "include_dashboard": False}
+        head = {**self._settings, **_agents(), "num_cpus": cpus}
+        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        self.others = [self.add(cpus) for _ in range(count - 1)]
+        self.address: str = self._cluster.address
+
+    def add(self, cpus: int = 1) -> Any:
+        """One more node."""
+        return self._cluster.add_node(num_cpus=cpus, wait=True, **self._settings, **_agents())
+
+    def lose(self, node: Any) -> None:
+        """A node is gone, with all that runs on it, without a word."""
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def kill_a_worker(self, random: Random) -> int | None:
+        """Kill one of the processes that label; its number, or None if none is there."""
+        found = self.labelling()
+        if not found:
+            return None
+        process = random.choice(found)
+        try:
+            process.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            return None
+        return int(process.pid)
+
+    def labelling(self) -> list[psutil.Process]:
+        """The workers' processes that are there."""
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::_Actor"):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def stop(self) -> None:
+        """Take all nodes down, and whatever of theirs is left."""
+        left = psutil.Process().children(recursive=True)
+        mine = [process for process in left if _is_of_ray(process)]
+        self._cluster.shutdown()
+        _, alive = psutil.wait_procs(mine, timeout=10)
+        for process in alive:
+            process.kill()
+
+
+def _is_of_ray(process: psutil.Process) -> bool:
+    try:
+        words = " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+    return "ray::" in words or "/ray/" in words
+
+
+def _agents() -> dict[str, int]:
+    """Ports for a node's agents: those that Ray finds itself it waits 15 s for, and then ends the node."""
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    with contextlib.ExitStack() as stack:
+        ports = {}
+        for name in names:
+            free = stack.enter_context(socket.socket())
+            free.bind(("127.0.0.1", 0))
+            ports[name] = int(free.getsockname()[1])
+    return ports
+
+
+@contextmanager
+def nodes(count: int, cpus: int = 1) -> Iterator[Nodes]:
+    """Nodes that are taken down when the block is left."""
+    made = Nodes(count, cpus)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def wait_until(what: Any, seconds: float = 60.0) -> None:
+    """Wait until ``what()`` is true; fails after ``seconds``."""
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.2)

@@ -1,0 +1,219 @@
+"""Scans and outputs at URLs: an S3 server that fails, and a bounded place on the worker's disk."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from attention_dmfnet.cli.main import main as engine_main
+from attention_dmfnet.geometry import Volume
+from pydicom.dataset import Dataset
+
+import cluster.places
+import cluster.predict_command
+from cluster.__main__ import main
+from cluster.errors import ClusterError
+from cluster.places import Place, place
+from cluster.staging import Staging
+from tests.cluster.conftest import write_scans
+from tests.cluster.inline import InlineCrew
+from tests.cluster.store import BUCKET, Store, serving
+from tests.engine.dicom.made import write_enhanced, write_series
+from tests.engine.tiny import block_phantom
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Store]:
+    with serving() as store:
+        yield store
+
+
+@pytest.fixture
+def store(served: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setattr(cluster.predict_command, "_ray", InlineCrew)
+    monkeypatch.setattr(cluster.places, "_FIRST_PAUSE_S", 0.001)
+    yield served
+    served.failing = 0.0
+    if served.files().exists(f"{BUCKET}/in"):
+        served.files().rm(f"{BUCKET}/in", recursive=True)
+    if served.files().exists(f"{BUCKET}/out"):
+        served.files().rm(f"{BUCKET}/out", recursive=True)
+
+
+def predict(folder: Path, models: Path, *words: str, inputs: str = "in") -> int:
+    places = [f"s3://{BUCKET}/{inputs}", f"s3://{BUCKET}/out", "--models", str(models)]
+    return main(["predict", *places, "--ledger", str(folder / "ledger.sqlite"), "--staging", str(folder), *words])
+
+
+def solo(inputs: Path, folder: Path, models: Path) -> dict[str, bytes]:
+    assert engine_main(["predict", str(inputs), str(folder / "solo"), "--models", str(models), "--no-record"]) == 0
+    return {path.name: path.read_bytes() for path in (folder / "solo").iterdir()}
+
+
+def test_a_bucket_is_labelled_into_a_bucket_while_a_tenth_of_its_requests_fails(
+    store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans = write_scans(tmp_path / "in", [f"case_{n:02}" for n in range(12)])
+    expected = solo(scans, tmp_path, models)
+    store.put(scans, "in")
+    store.failing, store.failed = 0.1, 0
+    assert predict(tmp_path, models) == 0
+    assert store.failed > 0
+    store.failing = 0.0
+    made = store.content("out")
+    record = made.pop("run.json").decode()
+    assert made == expected
+    assert '"output": "case_00.nii.gz"' in record
+    assert f"s3://{BUCKET}/out" in record
+    assert '"sha256": null' not in record
+    assert f'"inputs": "s3://{BUCKET}/in"' in record
+    # nothing is left on the worker's disk, and nothing is done twice
+    assert list(tmp_path.glob("attention-dmfnet-staging-*")) == []
+    capsys.readouterr()
+    before = store.requests["PUT"]
+    assert predict(tmp_path, models) == 0
+    out = capsys.readouterr().out
+    assert out.count("skipped: s3://archive/out/case_") == 12
+    assert store.requests["PUT"] - before <= 1  # the record
+
+
+def test_a_tree_of_dicom_in_a_bucket_gives_what_it_gives_on_a_disk(store: Store, tmp_path: Path, models: Path) -> None:
+    ct, _ = block_phantom()
+    write_series(ct, tmp_path / "in" / "one" / "series")
+    (tmp_path / "in" / "two").mkdir()
+    write_enhanced(ct, tmp_path / "in" / "two" / "enhanced.dcm")
+    expected = solo(tmp_path / "in", tmp_path, models)
+    store.put(tmp_path / "in", "in")
+    assert predict(tmp_path, models, "--no-record") == 0
+    assert len(expected) == 2
+    assert store.content("out") == expected
+
+
+def test_a_volume_of_a_series_that_holds_two_is_the_same_one_from_a_bucket(
+    store: Store, tmp_path: Path, models: Path
+) -> None:
+    ct, _ = block_phantom()
+    for number, volume in enumerate((ct, Volume((ct.array + 50).astype(np.int16), ct.geometry))):
+
+        def change(image: Dataset, k: int, number: int = number) -> None:
+            image.AcquisitionNumber, image.InstanceNumber = number + 1, 1 + number * 100 + k
+
+        write_series(volume, tmp_path / "in" / str(number), change, series_uid="1.2.3", study_uid="1.1")
+    expected = solo(tmp_path / "in", tmp_path, models)
+    assert len(expected) == 1
+    store.put(tmp_path / "in", "in")
+    assert predict(tmp_path, models, "--no-record") == 0
+    assert store.content("out") == expected
+
+
+def test_one_file_and_what_is_wrong_with_it_are_told_by_url(
+    store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bad.nii.gz").write_bytes(b"no scan")
+    store.put(tmp_path / "in", "in")
+    assert predict(tmp_path, models, inputs="in/bad.nii.gz") == 1
+    said = capsys.readouterr().out
+    assert said.startswith("bad  FAILED: ")
+    assert str(tmp_path) not in said
+    assert f"s3://{BUCKET}/in" in said
+
+
+def test_a_scan_beyond_the_staging_limit_fails_by_name(
+    store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "large.nii").write_bytes(bytes(2 << 20))
+    store.put(tmp_path / "in", "in")
+    assert predict(tmp_path, models, "--staging-mb", "1") == 1
+    assert "large  FAILED: its 2 MB do not fit into the 1 MB of --staging-mb" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["s3://archive/in", "s3://archive/out"], "name a file on a disk of this machine with --ledger"),
+        (["s3://archive/nothing", "OUT"], "no such file or folder: s3://archive/nothing"),
+        (["s3://archive/in", "OUT", "--report"], "--report and --statistics need folders"),
+        (["s3://archive/in", "s3://archive/in", "--ledger", "L"], "would replace the scan itself"),
+        (["nowhere://archive/in", "OUT"], "cannot use nowhere://archive/in"),
+    ],
+)
+def test_places_that_cannot_be_used_are_refused_in_a_sentence(
+    store: Store,
+    tmp_path: Path,
+    models: Path,
+    words: list[str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.nii.gz").write_bytes(b"scan")
+    store.put(tmp_path / "in", "in")
+    assert main(["predict", *words, "--models", str(models)]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_file_is_stored_whole_or_not_at_all(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(bytes(1000))
+    store.failing = 1.0
+    monkeypatch.setattr(cluster.places, "_TRIES", 2)
+    # s3fs has tries of its own
+    monkeypatch.setattr(store.files(), "retries", 1)
+    there = Place(f"s3://{BUCKET}/out")
+    with pytest.raises(ClusterError, match=f"cannot store s3://{BUCKET}/out/a.nii.gz"):
+        there.store(tmp_path / "a", "a.nii.gz")
+    store.failing = 0.0
+    assert store.content("out") == {}
+
+
+def test_a_store_that_copies_in_place_gets_a_hidden_file_first(tmp_path: Path) -> None:
+    import fsspec
+
+    (tmp_path / "a").write_bytes(b"labels")
+    Place("memory://out").store(tmp_path / "a", "a.nii.gz")
+    assert fsspec.filesystem("memory").find("/out") == ["/out/a.nii.gz"]
+
+
+def test_what_is_a_url_and_what_a_path() -> None:
+    assert place("scans/a.nii.gz") == Path("scans/a.nii.gz")
+    assert place("file:///scans") == Path("/scans")
+    assert place("s3://archive/scans/") == Place("s3://archive/scans")
+
+
+def test_staging_never_holds_more_than_it_may(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, 100)
+    entered: list[int] = []
+    release = threading.Event()
+
+    def stage(size: int) -> None:
+        with staging.room(size):
+            entered.append(size)
+            release.wait(10)
+
+    threads = [threading.Thread(target=stage, args=(60,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    threads[0].join(0.3)
+    assert entered == [60]
+    release.set()
+    for thread in threads:
+        thread.join(10)
+    assert entered == [60, 60]
+    with pytest.raises(ClusterError, match="do not fit"), staging.room(101):
+        pass
+    staging.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_worker_staged_is_removed_and_what_a_living_one_has_stays(tmp_path: Path) -> None:
+    left = tmp_path / "attention-dmfnet-staging-left"
+    left.mkdir()
+    (left / "scan.nii.gz").write_bytes(b"scan")
+    living = Staging(tmp_path, 100)
+    Staging(tmp_path, 100).close()
+    assert list(tmp_path.iterdir()) == [living.folder]
+    living.close()

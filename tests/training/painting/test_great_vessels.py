@@ -1,0 +1,135 @@
+"""Aorta and vena cava are drawn whole, from their bifurcations to the chest and the heart, and never into organs."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import ndimage
+
+from tests.training.painting.test_vessel_courses import patient
+from training.painting.anatomy import TissueMap
+from training.painting.great_vessels import VesselSite, draw_great_vessels, site_of
+from training.painting.tissue import Tissue
+from training.painting.vessel_courses import frame_of, make_atlas
+
+SPACING = (4.0, 4.0, 4.0)
+ATLAS = make_atlas([patient("a", -4), patient("b"), patient("c", 4)])
+ORIGIN = np.array([-120.0, -100.0, -140.0])
+LIVER_TOP = 47
+
+
+def site() -> VesselSite:
+    frame = frame_of(patient("d", vessels=False))
+    assert frame is not None
+    return site_of(frame, ATLAS, ORIGIN)
+
+
+def body() -> TissueMap:
+    """The patient's organs in fat, with a spine behind and lungs above the liver."""
+    tissues = patient("d", vessels=False).tissues.copy()
+    # fifteen more slices above, so that the heart has a place
+    tissues = np.concatenate([tissues, np.zeros((15, *tissues.shape[1:]), np.uint8)])
+    empty = tissues == 0
+    tissues[empty] = Tissue.FAT
+    tissues[:, 38:48, 32:44] = Tissue.CORTICAL_BONE
+    above = np.arange(len(tissues))[:, None, None] > LIVER_TOP
+    tissues[above & empty & (tissues == Tissue.FAT)] = Tissue.LUNG
+    return tissues
+
+
+def drawn(tissues: TissueMap, seed: int = 1) -> TissueMap:
+    new = tissues.copy()
+    draw_great_vessels(new, SPACING, site(), ATLAS, np.random.default_rng(seed))
+    return new
+
+
+def slices_of(tissues: TissueMap, vessel: Tissue) -> npt.NDArray[np.int64]:
+    return np.flatnonzero((tissues == vessel).any((1, 2)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_each_vessel_is_one_tube(seed: int) -> None:
+    new = drawn(body(), seed)
+    for vessel in (Tissue.AORTA, Tissue.VENA_CAVA):
+        parts, count = ndimage.label(new == vessel, np.ones((3, 3, 3)))
+        assert np.bincount(parts.ravel())[1:].max() >= 0.97 * np.count_nonzero(parts), count
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_aorta_passes_the_livers_top_and_the_cava_ends_at_the_heart(seed: int) -> None:
+    new = drawn(body(), seed)
+    assert slices_of(new, Tissue.AORTA)[-1] * 4 >= LIVER_TOP * 4 + 40
+    end = slices_of(new, Tissue.VENA_CAVA)[-1]
+    assert -8 <= (end - LIVER_TOP) * 4 <= 24
+    above = new[end + 1 : end + 4]
+    middle = np.argwhere(new[end] == Tissue.VENA_CAVA).mean(0).round().astype(int)
+    assert (above[:, middle[0] - 1, middle[1]] == Tissue.HEART).any()
+
+
+def test_both_begin_below_the_kidneys_and_go_on_as_iliac_vessels() -> None:
+    new = drawn(body())
+    for vessel in (Tissue.AORTA, Tissue.VENA_CAVA):
+        assert slices_of(new, vessel)[0] < 16
+    lowest = min(slices_of(new, vessel)[0] for vessel in (Tissue.AORTA, Tissue.VENA_CAVA))
+    assert (new[lowest - 2] == Tissue.VESSEL).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_vessels_take_nothing_from_organs_and_bone(seed: int) -> None:
+    old, new = body(), drawn(body(), seed)
+    for tissue in (Tissue.PANCREAS, Tissue.RIGHT_KIDNEY, Tissue.LEFT_KIDNEY, Tissue.SPLEEN, Tissue.CORTICAL_BONE):
+        np.testing.assert_array_equal(new == tissue, old == tissue)
+
+
+def test_the_cava_may_run_through_the_upper_liver_only() -> None:
+    old = body()
+    old[28:48, 10:38, 8:44] = np.where(old[28:48, 10:38, 8:44] == Tissue.FAT, Tissue.LIVER, old[28:48, 10:38, 8:44])
+    new = drawn(old)
+    taken = (old == Tissue.LIVER) & (new == Tissue.VENA_CAVA)
+    levels = np.flatnonzero(taken.any((1, 2)))
+    assert len(levels)
+    assert levels[0] > 28 + 0.45 * 19
+    assert not ((old == Tissue.LIVER) & (new == Tissue.AORTA)).any()
+
+
+def test_an_aorta_that_the_map_shows_stays_and_is_continued() -> None:
+    shown = body()
+    shown[20:40, 32:36, 36:40] = Tissue.AORTA
+    new = drawn(shown)
+    np.testing.assert_array_equal(new[20:40] == Tissue.AORTA, shown[20:40] == Tissue.AORTA)
+    slices = slices_of(new, Tissue.AORTA)
+    assert slices[0] < 20
+    assert slices[-1] > LIVER_TOP
+    np.testing.assert_allclose(
+        ndimage.center_of_mass(new[41] == Tissue.AORTA), ndimage.center_of_mass(new[39] == Tissue.AORTA), atol=1.5
+    )
+
+
+def test_the_cava_lies_right_of_the_aorta() -> None:
+    new = drawn(body())
+    cava, aorta = (ndimage.center_of_mass(new[20:44] == vessel)[2] for vessel in (Tissue.VENA_CAVA, Tissue.AORTA))
+    assert cava * 4 + 12 < aorta * 4
+
+
+def test_muscle_lies_beside_the_aorta_between_the_kidneys_and_the_hiatus() -> None:
+    old = body()
+    new = drawn(old)
+    crura = (new == Tissue.MUSCLE) & (old != Tissue.MUSCLE)
+    levels = np.flatnonzero(crura.any((1, 2)))
+    assert levels[0] >= 22
+    assert levels[-1] <= LIVER_TOP
+    near = ndimage.distance_transform_edt(new != Tissue.AORTA, SPACING)
+    assert near[crura].max() < 20
+
+
+def test_the_width_of_the_cava_comes_and_goes() -> None:
+    depths = []
+    for seed in range(12):
+        cava = drawn(body(), seed)[16:26] == Tissue.VENA_CAVA
+        depths.append(float(cava.any(2).sum(1).mean() * 4))
+    assert min(depths) <= 9
+    assert max(depths) >= 16
+
+
+def test_the_same_generator_draws_the_same() -> None:
+    np.testing.assert_array_equal(drawn(body(), 4), drawn(body(), 4))
+    assert (drawn(body(), 4) != drawn(body(), 5)).any()

@@ -1,0 +1,267 @@
+"""Claims about the whole paper in one command: what is done again, what is not, and how a stop goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from attention_dmfnet.files.image_io import write_labels, write_volume
+
+from tests.training.pseudo.test_ready_maps import write_release
+from tests.training.small_patients import make_patient, write_flare22, write_recipe_for_patients
+from training.__main__ import main
+from training.errors import TrainingError
+from training.paper import carry_out as work
+from training.paper.processes import Ended, run_commands
+from training.paper.steps import Protocol
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Typist:
+    """Runs `prepare` and makes up the other commands' files from what they were given; fails where it is told to."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.fails_at: dict[str, int] = {}
+
+    def __call__(self, commands: Sequence[Sequence[str]], at_once: int) -> list[Ended]:
+        return [Ended(self.run(words), 1.0) for words in commands]
+
+    def run(self, words: Sequence[str]) -> int:
+        package, command, *rest = words
+        to = Path(rest[rest.index("--to") + 1]) if "--to" in rest else None
+        name = command if to is None else to.name
+        self.ran.append(name)
+        if (status := self.fails_at.get(name, 0)) != 0:
+            return status
+        if (package, command) == ("training", "prepare"):
+            assert main([command, *rest]) == 0
+        elif command == "fit":
+            assert to is not None
+            to.mkdir(exist_ok=True)
+            (to / "weights.safetensors").write_text(" ".join(rest))
+            (to / "recipe.toml").write_text("recipe")
+        elif command == "onnx":
+            assert to is not None
+            to.mkdir(exist_ok=True)
+            (to / "manifest.json").write_bytes((Path(rest[1]) / "weights.safetensors").read_bytes())
+        elif command == "pseudo-label":
+            assert to is not None
+            (to / "labels").mkdir(parents=True, exist_ok=True)
+            index = '{"format": 1, "teachers": [], "cases": [%s]}'
+            case = '{"name": "Case_00001", "kept": true, "annotated": [1, 3], "weight": 0.9, "dropped": {}, "why": ""}'
+            scan = next(Path(rest[0]).glob("*"))
+            truth = scan.parents[2] / "unlabelled-truth.nii.gz"
+            (to / "labels" / "Case_00001.nii.gz").write_bytes(truth.read_bytes())
+            (to / "pseudo.json").write_text(index % case)
+        elif command == "parity":
+            Path(rest[rest.index("--table") + 1]).write_text("table")
+        elif command == "card":
+            assert to is not None
+            to.write_text("card")
+        return 0
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    write_labels(make_patient(101)[1], tmp_path / "unlabelled-truth.nii.gz")
+    return write_flare22(tmp_path / "raw", labelled=2, unlabelled=1)
+
+
+def protocol(tmp_path: Path, raw: Path, **changes: object) -> Protocol:
+    recipe = tmp_path / "recipe.toml"
+    if not recipe.exists():
+        write_recipe_for_patients(recipe)
+    settings: dict[str, object] = {"folds": 2, "workers": ("--workers", "1")}
+    return Protocol(str(recipe), (raw,), tmp_path / "all", **(settings | changes))  # type: ignore[arg-type]
+
+
+WHOLE = ["data", "coarse", "teacher-0", "teacher-1", "teacher-0-models", "teacher-1-models", "pseudo"]
+WHOLE += ["student-data", "student", "models", "parity", "card.md"]
+
+
+def test_the_whole_way_with_a_teacher_for_each_fold_and_nothing_twice(tmp_path: Path, raw: Path) -> None:
+    typist = Typist()
+    work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    assert typist.ran == WHOLE
+    typist.ran.clear()
+    work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    assert typist.ran == []
+    # touched, but the same: nothing
+    scan = next(raw.glob("*/images/*"))
+    os.utime(scan, ns=(1, 1))
+    work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    assert typist.ran == []
+    # where the training ran does not matter
+    work.carry_out(protocol(tmp_path, raw, fit_how=("--accelerator", "cpu")), "as typed", typist)
+    assert typist.ran == []
+    # nor where everything lies
+    (tmp_path / "all").rename(tmp_path / "elsewhere")
+    work.carry_out(replace(protocol(tmp_path, raw), to=tmp_path / "elsewhere"), "as typed", typist)
+    assert typist.ran == []
+    commands = (tmp_path / "elsewhere" / "status.md").read_text()
+    assert "12 steps done" in commands
+    assert "--ensemble --models" in commands
+    assert "| student | done |" in commands
+    assert "as typed" in commands
+
+
+def test_a_change_repeats_what_depends_on_it_alone(tmp_path: Path, raw: Path) -> None:
+    typist = Typist()
+    work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    typist.ran.clear()
+    work.carry_out(protocol(tmp_path, raw, pseudo_loss="beta"), "as typed", typist)
+    assert typist.ran == ["student", "models", "parity", "card.md"]
+    # the run with the other loss is kept
+    kept = tmp_path / "all" / "set-aside" / "student-1" / "weights.safetensors"
+    assert 'loss.pseudo={name="generalised"}' in kept.read_text()
+    typist.ran.clear()
+    (tmp_path / "all" / "models" / "manifest.json").unlink()
+    work.carry_out(protocol(tmp_path, raw, pseudo_loss="beta"), "as typed", typist)
+    assert typist.ran == ["models", "parity"]  # which writes into the models
+    typist.ran.clear()
+    # one more unlabelled scan: no network is trained anew but the student, if its labels are selected
+    write_volume(make_patient(105)[0], raw / "FLARE22_UnlabeledCase1-1000" / "Case_00002_0000.nii.gz")
+    work.carry_out(protocol(tmp_path, raw, pseudo_loss="beta"), "as typed", typist)
+    assert typist.ran == ["data", "pseudo", "student-data"]
+
+
+def test_a_stop_or_a_failure_goes_on_where_it_was(tmp_path: Path, raw: Path) -> None:
+    typist = Typist()
+    typist.fails_at = {"teacher-1": 143}
+    with pytest.raises(TrainingError, match="teacher-1 was stopped; the same command goes on from here") as stopped:
+        work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    assert getattr(stopped.value, "signal_number", None) == signal.SIGTERM
+    assert "| teacher-1 | begun |" in (tmp_path / "all" / "status.md").read_text()
+    typist.ran.clear()
+    typist.fails_at = {"pseudo": 1}
+    with pytest.raises(TrainingError, match="the step pseudo failed"):
+        work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    assert typist.ran == ["teacher-1", "teacher-0-models", "teacher-1-models", "pseudo"]
+    assert not (tmp_path / "all" / "set-aside").exists()  # the same inputs: the run went on
+    typist.ran.clear()
+    typist.fails_at = {}
+    work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    assert typist.ran == WHOLE[6:]
+
+
+def test_a_step_that_left_cases_out_is_done_and_says_so(tmp_path: Path, raw: Path) -> None:
+    bad = next(raw.glob("*Unlabeled*/*"))
+    (bad.parent / "Case_00009_0000.nii.gz").write_bytes(b"no scan")
+
+    class Strict(Typist):
+        def run(self, words: Sequence[str]) -> int:
+            if words[1] == "prepare":
+                self.ran.append("prepare")
+                return main(list(words[1:]))
+            return super().run(words)
+
+    work.carry_out(protocol(tmp_path, raw, fold="all"), "as typed", Strict())
+    page = (tmp_path / "all" / "status.md").read_text()
+    assert "check the scans and make a data set of them; some cases were left out" in page
+    assert "on all cases" in page
+
+
+def test_one_network_alone_needs_no_unlabelled_scans_and_five_folds_do(tmp_path: Path) -> None:
+    raw = write_flare22(tmp_path / "raw", labelled=2)
+    typist = Typist()
+    with pytest.raises(TrainingError, match=r"there are no unlabelled scans.*or train one network with --fold all"):
+        work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    work.carry_out(protocol(tmp_path, raw, fold="all"), "as typed", typist)
+    assert typist.ran[-4:] == ["teacher", "models", "parity", "card.md"]
+
+
+def test_a_release_with_published_labels_needs_no_teacher(tmp_path: Path) -> None:
+    raw = write_release(tmp_path / "release")
+
+    class Agree(Typist):
+        def run(self, words: Sequence[str]) -> int:
+            if words[1] == "pseudo-label":
+                self.ran.append("pseudo")
+                assert words[words.index("--maps") + 1].endswith("pseudo_label_blackbean_flare22")
+                return main(list(words[1:]))
+            if words[1] == "predict":
+                (Path(words[3])).mkdir()
+            if words[1] == "score":
+                Path(words[-1]).write_text("scores")
+            return super().run(words)
+
+    typist = Agree()
+    work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    assert [name for name in typist.ran if not name.startswith("card")] == [
+        *("data", "coarse", "pseudo", "student-data", "student", "models", "parity", "predict", "score"),
+    ]
+    assert "Case_00101" in (tmp_path / "all" / "student-data" / "dataset.json").read_text()
+
+
+def test_two_cannot_work_in_one_folder_and_status_needs_nothing_else(
+    tmp_path: Path, raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "all"
+    assert main(["run", "--to", str(to), "--status"]) == 1
+    assert "nothing was begun in" in capsys.readouterr().err
+    assert main(["run", "--to", str(to)]) == 1
+    assert "name a recipe and folders of scans" in capsys.readouterr().err
+
+    class Nosy(Typist):
+        def run(self, words: Sequence[str]) -> int:
+            with pytest.raises(TrainingError, match="is being worked on by another process"):
+                work.carry_out(protocol(tmp_path, raw), "as typed", Typist())
+            return super().run(words)
+
+    nosy = Nosy()
+    nosy.fails_at = {"coarse": 130}
+    with pytest.raises(TrainingError, match="coarse was stopped"):
+        work.carry_out(protocol(tmp_path, raw), "as typed", nosy)
+    assert main(["run", "--to", str(to), "--status"]) == 0
+    assert "| coarse | begun |" in capsys.readouterr().out
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "engine"), str(folder)])}
+
+
+def test_processes_are_asked_to_stop_once_and_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *a: (print('saved', flush=True), sys.exit(143)))\n"
+        "print('ready', flush=True)\ntime.sleep(300)\n"
+    )
+    code = "from training.paper.processes import run_commands\n"
+    code += "print([each.status for each in run_commands([['slow']] * 3, at_once=2)])"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert [parent.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
+        parent.terminate()
+        assert parent.stdout.read() == "saved\nsaved\n[143, 143, 143]\n"  # the third was never begun
+
+
+def test_those_at_once_see_a_gpu_each_and_one_that_fails_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "which.py").write_text(
+        "import os, sys\nfrom pathlib import Path\n"
+        "Path(sys.argv[1]).write_text(os.environ.get('CUDA_VISIBLE_DEVICES', 'any'))\nsys.exit(int(sys.argv[2]))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    commands = [["which", str(tmp_path / f"{number}"), str(number)] for number in range(3)]
+    assert [each.status for each in run_commands(commands, at_once=2)] == [0, 1, 2]
+    seen = [(tmp_path / f"{number}").read_text() for number in range(3)]
+    assert seen[:2] == ["3", "5"]
+    assert seen[2] in ("3", "5")
+    assert [each.status for each in run_commands(commands[:1])] == [0]
+    assert (tmp_path / "0").read_text() == "3,5"
+
+
+def test_looking_at_a_run_needs_no_torch(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from training.__main__ import main; main(sys.argv[1:])"
+    words = ["run", "--to", str(tmp_path), "--status"]
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
+    assert "nothing was begun in" in done.stderr, done.stderr
