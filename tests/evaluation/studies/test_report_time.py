@@ -4,6 +4,7 @@ import pytest
 from attention_dmfnet.files.image_io import write_volume
 
 from evaluation.studies import report_time
+from evaluation.studies.report_time import main
 from tests.engine.tiny import block_phantom
 
 
@@ -38,5 +39,5 @@ def test_what_a_command_computes_is_counted(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_command_prints_the_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(report_time, "table", lambda scan, copies, folder: f"{scan.name} {copies} {folder.is_dir()}")
     monkeypatch.setattr("sys.argv", ["report_time", "scan.nii.gz", "--copies", "7"])
-    report_time.main()
+    main()
     assert capsys.readouterr().out == "scan.nii.gz 7 True\n"
