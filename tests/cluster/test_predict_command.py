@@ -144,18 +144,35 @@ def test_every_option_of_predict_is_there() -> None:
     assert own >= Parser.of({"predict"}).commands["predict"].option_names()
 
 
-def test_no_ray_at_an_address_is_one_sentence(
-    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("error", "words", "sentence"),
+    [
+        (
+            ConnectionError("Could not find any."),
+            ["--address", "auto"],
+            "there is no Ray at auto (Could not find any.)",
+        ),
+        (Exception("The node timed out."), [], "Ray did not start on this machine (The node timed out.)"),
+    ],
+)
+def test_where_ray_is_not_there_or_does_not_start_it_is_said_in_one_sentence(
+    error: Exception,
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def nobody(**named: Any) -> None:
-        raise ConnectionError("Could not find any running Ray instance.")
+        raise error
 
     monkeypatch.setattr("ray.init", nobody)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(cluster.predict_command, "_ray", REAL)
     inputs = write_scans(tmp_path / "in", ["a"])
-    words = ["predict", str(inputs), str(tmp_path / "out"), "--models", str(models), "--address", "auto"]
-    assert main(words) == 2
-    assert "there is no Ray at auto (Could not find any running Ray instance.)" in capsys.readouterr().err
+    assert main(["predict", str(inputs), str(tmp_path / "out"), "--models", str(models), *words]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 WITHOUT = "import sys\nsys.modules['ray'] = None\n"
