@@ -148,9 +148,9 @@ def test_every_option_of_predict_is_there() -> None:
     ("error", "words", "sentence"),
     [
         (
-            ConnectionError("Could not find any."),
+            ConnectionError("Nobody there."),
             ["--address", "auto"],
-            "there is no Ray at auto (Could not find any.)",
+            "there is no Ray at auto (Nobody there.)",
         ),
         (Exception("The node timed out."), [], "Ray did not start on this machine (The node timed out.)"),
     ],
