@@ -74,6 +74,9 @@ def test_numbers_and_pages_are_those_of_one_machine(tmp_path: Path, models: Path
     solo, many = both(write_scans(tmp_path / "in", ["a", "b"]), tmp_path, models, "--statistics")
     assert sorted(files(many)) == ["a.nii.gz", "b.nii.gz", "statistics.csv", "statistics.json"]
     assert files(many) == files(solo)
+    # again, of what is there: the numbers are measured anew, but for the networks' probability
+    both(tmp_path / "in", tmp_path, models, "--statistics")
+    assert files(many) == files(solo)
 
 
 def test_a_repeated_run_labels_nothing_and_a_new_model_all(
