@@ -86,7 +86,7 @@ def test_setup_installs_with_the_exact_versions(clone: Path) -> None:
     (clone / ".venv" / ".dev").unlink()
     recipe = make(clone, "-n", "setup")
     assert re.search(
-        r"-m pip install .*-c constraints\.txt -e '\.\[cpu,dicom,report,training,export,evaluation,dev\]'", recipe
+        r"-m pip install .*-c constraints\.txt -e '\.\[cpu,dicom,report,training,export,evaluation,cluster,dev\]'", recipe
     )
 
 
