@@ -82,6 +82,7 @@ RUN_BY = {
         "test_long_scan.py::test_the_old_slices_keep_their_place_and_the_end_slices_go_on"
     ),
     "python -m evaluation.studies.held_out": "test_held_out.py::test_the_command_prints_each_release",
+    "python -m evaluation.studies.many_machines": "test_many_machines.py::test_the_command_runs_each_way_once",
     "python -m evaluation.studies.phases": "test_phases.py::test_the_command_names_each_patient",
     "python -m evaluation.studies.releases": (
         "test_releases.py::test_the_command_prints_a_row_for_each_release_run_by_its_own_code"
@@ -95,6 +96,7 @@ RUN_BY = {
     "python -m export tensorrt": "test_tensorrt_plan.py::test_the_command_publishes_plans_beside_the_models",
     "python -m training ablation": "test_main.py::test_an_ablation_is_run_from_the_command_line",
     "python -m training audit": "test_audit.py::test_the_command_names_what_fails_and_counts_by_source",
+    "python -m training average": "test_average.py::test_each_weight_is_the_mean",
     "python -m training card": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
     "python -m training curve": "test_curve.py::test_the_published_story_can_be_drawn",
     "python -m training fit": "test_main.py::test_a_stage_is_trained_from_bodies_resumed_and_described",
