@@ -187,7 +187,7 @@ class Dispatcher:
         for name, running in list(self._running.items()):
             if not idle or now_s - running.began_s <= slow_s:
                 return
-            if len(running.copies) > 1 or self._losses.get(name):
+            if len(running.copies) > 1:
                 continue
             nodes = {self._workers[number].node for number in running.copies}
             number = next((one for one in idle if self._workers[one].node not in nodes), idle[0])

@@ -58,7 +58,7 @@ def simulate(options: argparse.Namespace) -> int:
     if options.ledger is None:
         random = Random(options.seed)
         median = math.log(options.seconds)
-        case_s = [random.lognormvariate(median, options.spread) for _ in range(_DRAWN)]
+        case_s: Sequence[float] = [random.lognormvariate(median, options.spread) for _ in range(_DRAWN)]
         read, written = options.read_mb * 1e6, options.written_mb * 1e6
     else:
         case_s, read, written = _measured(options.ledger)
@@ -105,17 +105,23 @@ def _line(name: str, made: Simulated) -> str:
 
 
 def _measured(path: Path) -> tuple[Sequence[float], float, float]:
-    """Seconds of each case that a worker has done, and the mean bytes read and written. Raises ``ClusterError``."""
+    """Seconds that a worker spent on each case, and the mean bytes read and written. Raises ``ClusterError``.
+
+    They are those between one case's end and the next one's on the same worker: a worker has two cases in flight, and
+    the time of each holds what it waited for the other.
+    """
     if not path.is_file():
         raise ClusterError(f"there is no ledger {path}")
     try:
         rows = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         found = rows.execute(
-            "SELECT seconds, bytes_read, bytes_written FROM cases WHERE state = 'done' AND seconds > 0 ORDER BY name"
+            "SELECT ended - lag(ended) OVER (PARTITION BY worker ORDER BY ended), bytes_read, bytes_written "
+            "FROM cases WHERE state = 'done' AND worker <> '' ORDER BY ended"
         ).fetchall()
         rows.close()
     except sqlite3.Error as error:
         raise ClusterError(f"cannot read the ledger {path}: {error}") from error
-    if not found:
-        raise ClusterError(f"no case of {path} is done yet")
-    return [row[0] for row in found], mean(row[1] for row in found), mean(row[2] for row in found)
+    case_s = [row[0] for row in found if row[0] is not None]
+    if not case_s:
+        raise ClusterError(f"{path} tells of no worker that has done two cases; label more, or say --seconds")
+    return case_s, mean(row[1] for row in found), mean(row[2] for row in found)

@@ -82,6 +82,7 @@ RUN_BY = {
         "test_long_scan.py::test_the_old_slices_keep_their_place_and_the_end_slices_go_on"
     ),
     "python -m evaluation.studies.held_out": "test_held_out.py::test_the_command_prints_each_release",
+    "python -m evaluation.studies.many_machines": "test_many_machines.py::test_the_command_runs_each_way_once",
     "python -m evaluation.studies.phases": "test_phases.py::test_the_command_names_each_patient",
     "python -m evaluation.studies.releases": (
         "test_releases.py::test_the_command_prints_a_row_for_each_release_run_by_its_own_code"

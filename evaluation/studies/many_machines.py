@@ -48,7 +48,10 @@ def measure(scans: Path, workers: int | None, options: Sequence[str], folder: Pa
     cost = process.cost()
     made = len(list(outputs.glob("*.nii.gz")))
     what = "attention-dmfnet predict" if workers is None else f"cluster predict, {workers} workers"
-    return Measured(what, made, process.stop_s - process.start_s, cost and cost.cpu_s, cost and cost.peak_mib)
+    seconds = process.stop_s - process.start_s
+    if cost is None:
+        return Measured(what, made, seconds, None, None)
+    return Measured(what, made, seconds, cost.cpu_s, cost.peak_mib)
 
 
 def table(runs: Sequence[Measured]) -> str:

@@ -121,9 +121,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster.soak", description=__doc__)
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--every-s", type=float, default=5.0, help="a worker is killed so often")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="keep scans, label maps and ledger in this new folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, nodes(2) as there:
-        said = soak(there, Path(folder), options.cases, options.every_s)
+        said = soak(there, options.to or Path(folder), options.cases, options.every_s)
     print(said)
     return 0 if said.is_good else 1
 

@@ -132,4 +132,7 @@ def test_the_image_has_what_the_extra_asks_for() -> None:
     assert ".[cpu,dicom,cluster]" in text
     for source in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE):
         assert all((ROOT / name).exists() for name in source.split())
+    admitted = {line[1:] for line in (MACHINES / "Dockerfile.dockerignore").read_text().splitlines() if line[0] == "!"}
+    copied = {name for line in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE) for name in line.split()}
+    assert copied == admitted
     assert Requirement(re.search(r"'(ray\[default\])'", text)[1]).name == "ray"  # type: ignore[index]

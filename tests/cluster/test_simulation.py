@@ -65,10 +65,13 @@ def test_what_an_archive_costs_can_be_worked_out_by_hand() -> None:
 
 def test_the_command_prints_both_runs_and_the_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "ledger.sqlite"
-    with Ledger(path, "model") as ledger:
-        ledger.prepare(["a", "b"], {})
-        for name in ledger.claim(2):
-            ledger.end(name, Ending("w", 2.0, 10_000_000, 100_000))
+    now = [100.0]
+    with Ledger(path, "model", lambda: now[0]) as ledger:
+        ledger.prepare(["a", "b", "c"], {})
+        # two in flight: each takes 4 s, and every 2 s one ends
+        for name in ledger.claim(3):
+            now[0] += 2.0
+            ledger.end(name, Ending("w", 4.0, 10_000_000, 100_000))
     words = ["simulate", "--cases", "200", "--workers", "10", "--ledger", str(path), "--life-hours", "0"]
     words += ["--slow-share", "0", "--stall-share", "0", "--start-s", "0", "--price-core-hour", "0.36"]
     assert main(words) == 0
@@ -82,4 +85,4 @@ def test_the_command_prints_both_runs_and_the_plan(tmp_path: Path, capsys: pytes
     with sqlite3.connect(path) as rows:
         rows.execute("DELETE FROM cases")
     assert main(words) == 2
-    assert "no case of" in capsys.readouterr().err
+    assert "no worker that has done two cases" in capsys.readouterr().err

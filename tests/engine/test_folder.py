@@ -11,7 +11,8 @@ from attention_dmfnet import folder, segmenter
 from attention_dmfnet.files import image_io
 from attention_dmfnet.files.cases import Case, ScanFile
 from attention_dmfnet.files.image_io import ImageError, read_volume, write_labels, write_volume
-from attention_dmfnet.folder import CaseReport, ReadAhead, predict
+from attention_dmfnet.files.read_ahead import ReadAhead
+from attention_dmfnet.folder import CaseReport, predict
 from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.network import LoadError, NetworkError, RunError
 from attention_dmfnet.notes import Note

@@ -98,7 +98,7 @@ def kept_graph(models: Path, stage: Stage, variant: Variant) -> npt.NDArray[np.u
         content = np.fromfile(path, np.uint8)
     except OSError as error:
         raise LoadError(f"cannot read {path}: {error.strerror}; {_MAKE_AGAIN}") from error
-    if hashlib.sha256(content).hexdigest() != kept.sha256:
+    if hashlib.sha256(content.data).hexdigest() != kept.sha256:
         raise LoadError(f"{path} was changed after it was made (its sha256 differs); {_MAKE_AGAIN}")
     return content
 

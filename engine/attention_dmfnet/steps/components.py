@@ -152,7 +152,7 @@ class _Runs:
 
     def total(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """The sum over the runs of each part, by its number; exact for whole numbers."""
-        return np.bincount(self.parts, weights=values, minlength=self._count)
+        return np.bincount(self.parts, weights=values, minlength=self._count).astype(np.float64, copy=False)
 
     def boxes(self) -> tuple[_Numbers, _Numbers]:
         """(part, 3) the first z, y, x of each part, and the first ones beyond it."""
@@ -160,9 +160,11 @@ class _Runs:
         if len(self.parts):
             order = np.argsort(self.parts, kind="stable")
             numbers, first = np.unique(self.parts[order], return_index=True)
-            for axis, (begin, length) in enumerate(((self.z, 1), (self.y, 1), (self.x, self.lengths))):
+            for axis, (begin, last) in enumerate(
+                ((self.z, self.z), (self.y, self.y), (self.x, self.x + self.lengths - 1))
+            ):
                 starts[numbers, axis] = np.minimum.reduceat(begin[order], first)
-                stops[numbers, axis] = np.maximum.reduceat((begin + length)[order], first)
+                stops[numbers, axis] = np.maximum.reduceat(last[order], first) + 1
         return starts, stops
 
 
