@@ -1,5 +1,6 @@
 """What the pages say of the code is so: files and links are there, Python runs, the JSON has the fields named."""
 
+import json
 import os
 import re
 import subprocess
@@ -46,7 +47,9 @@ def test_every_file_of_code_that_is_named_is_there(page: Path) -> None:
 
 def python_blocks() -> list[str]:
     texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/python.md", "docs/viewers.md")]
-    return [block for text in texts for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    blocks = [block for text in texts for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    # what reads other programs' files is run where these are made: tests/test_viewers_page.py
+    return [block for block in blocks if "slicerio" not in block]
 
 
 @pytest.mark.parametrize("block", python_blocks(), ids=range(len(python_blocks())))
@@ -64,6 +67,27 @@ def test_the_python_of_the_pages_runs(block: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    """All its cells, one after the other in one Python, on a scan of blocks."""
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert all(cell["outputs"] == [] for cell in cells if cell["cell_type"] == "code"), "clear its outputs"
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    write_volume(block_phantom()[0], tmp_path / "scan.nii.gz")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "engine"), "MPLBACKEND": "agg"}
+    check = "assert picture.shape == (24, 28, 3) and plt.gcf().axes[0].images"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{code}\n{check}"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^liver +\d+\.\d mL$", done.stdout, re.MULTILINE)
+    assert (tmp_path / "labels.nii.gz").exists()
 
 
 def test_the_page_names_every_field_of_the_json() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,3 +88,16 @@ class DicomObjects:
             write_seg(sources, result.labels, result.organs, self.algorithm, next(paths))
         if self.rtstruct:
             write_rtstruct(sources, result.labels, result.organs, self.algorithm, next(paths))
+
+
+def algorithm_of(models: Path | None = None) -> Algorithm:
+    """What DICOM's objects call the networks in ``models`` (None: this release's). Raises ``ManifestError``.
+
+    Their release, and the hash of their manifest, which holds those of the networks.
+    """
+    from attention_dmfnet.model.loading import default_models
+    from attention_dmfnet.model.manifest import load_manifest
+
+    folder = default_models() if models is None else models
+    release = load_manifest(folder).release
+    return Algorithm(release, hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest())

@@ -220,3 +220,16 @@ def test_where_a_runtime_fails_on_a_scan_the_next_best_labels_it_and_a_note_says
     monkeypatch.setattr("attention_dmfnet.model.loading.runtimes_to_try", lambda *_: both[:1])
     with dmf.load(models=models) as segmenter, pytest.raises(dmf.RunError, match="out of memory"):
         segmenter(ct)
+
+
+def test_strict_refuses_what_is_doubtful_a_file_and_a_volume(models: Path, tmp_path: Path) -> None:
+    ct, _ = block_phantom()
+    doubtful = dmf.Volume((ct.array + 300).astype(np.int16), ct.geometry)
+    write_volume(doubtful, tmp_path / "a.nii.gz")
+    with dmf.load(models=models, device="cpu", strict=True) as strict:
+        for scan in (doubtful, tmp_path / "a.nii.gz"):
+            with pytest.raises(dmf.ImageError, match="no HU"):
+                strict(scan)
+        assert strict(ct).labels.array.any()
+    with dmf.load(models=models, device="cpu") as lenient:
+        assert lenient(doubtful).notes[0].code == "values-no-hu"

@@ -104,3 +104,29 @@ def _assert_each_is_whole(outputs: Path) -> set[str]:
         shape = SHAPE_ZYX if name == "large.nii.gz" else (20, 24, 28)
         np.testing.assert_array_equal(read_volume(outputs / name).array, block_phantom(shape)[1].array)
     return maps
+
+
+RESAMPLED = """
+import resource
+from pathlib import Path
+from attention_dmfnet.steps.resample import resample_linear
+from tests.engine.tiny import block_phantom
+ct, _ = block_phantom((60, 200, 200))
+grid = ct.geometry.with_spacing((2.0, 2.1, 2.1))
+used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+limit = used + (24 << 20)
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+try:
+    resample_linear(ct, grid)
+except MemoryError as error:
+    print(error)
+"""
+
+
+def test_a_matrix_product_that_gets_no_buffer_is_an_error_and_not_the_end_of_the_process() -> None:
+    """OpenBLAS would print that memory allocation still failed, and exit."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", RESAMPLED], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (run.returncode, run.stdout) == (0, "no 40 MiB for matrix products\n"), run.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,25 +45,14 @@ def asked_for(options: argparse.Namespace, cases: Sequence[Case]) -> list[FileOu
         return []
     if options.dicom_seg or options.rtstruct:
         _refuse_without_dicom(options.inputs, cases)
-    from attention_dmfnet.dicom.algorithm import Algorithm
-    from attention_dmfnet.further_outputs import DicomObjects, SegNrrd
+    from attention_dmfnet.further_outputs import DicomObjects, SegNrrd, algorithm_of
 
     outputs: list[FileOutput] = [SegNrrd()] if options.seg_nrrd else []
     if options.dicom_seg or options.rtstruct:
-        outputs.append(DicomObjects(Algorithm(*_version(options.models)), options.dicom_seg, options.rtstruct))
+        outputs.append(DicomObjects(algorithm_of(options.models), options.dicom_seg, options.rtstruct))
     return outputs
 
 
 def _refuse_without_dicom(inputs: Path, cases: Sequence[Case]) -> None:
     if all(isinstance(case, ScanFile) for case in cases):
         raise InputError(f"--dicom-seg and --rtstruct refer to the DICOM that a scan came from; {inputs} holds none")
-
-
-def _version(models: Path | None) -> tuple[str, str]:
-    """The release of the models, and the hash of their manifest, which holds those of the networks."""
-    from attention_dmfnet.model.loading import default_models
-    from attention_dmfnet.model.manifest import load_manifest
-
-    folder = default_models() if models is None else models
-    release = load_manifest(folder).release
-    return release, hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()

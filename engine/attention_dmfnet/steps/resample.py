@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attention_dmfnet.geometry import Geometry, GeometryError, Triple, Volume
+from attention_dmfnet.steps.blas_buffer import need_buffer
 
 Weights = npt.NDArray[np.float32]
 """(target voxel, source voxel) along one axis; every row sums to 1."""
@@ -67,6 +68,7 @@ def _resample_planes(
     clip_hu: tuple[float, float] | None,
 ) -> npt.NDArray[np.float32]:
     """The source (plane, row, column) on the target's planes, rows and columns, plane by plane."""
+    need_buffer()
     rows, columns = _used(inner_rows), _used(inner_columns)
     planes = _used(outer)
     bands = _bands(inner_rows[:, rows])

@@ -19,9 +19,12 @@ from attention_dmfnet.dicom.seg import write_seg
 from pydicom import Dataset
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
+from tests.engine.dicom.made import write_series
 from tests.engine.dicom.stored_series import small_grid, stored
 from tests.engine.dicom.test_seg import ALGORITHM, NUMBERS, _labels
 from tests.engine.dicom.verifier import needed
+from tests.engine.tiny import block_phantom
+from tests.test_viewers_page import blocks_of, command_with, typed
 
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
@@ -139,3 +142,56 @@ def test_viewers_find_and_get_them_by_dicomweb(archive: Archive, written: tuple[
         assert found[0]["00080016"]["Value"] == [kind]
         (metadata,) = archive.list(f"{study}/series/{object_.SeriesInstanceUID}/metadata")
         assert metadata["00080018"]["Value"] == [object_.SOPInstanceUID]
+
+
+def test_it_answers_what_ohif_asks(archive: Archive, written: tuple[list[Dataset], Path, Path]) -> None:
+    """The questions that OHIF 3.12 was seen to ask when it opened a study and its SEG, in their order."""
+    if not _PLUGIN.exists():
+        needed(str(_PLUGIN), "orthanc-dicomweb")
+    sources, seg, structures = written
+    for content in (_as_file(sources[0]), seg.read_bytes(), structures.read_bytes()):
+        archive.ask("/instances", content)
+    uid = sources[0].StudyInstanceUID
+    fields = "includefield=00081030%2C00080060"
+    (study,) = archive.list(
+        f"/dicom-web/studies?limit=101&offset=0&fuzzymatching=false&{fields}&StudyInstanceUID={uid}"
+    )
+    assert set(study["00080061"]["Value"]) == {"CT", "SEG", "RTSTRUCT"}
+    listed = archive.list(f"/dicom-web/studies/{uid}/series?includefield=00080021%2C00080031%2C0008103E%2C00200011")
+    series = {one["00080060"]["Value"][0]: one["0020000E"]["Value"][0] for one in listed}
+    assert set(series) == {"CT", "SEG", "RTSTRUCT"}
+    (described,) = archive.list(f"/dicom-web/studies/{uid}/series/{series['SEG']}/metadata")
+    # what OHIF lays it over, and what it shows beside it
+    assert described["00081115"]["Value"][0]["0020000E"]["Value"] == [sources[0].SeriesInstanceUID]
+    assert len(described["00620002"]["Value"]) == 13
+    image = f"/dicom-web/studies/{uid}/series/{series['CT']}/instances/{sources[0].SOPInstanceUID}/frames/1"
+    frame = archive.ask(image, takes="multipart/related; type=application/octet-stream")
+    assert len(frame) >= 2 * sources[0].Rows * sources[0].Columns
+    for path, kind in ((seg, "SEG"), (structures, "RTSTRUCT")):
+        sent = pydicom.dcmread(path)
+        answer = archive.ask(
+            f"/dicom-web/studies/{uid}/series/{series[kind]}/instances/{sent.SOPInstanceUID}",
+            takes="multipart/related; type=application/dicom",
+        )
+        boundary, _, content = answer.partition(b"\r\n\r\n")
+        got = pydicom.dcmread(io.BytesIO(content.rpartition(b"\r\n" + boundary.split(b"\r\n")[0])[0]))
+        # Orthanc spells out the types of an RTSTRUCT on the way, so that its bytes are others
+        assert got == sent
+
+
+def test_what_the_page_on_ohif_says_is_typed(archive: Archive, tmp_path: Path, models: Path) -> None:
+    if not _PLUGIN.exists():
+        needed(str(_PLUGIN), "orthanc-dicomweb")
+    needed("curl", "curl")
+
+    def same_frame(image: Dataset, _: int) -> None:
+        image.FrameOfReferenceUID = "1.5"
+
+    write_series(block_phantom()[0], tmp_path / "study", same_frame, study_uid="1.2.77")
+    command_with(models, tmp_path / "bin")
+    lines = blocks_of("OHIF with Orthanc")[0]
+    assert "http://localhost:8042" in lines
+    said = typed(lines.replace("http://localhost:8042", archive.address), tmp_path)
+    # the lines of `predict` come first
+    ours = [one for one in json.loads(said[said.index("[{") :]) if one["0020000D"]["Value"] == ["1.2.77"]]
+    assert sorted(one["00080060"]["Value"][0] for one in ours) == ["CT", "RTSTRUCT", "SEG"]
