@@ -171,6 +171,7 @@ def _simplified_graph() -> tuple[Run, tuple[type[Exception], ...]]:
     from attention_dmfnet.model import openvino_graphs
     from attention_dmfnet.model.external_data import read_model
     from attention_dmfnet.model.network import NetworkError
+    from attention_dmfnet.model.openvino_core import half
 
     stage = _stage_of(CORPUS / "network")
     content = openvino_graphs._simplified(read_model(CORPUS / "network", stage, stage.variants[0]))
@@ -192,7 +193,7 @@ def _simplified_graph() -> tuple[Run, tuple[type[Exception], ...]]:
         kept = openvino_graphs.Kept(
             openvino_graphs._made_from(stage, stage.variants[0]), hashlib.sha256(made).hexdigest()
         )
-        index = openvino_graphs.Index(openvino_graphs.half.get_version(), {"graph.onnx": kept})
+        index = openvino_graphs.Index(half.get_version(), {"graph.onnx": kept})
         place.with_name("index.json").write_bytes(msgspec.json.encode(index))
         _compute(models, "openvino")
         return []
