@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attention_dmfnet import folder
 from attention_dmfnet.cli import predict as engine
@@ -32,6 +32,9 @@ from cluster.mirror import mirror
 from cluster.options import needs_of, rules_of
 from cluster.places import Place
 from cluster.ray_crew import RayCrew
+
+if TYPE_CHECKING:
+    from attention_dmfnet.cli.run_report import Earlier
 
 MakeCrew = Callable[[Order, Callable[[str], Any], Rules], Crew]
 """Makes the workers of a run: what they are told, what a task's name stands for, and how cases are given out."""
@@ -205,10 +208,8 @@ class ManyMachines:
     def _ended(self, outcome: Outcome, task: Task, report: Any) -> tuple[Ending, CaseReport]:
         worker = self._workers.get(outcome.worker, "")
         if outcome.lost is not None:
-            error = f"{_path_of(task.case, self.near)}: {outcome.lost}"
-            return Ending(worker, error=error), CaseReport(
-                task.case.name, "failed", self._output(task.case), error=error
-            )
+            why = f"{_path_of(task.case, self.near)}: {outcome.lost}"
+            return Ending(worker, error=why), CaseReport(task.case.name, "failed", self._output(task.case), error=why)
         made: Labelled = outcome.result
         said = made.report
         self._hashes[said.case] = made.hashes
@@ -221,15 +222,19 @@ class ManyMachines:
         sizes = (made.bytes_read, made.bytes_written, sha256, made.output_bytes)
         return Ending(worker, made.seconds, *sizes, error), said
 
+    @functools.cached_property
+    def _earlier(self) -> Earlier:
+        from attention_dmfnet.cli.run_report import Earlier
+
+        return Earlier(self.near.options)
+
     def _skipped(self, task: Task, work: engine.Work, report: Any) -> CaseReport:
         case, outputs = task.case, self.near.options.outputs
         if isinstance(case, Remote):
             case = self._cases[case.name]
         said = folder.skipped(case, outputs, () if isinstance(self.near.outputs, Place) else work.further[case.name])
         if report is not None:
-            from attention_dmfnet.cli.run_report import skipped
-
-            said = skipped(case, said, outputs, report)
+            said = self._earlier.add(case, said, report)
         return named(said, self.near.names)
 
     def _look_at(self, names: Sequence[str], there: dict[str, int], tasks: dict[str, Task]) -> None:

@@ -181,7 +181,14 @@ def _connected(address: str | None) -> Any:
     if address is None and not os.environ.get("RAY_ADDRESS"):
         # `local`: never another one that happens to run on this machine
         size: dict[str, Any] = {"num_cpus": available_cpus(), "object_store_memory": _OBJECT_STORE_BYTES}
-        ray.init(address="local", include_dashboard=False, **size, **quiet)
+        try:
+            ray.init(address="local", include_dashboard=False, **size, **quiet)
+        except Exception as error:  # Ray has no class of its own for a node that does not come up
+            ray.shutdown()
+            raise ClusterError(
+                f"Ray did not start on this machine ({_first_line(error)}); it gives up where its agents take longer "
+                "than 15 s to begin: is the machine busy?"
+            ) from error
         return ray
     try:
         ray.init(address=address, **quiet)

@@ -78,7 +78,7 @@ def _lines(path: Path, found: dict[str, Any]) -> Sequence[str]:
     lines = [f"{path}: {', '.join(f'{count} {state}' for state, count in states.items())}"]
     lines.append(
         f"{found['attempts']} attempts, {found['worker_seconds']:.0f} worker-seconds, "
-        f"{found['bytes_read'] / 1e9:.2f} GB read, {found['bytes_written'] / 1e9:.2f} GB written"
+        f"{found['bytes_read'] / 1e6:.0f} MB read, {found['bytes_written'] / 1e6:.1f} MB written"
     )
     left, pace = states["waiting"] + states["running"], found["ended_in_last_minute"]
     if found["coordinators"]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,14 +34,14 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self._settings = {"object_store_memory": 80 << 20, "include_dashboard": False}
-        head = {**self._settings, **_agents(), "num_cpus": cpus}
+        head = {**self._settings, "num_cpus": cpus}
         self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self.others = [self.add(cpus) for _ in range(count - 1)]
         self.address: str = self._cluster.address
 
     def add(self, cpus: int = 1) -> Any:
         """One more node."""
-        return self._cluster.add_node(num_cpus=cpus, wait=True, **self._settings, **_agents())
+        return self._cluster.add_node(num_cpus=cpus, wait=True, **self._settings)
 
     def lose(self, node: Any) -> None:
         """A node is gone, with all that runs on it, without a word."""
@@ -88,18 +86,6 @@ def _is_of_ray(process: psutil.Process) -> bool:
     except psutil.Error:
         return False
     return "ray::" in words or "/ray/" in words
-
-
-def _agents() -> dict[str, int]:
-    """Ports for a node's agents: those that Ray finds itself it waits 15 s for, and then ends the node."""
-    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
-    with contextlib.ExitStack() as stack:
-        ports = {}
-        for name in names:
-            free = stack.enter_context(socket.socket())
-            free.bind(("127.0.0.1", 0))
-            ports[name] = int(free.getsockname()[1])
-    return ports
 
 
 @contextmanager

@@ -74,6 +74,9 @@ def test_numbers_and_pages_are_those_of_one_machine(tmp_path: Path, models: Path
     solo, many = both(write_scans(tmp_path / "in", ["a", "b"]), tmp_path, models, "--statistics")
     assert sorted(files(many)) == ["a.nii.gz", "b.nii.gz", "statistics.csv", "statistics.json"]
     assert files(many) == files(solo)
+    # again, of what is there: the numbers are measured anew, but for the networks' probability
+    both(tmp_path / "in", tmp_path, models, "--statistics")
+    assert files(many) == files(solo)
 
 
 def test_a_repeated_run_labels_nothing_and_a_new_model_all(
@@ -144,18 +147,35 @@ def test_every_option_of_predict_is_there() -> None:
     assert own >= Parser.of({"predict"}).commands["predict"].option_names()
 
 
-def test_no_ray_at_an_address_is_one_sentence(
-    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("error", "words", "sentence"),
+    [
+        (
+            ConnectionError("Nobody there."),
+            ["--address", "auto"],
+            "there is no Ray at auto (Nobody there.)",
+        ),
+        (Exception("The node timed out."), [], "Ray did not start on this machine (The node timed out.)"),
+    ],
+)
+def test_where_ray_is_not_there_or_does_not_start_it_is_said_in_one_sentence(
+    error: Exception,
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def nobody(**named: Any) -> None:
-        raise ConnectionError("Could not find any running Ray instance.")
+        raise error
 
     monkeypatch.setattr("ray.init", nobody)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(cluster.predict_command, "_ray", REAL)
     inputs = write_scans(tmp_path / "in", ["a"])
-    words = ["predict", str(inputs), str(tmp_path / "out"), "--models", str(models), "--address", "auto"]
-    assert main(words) == 2
-    assert "there is no Ray at auto (Could not find any running Ray instance.)" in capsys.readouterr().err
+    assert main(["predict", str(inputs), str(tmp_path / "out"), "--models", str(models), *words]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 WITHOUT = "import sys\nsys.modules['ray'] = None\n"

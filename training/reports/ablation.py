@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from evaluation.accuracy.flare22 import OrganScore
 from training.errors import TrainingError
-from training.learning.checkpoint import replace_file
+from training.learning.checkpoint import WEIGHTS, replace_file
 from training.learning.fit import Machine, fit
 from training.learning.source import Source
 from training.learning.validation import CaseScores
@@ -56,6 +56,7 @@ _SMALL_ORGANS = (7, 8, 9, 10)
 _TVERSKY_BETA = tuple(0.7 if label in _SMALL_ORGANS else 0.5 for label in range(14))
 
 ARMS: Mapping[str, Arm] = {
+    "longer": Arm("teacher, as long", "labelled"),
     "tversky": Arm("teacher, Tversky", "labelled", {"tversky_beta": _TVERSKY_BETA}),
     "edges": Arm("teacher, edges", "labelled", {"edge_weight": 3.0}),
     "ce": Arm("student, CE", "pseudo", {"pseudo": PlainCE()}),
@@ -98,6 +99,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arms", choices=ARMS, nargs="+", default=_USUAL, help=f"beside the teacher; default: {' '.join(_USUAL)}"
     )
+    parser.add_argument(
+        "--go-on", metavar="EPOCHS", type=int, default=0,
+        help="arms begin with the teacher's weights and take so many epochs; default: from scratch, as long as it",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="changes", help="as for fit")
     parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
@@ -109,6 +114,8 @@ def ablation(options: argparse.Namespace) -> int:
     if (options.data is None) is (options.bodies is None):
         raise TrainingError("name either --data or --bodies: where the scans of the ablation come from")
     recipe = load_recipe(options.recipe, options.stage, options.changes)
+    if "tversky" in options.arms and recipe.network.classes != len(_TVERSKY_BETA):
+        raise TrainingError("the arm tversky is about single organs; leave it out, or compare the fine stage")
     scenario: Scenario
     if (options.scans is None) is not (options.scored is None) or (options.scans is not None and options.data):
         raise TrainingError("--scans and --scored go together, and with --bodies: painted labels, real scans")
@@ -119,7 +126,7 @@ def ablation(options: argparse.Namespace) -> int:
     else:
         scenario = PreparedScenario(options.data, options.cases)
     machine = Machine(options.accelerator, 1, 1, options.threads or available_cpus())
-    write_ablation(scenario, recipe, options.seeds, options.to, machine, options.arms)
+    write_ablation(scenario, recipe, options.seeds, options.to, machine, options.arms, options.go_on)
     return 0
 
 
@@ -130,25 +137,33 @@ def write_ablation(
     folder: Path,
     machine: Machine,
     arms: Sequence[str] = _USUAL,
+    go_on: int = 0,
 ) -> str:
     """Train every arm with every seed below ``folder``, and write ``ablation.md`` and its picture there.
 
-    The page's text is returned. Runs that are finished are not repeated, and one that was stopped goes on.
+    With ``go_on`` the arms begin with the teacher's weights and take so many epochs: a smaller budget tells more. The
+    arm ``longer`` is then what the same steps without other scans give. The page's text is returned. Runs that are
+    finished are not repeated, and one that was stopped goes on.
     """
     scores: ArmScores = {}
     notes: list[str] = []
+    if go_on:
+        notes.append(f"every arm goes on from its seed's teacher, for {go_on} more epochs")
     for seed in seeds:
         seeded = replace(recipe, run=replace(recipe.run, seed=seed))
+        of_arms = replace(seeded, run=replace(seeded.run, epochs=go_on, minutes=0.0)) if go_on else seeded
         teacher = folder / f"teacher-{seed}"
         scores.setdefault(TEACHER, []).append(_scores(teacher, seeded, scenario.teacher(seeded), scenario, machine))
-        notes += scenario.notes(seeded, teacher)
+        if any(ARMS[name].by == "pseudo" for name in arms):
+            notes += scenario.notes(seeded, teacher)
         for name in arms:
             arm = ARMS[name]
-            changed = replace(seeded, loss=replace(seeded.loss, **arm.changes))
+            changed = replace(of_arms, loss=replace(of_arms.loss, **arm.changes))
             source = _source(arm, scenario, changed, teacher)
             if source is not None:
                 run = folder / f"{name}-{seed}"
-                scores.setdefault(arm.title, []).append(_scores(run, changed, source, scenario, machine))
+                start = teacher / WEIGHTS if go_on else None
+                scores.setdefault(arm.title, []).append(_scores(run, changed, source, scenario, machine, start))
     text = table(scores, recipe, seeds, [*scenario.description(), *notes])
     replace_file(folder / "ablation.md", text.encode())
     replace_file(folder / "ablation.png", draw(scores))
@@ -162,11 +177,13 @@ def _source(arm: Arm, scenario: Scenario, recipe: Recipe, teacher: Path) -> Sour
     return scenario.oracle(recipe) if arm.by == "true" else scenario.student(recipe, teacher)
 
 
-def _scores(run: Path, recipe: Recipe, source: Source, scenario: Scenario, machine: Machine) -> CaseScores:
+def _scores(
+    run: Path, recipe: Recipe, source: Source, scenario: Scenario, machine: Machine, start_from: Path | None = None
+) -> CaseScores:
     path = run / _SCORES
     if not path.exists():
         _log.info("%s", run)
-        scores = fit(recipe, run, source, scenario.validation(recipe), machine, resume=True)
+        scores = fit(recipe, run, source, scenario.validation(recipe), machine, True, start_from)
         plain = {case: {str(label): [s.dsc, s.nsd] for label, s in organs.items()} for case, organs in scores.items()}
         replace_file(path, json.dumps(plain).encode())
     read: dict[str, dict[str, list[float]]] = json.loads(path.read_text(encoding="utf-8"))

@@ -17,8 +17,10 @@ from typing import Any, Final
 def _compiled_half() -> Any:
     name = "openvino._pyopenvino"
     if name not in sys.modules and (found := importlib.util.find_spec("openvino")) is not None:
-        # a package of the same name and place, whose own code does not run; it is gone again before anyone else asks
+        # a package of the same name and place, whose own code does not run
         empty = types.ModuleType("openvino")
+        # another thread, which loads other models, may ask meanwhile whether OpenVINO is installed
+        empty.__spec__ = found
         empty.__path__ = list(found.submodule_search_locations or ())
         sys.modules["openvino"] = empty
         try:

@@ -245,6 +245,20 @@ def test_of_openvino_only_the_compiled_half_is_imported_and_the_whole_still_can_
     assert (notes, device) == ("", "CPU")
 
 
+def test_another_thread_may_ask_meanwhile_whether_openvino_is_installed() -> None:
+    code = (
+        "import importlib, importlib.util\n"
+        "imported = importlib.import_module\n"
+        "def ask_before(name):\n"
+        "    print(name, importlib.util.find_spec('openvino').name)\n"
+        "    return imported(name)\n"
+        "importlib.import_module = ask_before\n"
+        "import attention_dmfnet.model.openvino_core"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["openvino._pyopenvino openvino"]
+
+
 def test_where_openvino_has_no_such_half_the_whole_of_it_is_imported() -> None:
     code = (
         "import sys; sys.modules['openvino._pyopenvino'] = None; sys.path.insert(0, sys.argv[1])\n"

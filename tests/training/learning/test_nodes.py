@@ -69,8 +69,8 @@ def test_a_lost_node_ends_the_run_with_a_checkpoint_within_a_minute_and_it_goes_
         step = json.loads(kept.metadata()["progress"])["step"]
     assert step >= 2
     # each node has drawn its half of each batch of 4, and no more than the batch that was never learned from
-    for node in (0, 1):
-        assert 2 * step <= drawn(tmp_path, node) <= 2 * (step + 2)
+    for rank in (0, 1):
+        assert 2 * step <= drawn(tmp_path, rank) <= 2 * (step + 2)
     again = start(tmp_path, step // 4 + 2, "resume")
     assert [node.wait(timeout=400) for node in again] == [0, 0], (tmp_path / "said-0").read_text()
     assert f"from step {step} on" in (tmp_path / "said-0").read_text()

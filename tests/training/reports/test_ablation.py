@@ -15,7 +15,7 @@ from tests.training.bodies import body
 from tests.training.small_patients import add_labelled, make_patient, write_recipe_for_patients
 from tests.training.spheres import Spheres, cases, recipe
 from training.__main__ import main
-from training.learning.checkpoint import read_run_recipe
+from training.learning.checkpoint import WEIGHTS, read_run_recipe
 from training.learning.fit import Machine
 from training.learning.source import Source, SourceError
 from training.learning.validation import ValidationCase
@@ -182,3 +182,27 @@ def test_the_picture_has_a_bar_an_arm_and_a_dot_a_seed(monkeypatch: pytest.Monke
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.5, 0.4])
     dots = [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "o"]
     assert dots == [pytest.approx([0.4, 0.6]), pytest.approx([0.4])]
+
+
+def test_what_does_not_fit_together_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    to = ["ablation", "--to", str(tmp_path)]
+    for words, sentence in (
+        ([], "name either --data or --bodies"),
+        (["--bodies", "b", "--scans", "s"], "--scans and --scored go together"),
+        (["--data", "d", "--scans", "s", "--scored", "s"], "--scans and --scored go together"),
+        (["--data", "d", "--arms", "tversky", "--recipe", "small", "--stage", "coarse"], "about single organs"),
+    ):
+        assert main([*to, *words]) == 1
+        assert sentence in capsys.readouterr().err
+
+
+def test_arms_go_on_from_their_seeds_teacher(tmp_path: Path) -> None:
+    small = recipe(epochs=2, steps_per_epoch=1)
+    text = write_ablation(SpheresScenario(), small, [1], tmp_path, CPU, ["longer", "ce"], go_on=1)
+    assert "- every arm goes on from its seed's teacher, for 1 more epochs" in text
+    assert [read_run_recipe(tmp_path / name).run.epochs for name in ("teacher-1", "longer-1", "ce-1")] == [2, 1, 1]
+    fresh = write_ablation(SpheresScenario(), recipe(epochs=1, steps_per_epoch=1), [1], tmp_path / "fresh", CPU, ["ce"])
+    assert "goes on" not in fresh
+    # the same step with the same sample, but not from the same weights
+    ones = [(folder / "ce-1" / WEIGHTS).read_bytes() for folder in (tmp_path, tmp_path / "fresh")]
+    assert ones[0] != ones[1]
