@@ -253,6 +253,10 @@ def _versions() -> dict[str, str]:
         version = getattr(sys.modules.get(name), "__version__", None)
         if isinstance(version, str):
             found[name] = version
+    # the engine imports no more of it (``model.openvino_core``)
+    half = sys.modules.get("openvino._pyopenvino")
+    if half is not None:
+        found["openvino"] = half.get_version()
     return found
 
 
