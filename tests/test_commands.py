@@ -80,6 +80,10 @@ RUN_BY = {
     "python -m evaluation picture": "test_main.py::test_a_picture_is_drawn",
     "python -m evaluation roi": "test_roi_coverage.py::test_the_command_prints_the_table",
     "python -m evaluation score": "test_main.py::test_scoring_prints_the_summary_and_writes_table_and_plot",
+    "python -m compileall": "test_commands.py::test_the_engines_code_is_compiled_before_it_is_timed",
+    "python -m evaluation.studies.cpu_by_step": (
+        "test_cpu_by_step.py::test_a_scan_that_cannot_be_labelled_ends_the_study_with_a_sentence"
+    ),
     "python -m evaluation.studies.grid_limit": "test_grid_limit.py::test_the_command_prints_a_column_for_each_spacing",
     "python -m evaluation.studies.long_scan": (
         "test_long_scan.py::test_the_old_slices_keep_their_place_and_the_end_slices_go_on"
@@ -174,6 +178,12 @@ def named_commands() -> set[str]:
 def test_every_command_that_is_named_is_run_and_every_row_is_of_a_named_one() -> None:
     assert named_commands() - NEEDS_A_CONTAINER_ENGINE == set(RUN_BY)
     assert named_commands() >= NEEDS_A_CONTAINER_ENGINE
+
+
+def test_the_engines_code_is_compiled_before_it_is_timed(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "compileall", "-q", str(ROOT / "engine")]
+    subprocess.run(words, check=True, env=os.environ | {"PYTHONPYCACHEPREFIX": str(tmp_path)})
+    assert list(tmp_path.rglob("segmenter.*.pyc"))
 
 
 def test_commands_are_found_in_blocks_and_spans() -> None:
