@@ -67,6 +67,9 @@ RUN_BY = {
     "python -m pytest": "test_make.py::test_check_asks_every_tool_and_test_the_tests_too",
     "python -m venv": "test_make.py::test_setup_installs_with_the_exact_versions",
     "python -m attention_dmfnet predict": "test_commands.py::test_the_module_labels_a_folder",
+    "python -m attention_dmfnet.model.openvino_graphs": (
+        "test_openvino_graphs.py::test_the_kept_form_scores_as_the_onnx_model_does_in_every_shape"
+    ),
     "python -m evaluation bench": "test_make.py::test_bench_compares_ours_with_the_peers",
     "python -m evaluation demo": "test_make.py::test_demo_labels_an_own_scan_and_draws_it",
     "python -m evaluation efficiency": (
@@ -87,6 +90,7 @@ RUN_BY = {
     "python -m evaluation.studies.releases": (
         "test_releases.py::test_the_command_prints_a_row_for_each_release_run_by_its_own_code"
     ),
+    "python -m evaluation.studies.report_time": "test_report_time.py::test_the_command_prints_the_row",
     "python -m evaluation.studies.roi_margins": "test_roi_margins.py::test_the_script_prints_a_row_for_each_margin",
     "python -m evaluation.studies.settings_sweep": (
         "test_settings_sweep.py::test_the_script_labels_with_each_variant_and_writes_table_and_picture"

@@ -87,6 +87,8 @@ def test_setup_installs_with_the_exact_versions(clone: Path) -> None:
     recipe = make(clone, "-n", "setup")
     extras = "cpu,dicom,report,training,export,evaluation,cluster,dev"
     assert re.search(rf"-m pip install .*-c constraints\.txt -e '\.\[{extras}\]'", recipe)
+    # and OpenVINO's graphs are made by the version that was installed
+    assert recipe.index("-m pip install") < recipe.index("-m attention_dmfnet.model.openvino_graphs models")
 
 
 def test_demo_labels_an_own_scan_and_draws_it(clone: Path, scan: Path) -> None:

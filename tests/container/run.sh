@@ -320,6 +320,13 @@ source = list(pathlib.Path("engine").rglob("*.py"))
 slow = [s for s in source if not pathlib.Path(importlib.util.cache_from_source(s)).exists()]
 assert source, "no engine"
 assert not slow, f"not compiled, so every cold start would compile it: {slow}"
+from attention_dmfnet.model.loading import default_models
+from attention_dmfnet.model.manifest import load_manifest
+from attention_dmfnet.model.openvino_graphs import kept_graph
+models = default_models()
+manifest = load_manifest(models)
+for stage in (manifest.coarse, manifest.fine):
+    assert kept_graph(models, stage, stage.variants[0]) is not None, "every cold start would simplify the graph"
 '
 }
 

@@ -86,7 +86,7 @@ def test_refuses_weights_that_are_not_those_of_the_manifest_by_name(tmp_path: Pa
 @pytest.mark.parametrize(
     ("place", "complaint"),
     [
-        ({"location": "../other.bin"}, r"fine\.onnx refers to \.\./other\.bin, the manifest to fine\.safetensors"),
+        ({"location": "../other.bin"}, r"fine\.onnx refers to '\.\./other\.bin', the manifest to fine\.safetensors"),
         ({"length": 4000}, r"fine\.onnx refers to bytes beyond the end of fine\.safetensors"),
         ({"offset": -4}, r"fine\.onnx refers to bytes beyond the end"),
         ({"length": "all"}, r"fine\.onnx is no ONNX model"),
@@ -137,3 +137,10 @@ def test_a_reason_of_openvinos_that_is_no_text_is_a_sentence(tmp_path: Path) -> 
     content = model.SerializeToString().replace(b"Conv", b"C\xffnv")
     with pytest.raises(NetworkError, match=r"fine\.onnx"):
         load_network(tmp_path, of, Runtime("openvino", "cpu", 1), model=content)
+
+
+def test_a_file_name_with_a_line_break_is_told_on_one_line(tmp_path: Path) -> None:
+    _write(tmp_path, location="\neights")
+    with pytest.raises(NetworkError, match=r"refers to '\\neights', the manifest to") as raised:
+        with_weights((tmp_path / "fine.onnx").read_bytes(), "fine.onnx", (tmp_path / WEIGHTS).read_bytes(), WEIGHTS)
+    assert "\n" not in str(raised.value)

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tests.fuzz import mutations
 from tests.fuzz.mutations import Mutate
+
+if TYPE_CHECKING:
+    from attention_dmfnet.model.manifest import Stage
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -131,51 +134,102 @@ def _graph() -> tuple[Run, tuple[type[Exception], ...]]:
 NETWORK_TILE_ZYX, NETWORK_CLASSES = (8, 8, 8), 3
 
 
-def _network_in(backend: Literal["openvino", "onnxruntime"], cache: bool = False) -> Begin:
+def _network_in(backend: Literal["openvino", "onnxruntime"]) -> Begin:
     """Files of a network whose hashes are right: what was damaged before the manifest was written, or on purpose."""
 
     def begin() -> tuple[Run, tuple[type[Exception], ...]]:
-        from attention_dmfnet.model.loading import load_network
-        from attention_dmfnet.model.manifest import NetworkInput, NetworkOutput, Stage, Variant, WeightsFile
         from attention_dmfnet.model.network import NetworkError
-        from attention_dmfnet.model.runtimes import Runtime
-
-        def load(folder: Path, kept: Path | None = None) -> None:
-            hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
-            stage = Stage(
-                (Variant("graph.onnx", hashes["graph.onnx"], "float32", None),),
-                NetworkInput("image", "float32", "NCDHW"),
-                NetworkOutput("scores", NETWORK_CLASSES),
-                (3.0, 2.0, 2.0),
-                NETWORK_TILE_ZYX,
-                0.25,
-                (-200.0, 600.0),
-                0.0,
-                100.0,
-                weights=WeightsFile("weights.safetensors", hashes["weights.safetensors"]),
-            )
-            runtime = Runtime(backend, "cpu", threads=1, precision="float32", cache=kept)
-            network = load_network(folder, stage, runtime)
-            network.prepare(NETWORK_TILE_ZYX)
-            scores = network(np.ones(NETWORK_TILE_ZYX, np.float32))
-            assert scores.shape == (NETWORK_CLASSES, *NETWORK_TILE_ZYX)
 
         def run(path: Path, folder: Path) -> list[str]:
-            load(folder)
+            _compute(folder, backend)
             return []
 
-        def run_kept(path: Path, folder: Path) -> list[str]:
-            kept = folder / "kept"
-            load(CORPUS / "network", kept)
-            damage = path.read_bytes()
-            for blob in kept.rglob("*.blob") if damage else ():
-                blob.write_bytes(mutations.scrambled(Random(damage), blob.read_bytes(), [b"\0" * 4096]))
-            load(CORPUS / "network", kept)
-            return []
-
-        return (run_kept if cache else run), (NetworkError,)
+        return run, (NetworkError,)
 
     return begin
+
+
+def _kept_by_openvino() -> tuple[Run, tuple[type[Exception], ...]]:
+    """What ``--cache`` keeps, damaged: OpenVINO believes its own files."""
+    from attention_dmfnet.model.network import NetworkError
+
+    def run(path: Path, folder: Path) -> list[str]:
+        kept = folder / "kept"
+        _compute(CORPUS / "network", "openvino", kept)
+        damage = path.read_bytes()
+        for blob in kept.rglob("*.blob") if damage else ():
+            blob.write_bytes(mutations.scrambled(Random(damage), blob.read_bytes(), [b"\0" * 4096]))
+        _compute(CORPUS / "network", "openvino", kept)
+        return []
+
+    return run, (NetworkError,)
+
+
+def _simplified_graph() -> tuple[Run, tuple[type[Exception], ...]]:
+    """What ``openvino_graphs`` keeps beside the models, damaged, with the right hash in its index."""
+    import msgspec
+    from attention_dmfnet.model import openvino_graphs
+    from attention_dmfnet.model.external_data import read_model
+    from attention_dmfnet.model.network import NetworkError
+    from attention_dmfnet.model.openvino_core import half
+
+    stage = _stage_of(CORPUS / "network")
+    content = openvino_graphs._simplified(read_model(CORPUS / "network", stage, stage.variants[0]))
+    weights_begin = len(content) - (CORPUS / "network" / "weights.safetensors").stat().st_size
+
+    def run(path: Path, folder: Path) -> list[str]:
+        damage = path.read_bytes()
+        rng = Random(damage)
+        made = content
+        if damage:
+            # mostly its graph, which is text, and not the numbers behind it
+            graph, weights = content[:weights_begin], content[weights_begin:]
+            made = (mutations.lines if rng.random() < 0.5 else mutations.scrambled)(rng, graph, []) + weights
+        models = folder / "models"
+        shutil.copytree(CORPUS / "network", models)
+        place = openvino_graphs._path(models / openvino_graphs.FOLDER, stage.variants[0])
+        place.parent.mkdir()
+        place.write_bytes(made)
+        kept = openvino_graphs.Kept(
+            openvino_graphs._made_from(stage, stage.variants[0]), hashlib.sha256(made).hexdigest()
+        )
+        index = openvino_graphs.Index(half.get_version(), {"graph.onnx": kept})
+        place.with_name("index.json").write_bytes(msgspec.json.encode(index))
+        _compute(models, "openvino")
+        return []
+
+    return run, (NetworkError,)
+
+
+def _stage_of(folder: Path) -> Stage:
+    """A stage whose network is ``graph.onnx`` in ``folder``, with the hashes that its files have."""
+    from attention_dmfnet.model.manifest import NetworkInput, NetworkOutput, Stage, Variant, WeightsFile
+
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()}
+    return Stage(
+        (Variant("graph.onnx", hashes["graph.onnx"], "float32", None),),
+        NetworkInput("image", "float32", "NCDHW"),
+        NetworkOutput("scores", NETWORK_CLASSES),
+        (3.0, 2.0, 2.0),
+        NETWORK_TILE_ZYX,
+        0.25,
+        (-200.0, 600.0),
+        0.0,
+        100.0,
+        weights=WeightsFile("weights.safetensors", hashes["weights.safetensors"]),
+    )
+
+
+def _compute(folder: Path, backend: Literal["openvino", "onnxruntime"], cache: Path | None = None) -> None:
+    """Load the network in ``folder`` and let it see one tile."""
+    from attention_dmfnet.model.loading import load_network
+    from attention_dmfnet.model.runtimes import Runtime
+
+    runtime = Runtime(backend, "cpu", threads=1, precision="float32", cache=cache)
+    network = load_network(folder, _stage_of(folder), runtime)
+    network.prepare(NETWORK_TILE_ZYX)
+    scores = network(np.ones(NETWORK_TILE_ZYX, np.float32))
+    assert scores.shape == (NETWORK_CLASSES, *NETWORK_TILE_ZYX)
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -257,7 +311,8 @@ TARGETS: dict[str, Target] = {
     "graph": Target("graph", _graph),
     "network-openvino": Target("network", _network_in("openvino")),
     "network-onnxruntime": Target("network", _network_in("onnxruntime")),
-    "network-kept": Target("damage", _network_in("openvino", cache=True), mutations.number_alone),
+    "network-kept": Target("damage", _kept_by_openvino, mutations.number_alone),
+    "network-simplified": Target("damage", _simplified_graph, mutations.number_alone),
     "flare22": Target("flare22", _layout),
     "nnunet": Target("nnunet", _layout),
     "prepared": Target("prepared", _prepared),

@@ -87,7 +87,7 @@ def _initializer_parts(
     if not place:
         return [whole]
     if place["location"] != weights_file:
-        raise LoadError(f"{file} refers to {place['location']}, the manifest to {weights_file}; export it again")
+        raise LoadError(f"{file} refers to {place['location']!r}, the manifest to {weights_file}; export it again")
     start, length = int(place["offset"]), int(place["length"])
     if not 0 <= start <= start + length <= len(weights):
         raise LoadError(f"{file} refers to bytes beyond the end of {weights_file}; export it again")

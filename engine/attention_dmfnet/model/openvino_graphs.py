@@ -59,6 +59,8 @@ def keep_graphs(models: Path, manifest: Manifest) -> list[Path]:
     """
     folder = models / FOLDER
     folder.mkdir(exist_ok=True)
+    # first, and written last: without it, nothing in the folder is looked at
+    (folder / _INDEX).unlink(missing_ok=True)
     networks: dict[str, Kept] = {}
     paths: list[Path] = []
     for stage in (manifest.coarse, manifest.fine):
@@ -70,7 +72,6 @@ def keep_graphs(models: Path, manifest: Manifest) -> list[Path]:
             paths[-1].write_bytes(content)
             networks[variant.file] = Kept(_made_from(stage, variant), hashlib.sha256(content).hexdigest())
     paths.append(folder / _INDEX)
-    # last: without it, nothing in the folder is looked at
     paths[-1].write_bytes(msgspec.json.encode(Index(half.get_version(), networks)))
     return paths
 

@@ -110,10 +110,10 @@ def test_engines_side_by_side_finish_all_and_clear_up_after_a_killed_one(tmp_pat
 
 def test_what_a_library_prints_is_not_among_the_lines_of_json(inputs: Path, tmp_path: Path, models: Path) -> None:
     program = (
-        "import ctypes, os\nfrom attention_dmfnet.cli import main, predict\nload = predict._load\n"
+        "import ctypes, os\nfrom attention_dmfnet.cli import main, predict\nload = predict.load_segmenter\n"
         "def loud(options):\n    os.write(1, b'libcuda: no such file\\n')\n"
         "    ctypes.CDLL(None).puts(b'loader')\n    ctypes.CDLL(None).fflush(None)\n    return load(options)\n"
-        "predict._load = loud\nmain.run()"
+        "predict.load_segmenter = loud\nmain.run()"
     )
     arguments = ["predict", str(inputs), str(tmp_path / "out"), "--models", str(models), "--json"]
     run = subprocess.run(

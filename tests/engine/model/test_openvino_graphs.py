@@ -111,3 +111,14 @@ def test_variants_of_one_file_are_kept_once_and_other_files_not_at_all(kept: Pat
     manifest = msgspec.structs.replace(manifest, fine=msgspec.structs.replace(manifest.fine, variants=(fine, half)))
     names = [path.name for path in keep_graphs(kept, manifest)]
     assert names == ["coarse.onnx.graph", "fine.onnx.graph", "index.json"]
+
+
+def test_what_was_not_finished_is_not_looked_at(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*given: object) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("attention_dmfnet.model.openvino_graphs._simplified", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        keep_graphs(kept, load_manifest(kept))
+    assert kept_graph(kept, _fine(kept), _fine(kept).variants[0]) is None
+    assert len(_scores(kept)) == len(SHAPES)

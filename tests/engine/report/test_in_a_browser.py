@@ -253,6 +253,17 @@ def test_a_screen_reader_finds_a_name_for_everything(browser: Any, pages: Path) 
     assert nameless == []
 
 
+def test_the_window_says_its_hu(browser: Any, pages: Path) -> None:
+    _open_case(browser, pages)
+    before = _picture(browser)
+    slider = _element(browser, "#window-low")
+    slider.send_keys("\ue014")
+    assert _element(browser, "[data-of=window-low]").text == slider.get_property("value") == "-159"
+    slider.send_keys("\ue00e")
+    assert _picture(browser) != before
+    assert _errors(browser) == []
+
+
 def test_the_page_is_dark_where_people_want_it_dark(browser: Any, pages: Path) -> None:
     _open(browser, pages / "report.html")
     backs = []

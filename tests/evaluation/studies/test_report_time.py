@@ -4,6 +4,7 @@ import pytest
 from attention_dmfnet.files.image_io import write_volume
 
 from evaluation.studies import report_time
+from evaluation.studies.report_time import main
 from tests.engine.tiny import block_phantom
 
 
@@ -33,3 +34,10 @@ def test_what_a_command_computes_is_counted(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(report_time, "_COMMAND", (sys.executable, "-c"))
     busy = "import time\nwhile time.process_time() < 0.3: pass"
     assert 0.3 <= report_time.cpu_seconds(busy) < 3
+
+
+def test_the_command_prints_the_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(report_time, "table", lambda scan, copies, folder: f"{scan.name} {copies} {folder.is_dir()}")
+    monkeypatch.setattr("sys.argv", ["report_time", "scan.nii.gz", "--copies", "7"])
+    main()
+    assert capsys.readouterr().out == "scan.nii.gz 7 True\n"

@@ -83,7 +83,8 @@
   };
   const level = [document.getElementById("window-low"), document.getElementById("window-high")];
   level.forEach((slider) => slider.addEventListener("input", () => {
-    document.querySelector(`output[for="${slider.id}"]`).textContent = slider.value;
+    // no <output>: a label that holds one is its label and not the slider's
+    document.querySelector(`[data-of="${slider.id}"]`).textContent = slider.value;
     planes.volumes[0].cal_min = Math.min(Number(level[0].value), Number(level[1].value) - 1);
     planes.volumes[0].cal_max = Math.max(Number(level[1].value), Number(level[0].value) + 1);
     planes.updateGLVolume();
