@@ -68,7 +68,7 @@ def load(
     """Start to load the networks, and return what labels scans with them.
 
     ``device`` is "auto", "cpu" or "cuda"; ``backend`` is "auto", "openvino", "onnxruntime" or "tensorrt"; without a
-    ``precision`` ("float32", "bfloat16", "float16" or "int8") the fastest one is taken that was proven equal on this
+    ``precision`` ("float32", "bfloat16" or "float16") the fastest one is taken that was proven equal on this
     kind of machine. ``models`` is the folder of ``manifest.json``; without it the models of this release are used.
     ``gpu_memory_mb`` bounds what is taken on the GPU, CUDA's own memory included. In the folder ``cache`` OpenVINO
     keeps what it has compiled, and the next process on this machine starts sooner; it is believed as the models are.

@@ -22,7 +22,7 @@ from tests.export.small_release import parity, small_release, variant
         ("bfloat16", 0.0, {"liver": 0.9949}, "liver 0.9949 < 0.995"),
         ("float16", 0.0, {"left_adrenal_gland": 0.98}, None),
         ("float16", 0.0, {"left_adrenal_gland": 0.9799}, "left adrenal gland 0.9799 < 0.98"),
-        ("int8", 0.0, {"liver": 0.9, "left_adrenal_gland": 0.9}, "liver 0.9000 < 0.995, left adrenal gland 0.9000"),
+        ("float16", 0.0, {"liver": 0.9, "left_adrenal_gland": 0.9}, "liver 0.9000 < 0.995, left adrenal gland 0.9000"),
     ],
 )
 def test_the_bounds_are_those_that_were_agreed(
@@ -55,28 +55,28 @@ def test_in_a_scan_where_an_organ_has_few_voxels_a_few_may_differ(
 
 
 def test_what_passed_has_its_figures_in_the_manifest_and_what_failed_is_gone_with_its_file() -> None:
-    release = small_release(float16=b"half", int8=b"eight")
+    release = small_release(float16=b"half", bfloat16=b"other")
     good, bad = parity(), parity(liver=0.9)
     verdicts = [
         *(judge(stage, variant(release, stage, "float32"), good) for stage in ("coarse", "fine")),
         judge("coarse", variant(release, "coarse", "float16"), good),
         judge("fine", variant(release, "fine", "float16"), bad),
-        judge("coarse", variant(release, "coarse", "int8"), bad),
-        judge("fine", variant(release, "fine", "int8"), good),
+        judge("coarse", variant(release, "coarse", "bfloat16"), bad),
+        judge("fine", variant(release, "fine", "bfloat16"), good),
     ]
     gated = pass_gate(release, verdicts)
     assert [(v.file, v.parity) for v in gated.manifest.coarse.variants] == [
         ("coarse.onnx", (good.row,)),
         ("coarse.float16.onnx", (good.row,)),
     ]
-    assert [v.file for v in gated.manifest.fine.variants] == ["fine.onnx", "fine.int8.onnx"]
-    assert sorted(gated.files) == ["coarse.float16.onnx", "coarse.onnx", "fine.int8.onnx", "fine.onnx"]
+    assert [v.file for v in gated.manifest.fine.variants] == ["fine.onnx", "fine.bfloat16.onnx"]
+    assert sorted(gated.files) == ["coarse.float16.onnx", "coarse.onnx", "fine.bfloat16.onnx", "fine.onnx"]
     # and all that was measured lies beside it
     assert [(one.stage, one.file, one.passed) for one in gated.figures.parity] == [
         ("coarse", "coarse.onnx", (good,)),
         ("coarse", "coarse.float16.onnx", (good,)),
         ("fine", "fine.onnx", (good,)),
-        ("fine", "fine.int8.onnx", (good,)),
+        ("fine", "fine.bfloat16.onnx", (good,)),
     ]
     check_figures(gated.figures, gated.manifest)
 

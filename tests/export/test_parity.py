@@ -135,7 +135,7 @@ def test_an_organ_of_many_voxels_is_told_apart_from_one_of_few() -> None:
         figures.add_scan(cut, whole)
     parity = figures.parity("a CPU", "2 scans")
     assert parity.dsc["liver"] == pytest.approx(8 / 9, abs=1e-6)
-    assert parity.dsc_of_many == {"liver": pytest.approx(1980 / 1990, abs=1e-6)}
+    assert parity.dsc_of_many == pytest.approx({"liver": 1980 / 1990}, abs=1e-6)
 
 
 def _ways(contenders: list[Contender]) -> set[tuple[str, str]]:

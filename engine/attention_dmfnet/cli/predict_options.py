@@ -104,7 +104,7 @@ def add_network_options(group: Group) -> None:
     )
     group.add_argument(
         "--precision",
-        choices=["float32", "bfloat16", "float16", "int8"],
+        choices=["float32", "bfloat16", "float16"],
         help="default: the fastest that was proven equal on this kind of machine",
     )
     group.add_argument(

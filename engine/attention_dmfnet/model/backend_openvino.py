@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from attention_dmfnet.model.manifest import DeviceName, Precision, Stage, Variant
     from attention_dmfnet.model.runtimes import Runtime
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16", "int8")
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
 """What can be computed, whether or not the CPU has instructions for it."""
 
 _FAILURES: Final = (RuntimeError, UnicodeDecodeError)
 """What OpenVINO raises; the second where the reason quotes bytes of a damaged file."""
 
 # OpenVINO takes bfloat16 on its own account wherever the CPU has it, so the precision is always spelled out.
-_HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}
-_CAPABILITIES: dict[Precision, str] = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16", "int8": "INT8"}
+_HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+_CAPABILITIES: dict[Precision, str] = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}
 
 
 def native_precisions() -> tuple[Precision, ...]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from attention_dmfnet.model.manifest import DeviceName, Plan, Precision, Stage, Variant
     from attention_dmfnet.model.runtimes import Runtime
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16", "int8")
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16")
 
 _AMPERE = (8, 0)
 _MB = 1 << 20

@@ -23,7 +23,7 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 ComputeCapability = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+$")]
 Voxels = Annotated[int, msgspec.Meta(ge=1)]
 
-Precision = Literal["float32", "bfloat16", "float16", "int8"]
+Precision = Literal["float32", "bfloat16", "float16"]
 BackendName = Literal["openvino", "onnxruntime", "tensorrt"]
 DeviceName = Literal["cpu", "cuda"]
 

@@ -72,7 +72,7 @@ def test_a_changed_model_is_named_and_nothing_can_be_labelled(
     [
         (["--device", "cuda", "--backend", "openvino"], "use --backend onnxruntime with --device cuda"),
         (["--gpu-memory-mb", "10"], "give --gpu-memory-mb 1024 or more"),
-        (["--device", "cpu", "--precision", "int8"], "choose another --precision"),
+        (["--device", "cpu", "--precision", "float16"], "choose another --precision"),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_answered_with_what_to_do(
@@ -121,20 +121,20 @@ def _stage() -> Stage:
         variant("fine.onnx", "float32", 0.4),
         variant("fine.onnx", "bfloat16", 0.2),
         variant("fine.16.onnx", "float16", 0.1),
-        variant("fine.8.onnx", "int8", None),
+        variant("fine.b.onnx", "bfloat16", None),
     ]
     return msgspec.convert(json_of, Stage)
 
 
 def test_each_variant_that_is_not_taken_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend_openvino, "native_precisions", lambda: ("float32", "bfloat16", "int8"))
+    monkeypatch.setattr(backend_openvino, "native_precisions", lambda: ("float32", "bfloat16"))
     found = examination._choice("fine", _stage(), Runtime("openvino", "cpu", 1))
     assert (found.file, found.precision) == ("fine.onnx", "bfloat16")
     assert found.why.startswith("the fastest that passed the parity test in OpenVINO on the CPU")
     assert found.others == [
         "fine.onnx in float32: 0.4 s a tile in the parity test, the one taken 0.2",
         "fine.16.onnx in float16: this machine has no instructions for it",
-        "fine.8.onnx in int8: not tested in OpenVINO on the CPU",
+        "fine.b.onnx in bfloat16: not tested in OpenVINO on the CPU",
     ]
     asked = examination._choice("fine", _stage(), Runtime("openvino", "cpu", 1, precision="float32"))
     assert (asked.precision, asked.why) == ("float32", "asked for with --precision")

@@ -6,7 +6,7 @@ from attention_dmfnet.model.variants import choose_variant
 
 from tests.engine.tiny import stage
 
-ALL: tuple[Precision, ...] = ("float32", "bfloat16", "float16", "int8")
+ALL: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
 
 
 def _parity(seconds: float, backend: BackendName = "openvino", device: DeviceName = "cpu") -> Parity:
@@ -58,8 +58,8 @@ def test_a_precision_that_was_asked_for_overrules_tests_and_machine() -> None:
 
 
 def test_a_precision_that_cannot_be_had_is_refused_with_the_reason() -> None:
-    with pytest.raises(NetworkError, match=r"no int8 variant for this runtime, only full\.onnx \(float32\)"):
-        choose_variant(_stage(FULL), "openvino", "cpu", ALL, ALL, "int8")
+    with pytest.raises(NetworkError, match=r"no float16 variant for this runtime, only full\.onnx \(float32\)"):
+        choose_variant(_stage(FULL), "openvino", "cpu", ALL, ALL, "float16")
     with pytest.raises(NetworkError, match="does not compute in bfloat16"):
         choose_variant(_stage(FULL, BFLOAT), "onnxruntime", "cpu", ["float32"], ["float32"], "bfloat16")
 
