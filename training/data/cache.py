@@ -63,18 +63,28 @@ class CachedArray:
 
         What is beyond it is ``outside``. Raises ``CacheError``.
         """
+        return self._checked(start_zyx, shape_zyx, outside, False)
+
+    def read_whole(self, shape_zyx: Index) -> npt.NDArray[Any]:
+        """All of it. Raises ``CacheError``, also where it has not ``shape_zyx`` voxels."""
+        return self._checked((0, 0, 0), shape_zyx, 0, True)
+
+    def _checked(self, start_zyx: Index, shape_zyx: Index, outside: int, whole: bool) -> npt.NDArray[Any]:
         try:
-            return self._read(start_zyx, shape_zyx, outside)
+            return self._read(start_zyx, shape_zyx, outside, whole)
         except MemoryError:
             raise
         except Exception as error:  # Blosc raises errors of many kinds at a damaged header, a SyntaxError among them
             raise self._damaged() from error
 
-    def _read(self, start_zyx: Index, shape_zyx: Index, outside: int) -> npt.NDArray[Any]:
+    def _read(self, start_zyx: Index, shape_zyx: Index, outside: int, whole: bool) -> npt.NDArray[Any]:
         array = blosc2.open(str(self._path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
         # of a damaged header it makes other things than an array of numbers, too
         if array.dtype.kind not in "iuf":
             raise ValueError(f"{array.dtype} is no number")
+        # before anything is made for it: what says how many voxels there are is another file
+        if whole and tuple(array.shape) != tuple(shape_zyx):
+            raise ValueError(f"{array.shape} is not {shape_zyx}")
         inside, place = [], []
         for start, size, available in zip(start_zyx, shape_zyx, array.shape, strict=True):
             first, last = min(max(start, 0), available), max(min(start + size, available), 0)

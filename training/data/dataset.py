@@ -115,7 +115,7 @@ class Case:
 
     def read_whole(self) -> tuple[Hu, Labels]:
         """The whole case, HU clipped to the stage's window and rounded to whole numbers. Raises as ``read_patch``."""
-        return self.read_patch((0, 0, 0), self.shape_zyx)
+        return self._image.read_whole(self.shape_zyx).astype(np.float32), self._labels.read_whole(self.shape_zyx)
 
     @property
     def class_locations(self) -> dict[int, npt.NDArray[np.int16]]:

@@ -177,7 +177,7 @@ def load_checkpoint(
             metadata: dict[str, str] = file.metadata() or {}
         tensors = safetensors.torch.load_file(path)
         progress = msgspec.json.decode(metadata["progress"], type=Progress)
-        trained_on: dict[str, str] = json.loads(metadata["data"])
+        trained_on = msgspec.json.decode(metadata["data"], type=dict[str, str])
     except (OSError, SafetensorError, KeyError, ValueError, msgspec.MsgspecError) as error:
         raise CheckpointError(
             f"{path} is damaged ({_first_lines(error)}); start the run anew in another folder"

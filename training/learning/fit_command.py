@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def fit_command(options: argparse.Namespace) -> int:
     """Train as the options say; returns the exit status."""
     recipe = _recipe(options)
+    import torch.distributed as dist
     from attention_dmfnet.cpus import available_cpus
 
     from training.learning.fit import Machine, fit
@@ -50,6 +51,9 @@ def fit_command(options: argparse.Namespace) -> int:
     devices = int(options.devices) if options.devices.isdigit() else options.devices
     machine = Machine(options.accelerator, devices, options.nodes, options.threads or available_cpus())
     fit(recipe, options.to, source, validation, machine, options.resume, options.start_from)
+    if dist.is_initialized():
+        # torch's threads for talking to the other processes, left alone, may abort this one as it ends
+        dist.destroy_process_group()
     return 0
 
 

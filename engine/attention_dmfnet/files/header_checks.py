@@ -222,6 +222,8 @@ def _geometry(affine: Affine, shape_zyx: Index, spacing_xyz: Triple | None = Non
     """The grid of ``affine``, in mm; its own lengths are the spacing where none is given."""
     lps = np.diag([-1.0, -1.0, 1.0]) @ affine
     lengths = [math.sqrt(sum(along * along for along in axis)) for axis in lps[:, :3].T.tolist()]
+    if not all(lengths):  # the square of 1e-200 is 0
+        raise HeaderError("an axis of its grid has no length; correct its header")
     along_x, along_y, along_z = (_triple(axis / length) for axis, length in zip(lps[:, :3].T, lengths, strict=True))
     spacing = _triple((spacing_xyz or lengths)[::-1])
     try:

@@ -38,6 +38,13 @@ def test_the_whole_is_read_back(counting: Path) -> None:
     assert CachedArray(counting).read((0, 0, 0), (40, 70, 70), outside=-7).sum() == sum(range(40 * 70 * 70))
 
 
+def test_an_array_of_another_size_than_was_said_is_damaged_and_nothing_is_made_for_it(counting: Path) -> None:
+    assert CachedArray(counting).read_whole((40, 70, 70)).shape == (40, 70, 70)
+    with pytest.raises(CacheError, match=r"counting\.b2nd is missing or damaged"):
+        # 40 TB, if anything were
+        CachedArray(counting).read_whole((1_000_000, 1_000_000, 10))
+
+
 def test_an_array_can_be_sent_to_another_process(counting: Path) -> None:
     array = CachedArray(counting)
     array.read((0, 0, 0), (1, 1, 1), outside=0)

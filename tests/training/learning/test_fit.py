@@ -154,10 +154,11 @@ def test_a_run_that_is_stopped_while_cases_are_scored_scores_them_when_it_is_res
 
 
 def test_the_stop_is_told_with_the_signals_number(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(TrainingStoppedError) as stopped:
         fit(recipe(), tmp_path, SpheresUntil(3, terminate), machine=CPU)
     assert stopped.value.signal_number == signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 class NoNumber(Spheres):
