@@ -331,9 +331,14 @@ for stage in (manifest.coarse, manifest.fine):
 }
 
 says_what_it_takes_and_gives_and_that_it_works_here() {
-  run "$NAME" describe | grep -q '13 left kidney'
-  run "$NAME" describe --json | grep -q '"schema_version":1'
-  run "$NAME" doctor | tail -1 | grep -qx 'A scan can be labelled.'
+  local said
+  # read to its end: grep -q leaves at the first find, and who still writes then fails
+  said=$(run "$NAME" describe)
+  grep -q '13 left kidney' <<<"$said"
+  said=$(run "$NAME" describe --json)
+  grep -q '"schema_version":1' <<<"$said"
+  said=$(run "$NAME" doctor)
+  tail -1 <<<"$said" | grep -qx 'A scan can be labelled.'
 }
 
 leaks_no_build_setting() {
