@@ -38,7 +38,8 @@ def main() -> int:
     kinds: dict[tuple[str, str], tuple[int, str]] = {}
     ends = time.monotonic() + seconds
     turn_s = _TURN_S if options.number is not None else min(_TURN_S, seconds / len(targets))
-    while True:
+    turns, over = 0, False
+    while not over:
         for target in targets:
             found = fuzz(target, first + read[target], turn_s, most=None if options.number is None else 1)
             read[target] += found.mutants
@@ -46,8 +47,11 @@ def main() -> int:
                 if (target, kind) not in kinds:
                     kinds[target, kind] = (number, what)
                     print(f"{target} {number}: {what}", flush=True)
-        if time.monotonic() >= ends:
-            break
+            # each has had its turn once, however short the time
+            turns += 1
+            over = time.monotonic() >= ends and turns >= len(targets)
+            if over:
+                break
     counts = ", ".join(f"{target} {count}" for target, count in read.items())
     print(f"{sum(read.values())} mutants ({counts}), {len(kinds)} findings")
     return 1 if kinds else 0
