@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from attention_dmfnet.cli.record import hashes_of
 from attention_dmfnet.files.cases import Case, InputError, ScanFile, output_of, printable
 from attention_dmfnet.folder import CaseReport
 from attention_dmfnet.model.loading import default_models
-from attention_dmfnet.model.manifest import MANIFEST_NAME
+from attention_dmfnet.model.manifest import manifest_sha256
 from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import Segmenter
 
@@ -96,11 +95,10 @@ class Order:
 
 def manifest_hash(models: Path | None) -> str:
     """The SHA-256 of the manifest, which holds those of the networks. Raises ``ClusterError`` if there is none."""
-    path = (models or default_models()) / MANIFEST_NAME
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return manifest_sha256(models or default_models())
     except OSError as error:
-        raise ClusterError(f"cannot read {path}: {error.strerror}; name the folder with --models") from error
+        raise ClusterError(f"cannot read {error.filename}: {error.strerror}; name the folder with --models") from error
 
 
 class Labeller:

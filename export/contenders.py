@@ -19,7 +19,6 @@ from attention_dmfnet.model.runtimes import Runtime, find_gpu
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from attention_dmfnet.geometry import Index
     from attention_dmfnet.model.manifest import BackendName, DeviceName, Precision, Stage, Variant
 
     from training.network.attention_dmfnet import AttentionDMFNet
@@ -42,9 +41,6 @@ class TorchNetwork:
     def __init__(self, network: AttentionDMFNet, stride: int) -> None:
         # as `to_onnx` exports them
         self._forward: Callable[[Tensor], Tensor] = network if stride == 1 else network.half_scores
-
-    def prepare(self, tile_zyx: Index) -> None:
-        """Torch takes tiles of any shape."""
 
     def __call__(self, tile: Tile) -> Scores:
         with torch.inference_mode():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 from attention_dmfnet.files.image_io import read_volume
-from attention_dmfnet.geometry import Index, Volume, canonicalise
+from attention_dmfnet.geometry import Volume, canonicalise
 from attention_dmfnet.model.manifest import Manifest, NetworkOutput
 from attention_dmfnet.segmenter import locate, segment
 from attention_dmfnet.steps.roi import Roi
@@ -114,7 +114,11 @@ def _compare_on_scan(original: Original, figures: dict[StageName, list[Figures]]
     roi = locate(scan, original.model("coarse"), margin_mm)
     reference = _labels(original, ct, original.model("coarse"), original.model("fine"))
     for stage, own in figures.items():
-        for tile in _tiles(original, stage, scan, roi):
+        for number, tile in enumerate(_tiles(original, stage, scan, roi)):
+            if number == 0:
+                # of one shape as all of this scan, and of another than the scan's before: it takes longer
+                for one in own:
+                    one.contender.network(tile)
             _compare_on_tile(original.model(stage).network, own, tile, repeats)
     for one in figures["coarse"]:
         coarse = original.model("coarse", one.contender.network)
@@ -128,11 +132,7 @@ def _compare_on_scan(original: Original, figures: dict[StageName, list[Figures]]
 
 def _compare_on_tile(original: Network, figures: Sequence[Figures], tile: Tile, repeats: int) -> None:
     # a copy: the contenders may share the original's memory
-    z, y, x = tile.shape
-    original.prepare((z, y, x))
     reference = original(tile).copy()
-    for one in figures:
-        one.contender.network.prepare((z, y, x))
     for _ in range(repeats):
         # one after the other on the same tile: whatever else the machine does slows all of them
         for one in figures:
@@ -162,9 +162,6 @@ class _Listener:
     def __init__(self, heard: Callable[[Tile], None], output: NetworkOutput) -> None:
         self._heard = heard
         self._output = output
-
-    def prepare(self, tile_zyx: Index) -> None:
-        """Nothing is computed."""
 
     def __call__(self, tile: Tile) -> Scores:
         self._heard(tile.copy())

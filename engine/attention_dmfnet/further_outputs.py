@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +95,7 @@ def algorithm_of(models: Path | None = None) -> Algorithm:
     Their release, and the hash of their manifest, which holds those of the networks.
     """
     from attention_dmfnet.model.loading import default_models
-    from attention_dmfnet.model.manifest import load_manifest
+    from attention_dmfnet.model.manifest import load_manifest, manifest_sha256
 
     folder = default_models() if models is None else models
-    release = load_manifest(folder).release
-    return Algorithm(release, hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest())
+    return Algorithm(load_manifest(folder).release, manifest_sha256(folder))

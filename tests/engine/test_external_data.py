@@ -128,6 +128,12 @@ def test_operators_of_no_version_that_there_is_are_refused_before_a_runtime_coun
     with pytest.raises(NetworkError, match="wants version 4294967295 of ONNX's operators"):
         with_weights(model.SerializeToString(), "fine.onnx", (tmp_path / WEIGHTS).read_bytes(), WEIGHTS)
     assert with_weights((tmp_path / "fine.onnx").read_bytes(), "fine.onnx", (tmp_path / WEIGHTS).read_bytes(), WEIGHTS)
+    # and of a model that needs no file of weights
+    alone = model.SerializeToString()
+    (tmp_path / "alone.onnx").write_bytes(alone)
+    of = stage("alone.onnx", alone)
+    with pytest.raises(NetworkError, match="wants version 4294967295 of ONNX's operators"):
+        read_model(tmp_path, of, of.variants[0])
 
 
 def test_a_reason_of_openvinos_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:

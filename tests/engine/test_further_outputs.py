@@ -127,6 +127,18 @@ def test_an_output_whose_package_is_missing_is_refused_before_any_case(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", ["--dicom-seg", "--rtstruct", "--seg-nrrd", "--report"])
+def test_models_that_are_not_there_are_one_sentence_whatever_is_written(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write_dicom(tmp_path / "in")
+    (tmp_path / "none").mkdir()
+    arguments = ["predict", str(tmp_path / "in"), str(tmp_path / "out"), "--models", str(tmp_path / "none"), option]
+    assert main(arguments) == UNUSABLE
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "manifest.json" in line] == said[-1:]
+
+
 def test_every_option_for_a_further_output_is_known_to_the_list_of_packages() -> None:
     """A new one cannot be forgotten: what needs nothing says so here."""
     parser = argparse.ArgumentParser()

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from attention_dmfnet.files.image_io import read_volume, write_labels, write_volume
-from attention_dmfnet.geometry import Index
 from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import load_manifest
 from attention_dmfnet.model.network import Network, Scores, Tile
@@ -39,9 +38,6 @@ class Counting:
     network: Network
     tiles: int = 0
     voxels: int = 0
-
-    def prepare(self, tile_zyx: Index) -> None:
-        self.network.prepare(tile_zyx)
 
     def __call__(self, tile: Tile) -> Scores:
         self.tiles += 1

@@ -157,9 +157,6 @@ class FakeNetwork:
 
     function: Callable[[Tile], Scores]
 
-    def prepare(self, tile_zyx: Index) -> None:
-        pass
-
     def __call__(self, tile: Tile) -> Scores:
         return self.function(tile)
 

@@ -6,7 +6,6 @@ import msgspec
 import numpy as np
 import pytest
 from attention_dmfnet.files.image_io import write_volume
-from attention_dmfnet.geometry import Index
 from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import Manifest, Stage, Variant, load_manifest
 from attention_dmfnet.model.network import Network, Scores, Tile
@@ -24,9 +23,6 @@ class Altered:
 
     def __init__(self, network: Network, label: int, by: float) -> None:
         self._network, self._label, self._by = network, label, by
-
-    def prepare(self, tile_zyx: Index) -> None:
-        self._network.prepare(tile_zyx)
 
     def __call__(self, tile: Tile) -> Scores:
         scores = self._network(tile).copy()
@@ -93,9 +89,6 @@ def test_a_coarse_network_is_judged_by_what_its_roi_does_to_the_labels(models: P
 
 
 class _InOneCorner:
-    def prepare(self, tile_zyx: Index) -> None:
-        pass
-
     def __call__(self, tile: Tile) -> Scores:
         scores = np.zeros((2, *tile.shape), dtype=np.float32)
         # the scan's first voxel: its 10 x 12 x 14 coarse voxels lie in the middle of the 16 x 16 x 16 of the tile

@@ -49,7 +49,6 @@ def test_the_exported_network_scores_as_the_trained_one_does(
 ) -> None:
     original, network = _networks(exported, backend, precision)
     tile = np.random.default_rng(3).normal(size=TILES_ZYX["fine"]).astype(np.float32)
-    network.prepare(TILES_ZYX["fine"])
     expected, found = original(tile), network(tile)
     assert found.shape == (14, *(side // 2 for side in TILES_ZYX["fine"]))
     assert found.dtype == np.float32

@@ -227,7 +227,6 @@ def _compute(folder: Path, backend: Literal["openvino", "onnxruntime"], cache: P
 
     runtime = Runtime(backend, "cpu", threads=1, precision="float32", cache=cache)
     network = load_network(folder, _stage_of(folder), runtime)
-    network.prepare(NETWORK_TILE_ZYX)
     scores = network(np.ones(NETWORK_TILE_ZYX, np.float32))
     assert scores.shape == (NETWORK_CLASSES, *NETWORK_TILE_ZYX)
 

@@ -5,7 +5,6 @@ Each gives a label map on the scan's own grid and two numbers an organ (``traini
 
 from __future__ import annotations
 
-import hashlib
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import msgspec
 import numpy as np
 from attention_dmfnet.geometry import Volume, canonicalise
 from attention_dmfnet.model.loading import Networks, start_loading
-from attention_dmfnet.model.manifest import MANIFEST_NAME, Manifest, Stage, load_manifest
+from attention_dmfnet.model.manifest import Manifest, Stage, load_manifest, manifest_sha256
 from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import segment
 from attention_dmfnet.steps.stage import StageModel
@@ -65,7 +64,7 @@ class Teacher:
         if manifest.labels != {organ: label for label, organ in enumerate(ORGANS, start=1)}:
             raise PseudoError(f"the models in {models} number their organs unlike FLARE22; export them again")
         # the manifest holds the hashes of the networks
-        digest = hashlib.sha256((models / MANIFEST_NAME).read_bytes()).hexdigest()
+        digest = manifest_sha256(models)
         return Teacher(models, manifest, start_loading(models, manifest, options.device, options.backend), digest)
 
     @property

@@ -110,7 +110,6 @@ def examine(
         stages = {"coarse": manifest.coarse, "fine": manifest.fine}
         found.stages = [_choice(name, stage, runtime) for name, stage in stages.items()]
         networks.fine.wait()
-        networks.fine.prepare(manifest.fine.tile_zyx)
         tile = np.full(manifest.fine.tile_zyx, manifest.fine.air, np.float32)
         # the first one pays for what every later one uses
         networks.fine(tile)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attention_dmfnet.files.cases import Case, InputError, ScanFile
+from attention_dmfnet.files.passed_over import INSTALL_DICOM
 
 if TYPE_CHECKING:
     from attention_dmfnet.further_outputs import FileOutput
 
 _SLICER = "pip install SimpleITK (a container: build it with FORMATS=all)"
-_DICOM = 'pip install "attention-dmfnet[dicom]"'
 _REPORT = (
     'pip install "attention-dmfnet[report]"; --statistics works without, and `attention-dmfnet report` makes the pages '
     "afterwards, elsewhere if need be"
@@ -22,8 +22,8 @@ _REPORT = (
 
 NEEDED: dict[str, tuple[tuple[str, ...], str]] = {
     "--seg-nrrd": (("SimpleITK",), _SLICER),
-    "--dicom-seg": (("pydicom", "highdicom"), _DICOM),
-    "--rtstruct": (("pydicom", "highdicom", "contourpy"), _DICOM),
+    "--dicom-seg": (("pydicom", "highdicom"), INSTALL_DICOM),
+    "--rtstruct": (("pydicom", "highdicom", "contourpy"), INSTALL_DICOM),
     "--report": (("jinja2", "PIL"), _REPORT),
 }
 """The packages of each output that needs more than the label maps do, and what brings them."""

@@ -11,11 +11,11 @@ import numpy as np
 import onnxruntime
 
 from attention_dmfnet.model.cuda_driver import Cuda
+from attention_dmfnet.model.external_data import read_model
 from attention_dmfnet.model.network import MOST_TILE_VOXELS, LoadError, RunError, Scores, Tile, check_contract
 from attention_dmfnet.model.runtimes import INSTALL
 
 if TYPE_CHECKING:
-    from attention_dmfnet.geometry import Index
     from attention_dmfnet.model.manifest import DeviceName, Precision, Stage, Variant
     from attention_dmfnet.model.runtimes import Runtime
 
@@ -37,6 +37,10 @@ def native_precisions(device: DeviceName) -> tuple[Precision, ...]:
 def precisions(device: DeviceName) -> tuple[tuple[Precision, ...], tuple[Precision, ...]]:
     """What can be computed on ``device``, and in which of these it is fast."""
     return PRECISIONS, native_precisions(device)
+
+
+read = read_model
+"""See ``attention_dmfnet.model.loading.BackendModule``: the files as they are."""
 
 
 def load(model: bytes, variant: Variant, stage: Stage, runtime: Runtime, memory_mb: int) -> OnnxRuntimeNetwork:
@@ -75,13 +79,13 @@ class OnnxRuntimeNetwork:
         if self._on_gpu:
             # after each tile what it took goes back: otherwise the arena keeps the blocks of every shape of a folder
             self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
-        self._tile_zyx: Index | None = None
+        self._tile_zyx: tuple[int, ...] | None = None
         try:
-            self.prepare(stage.tile_zyx)
+            self._allocate(stage.tile_zyx)
         except RunError as error:
             raise LoadError(str(error)) from error
 
-    def prepare(self, tile_zyx: Index) -> None:
+    def _allocate(self, tile_zyx: tuple[int, ...]) -> None:
         """Allocate input and output for tiles of ``tile_zyx``: they stay where they are for all of them."""
         if tile_zyx == self._tile_zyx:
             return
@@ -102,6 +106,7 @@ class OnnxRuntimeNetwork:
         self._tile_zyx = tile_zyx
 
     def __call__(self, tile: Tile) -> Scores:
+        self._allocate(tile.shape)
         try:
             self._device_input.update_inplace(np.ascontiguousarray(tile[None, None]))
             self._binding.synchronize_inputs()
@@ -173,6 +178,7 @@ def _not_on_gpu(file: str) -> str:
     )
 
 
+@functools.cache
 def _find_cuda() -> None:
     if _PROVIDERS["cuda"] not in onnxruntime.get_available_providers():
         raise LoadError(

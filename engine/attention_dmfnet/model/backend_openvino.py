@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from attention_dmfnet.geometry import Index
+from attention_dmfnet.model.external_data import read_model
 from attention_dmfnet.model.network import Content, LoadError, RunError, Scores, Tile, check_contract
 from attention_dmfnet.model.openvino_core import core, half
-from attention_dmfnet.model.openvino_graphs import graph_and_weights
+from attention_dmfnet.model.openvino_graphs import graph_and_weights, kept_graph
 
 if TYPE_CHECKING:
     from attention_dmfnet.model.manifest import DeviceName, Precision, Stage, Variant
@@ -40,6 +40,12 @@ def native_precisions() -> tuple[Precision, ...]:
 def precisions(device: DeviceName) -> tuple[tuple[Precision, ...], tuple[Precision, ...]]:
     """What it cannot, it would compute in float32 under the other name: what is possible is what is native."""
     return native_precisions(), native_precisions()
+
+
+def read(models: Path, stage: Stage, variant: Variant) -> Content:
+    """The form that is kept of ``variant`` (``openvino_graphs``), or else its ONNX model."""
+    kept = kept_graph(models, stage, variant)
+    return read_model(models, stage, variant) if kept is None else kept
 
 
 def load(model: Content, variant: Variant, stage: Stage, runtime: Runtime, memory_mb: int) -> OpenVinoNetwork:
@@ -92,9 +98,6 @@ class OpenVinoNetwork:
             self._request = compiled.create_infer_request()
         except _FAILURES as error:
             raise LoadError(f"OpenVINO cannot load {file}: {_last_line(error)}") from error
-
-    def prepare(self, tile_zyx: Index) -> None:
-        """Nothing is left to prepare: the first tile of another shape takes a tenth of a second longer."""
 
     def __call__(self, tile: Tile) -> Scores:
         # not copied: held until the next one comes

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attention_dmfnet.model.cuda_driver import Cuda, DeviceBuffer
+from attention_dmfnet.model.external_data import read_model
 from attention_dmfnet.model.network import LoadError, RunError, Scores, Tile, check_contract
 from attention_dmfnet.model.runtimes import INSTALL, NAMES
 
 if TYPE_CHECKING:
-    from attention_dmfnet.geometry import Index
     from attention_dmfnet.model.manifest import DeviceName, Plan, Precision, Stage, Variant
     from attention_dmfnet.model.runtimes import Runtime
 
@@ -31,6 +31,10 @@ _BUILD_AGAIN = "build it again with `python -m export tensorrt`"
 def precisions(device: DeviceName) -> tuple[tuple[Precision, ...], tuple[Precision, ...]]:
     """A plan is computed as it was built: it would be no faster in another precision."""
     return PRECISIONS, PRECISIONS
+
+
+read = read_model
+"""See ``attention_dmfnet.model.loading.BackendModule``: the files as they are."""
 
 
 def load(model: bytes, variant: Variant, stage: Stage, runtime: Runtime, memory_mb: int) -> TensorRtNetwork:
@@ -77,9 +81,6 @@ class TensorRtNetwork:
         )
         self._stream = self._cuda.stream()
         self._context = self._make_context(stage)
-
-    def prepare(self, tile_zyx: Index) -> None:
-        """A plan holds for tiles of one shape, and is ready for them."""
 
     def __call__(self, tile: Tile) -> Scores:
         try:

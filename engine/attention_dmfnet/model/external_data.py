@@ -7,6 +7,7 @@ initialisers here, and every runtime gets a model that is whole. Source of the l
 of protocol buffers, in which a message is a sequence of (number and type, content).
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,10 @@ _Field = tuple[int, bytes, bytes]
 def read_model(models: Path, stage: Stage, variant: Variant) -> bytes:
     """A variant of ``stage`` as a model that is whole. Raises ``LoadError`` as ``read_model_file`` does."""
     model = read_model_file(models, variant)
-    if stage.weights is None or variant.plan is not None:
+    if variant.plan is not None:
+        return model
+    if stage.weights is None:
+        _refuse_future_operators(model, variant.file)
         return model
     return with_weights(model, variant.file, read_model_file(models, stage.weights), stage.weights.file)
 
@@ -41,26 +45,30 @@ def with_weights(graph: bytes, file: str, weights: bytes, weights_file: str) -> 
     ``weights_file`` is the only file that it may refer to. Raises ``LoadError`` if it refers to another one or to a
     place outside of it, or is no ONNX model.
     """
+    _refuse_future_operators(graph, file)
     parts: list[bytes | memoryview] = []
     try:
         for number, content, whole in _fields(graph):
             if number == _MODEL_GRAPH:
                 parts += _delimited(number, _graph_parts(content, file, memoryview(weights), weights_file))
             else:
-                if number == _MODEL_OPSET:
-                    _refuse_future_operators(content, file)
                 parts.append(whole)
     except (IndexError, KeyError, ValueError) as error:
         raise LoadError(f"{file} is no ONNX model ({error}); export it again") from error
     return b"".join(parts)
 
 
-def _refuse_future_operators(opset: bytes, file: str) -> None:
+def _refuse_future_operators(model: bytes, file: str) -> None:
     """OpenVINO counts up to the version that a graph states, if need be to 2^63."""
-    for number, content, _ in _fields(opset):
-        version = _read_varint(content, 0)[0] if number == _OPSET_VERSION and content else 0
-        if version > _NEWEST_OPSET:
-            raise LoadError(f"{file} wants version {version} of ONNX's operators, which there is not; export it again")
+    # what is no ONNX model is told by who reads all of it
+    with contextlib.suppress(IndexError, ValueError):
+        for opset in (content for number, content, _ in _fields(model) if number == _MODEL_OPSET):
+            for number, content, _ in _fields(opset):
+                version = _read_varint(content, 0)[0] if number == _OPSET_VERSION and content else 0
+                if version > _NEWEST_OPSET:
+                    raise LoadError(
+                        f"{file} wants version {version} of ONNX's operators, which there is not; export it again"
+                    )
 
 
 def _graph_parts(graph: bytes, file: str, weights: memoryview, weights_file: str) -> list[bytes | memoryview]:

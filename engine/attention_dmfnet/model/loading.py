@@ -9,9 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from attention_dmfnet.geometry import Index
 from attention_dmfnet.marks import Step, recording, step
-from attention_dmfnet.model.external_data import read_model
 from attention_dmfnet.model.manifest import DeviceName, Manifest, Precision, Stage, Variant
 from attention_dmfnet.model.network import Content, LoadError, Network, NetworkError, Scores, Tile
 from attention_dmfnet.model.runtimes import GPU_MEMORY_MB, Backend, Device, Runtime, runtimes_to_try
@@ -37,8 +35,11 @@ class BackendModule(Protocol):
     def precisions(self, device: DeviceName) -> tuple[Collection[Precision], Collection[Precision]]:
         """What can be computed on ``device`` of this machine, and in which of these it is fast."""
 
+    def read(self, models: Path, stage: Stage, variant: Variant) -> Content:
+        """What ``load`` takes as ``variant``: an ONNX model, a plan, or a form of its own. Raises ``LoadError``."""
+
     def load(self, model: Content, variant: Variant, stage: Stage, runtime: Runtime, memory_mb: int) -> Network:
-        """The network of ``variant``, whose file holds ``model``; ``memory_mb`` are a GPU's. Raises ``LoadError``."""
+        """The network of ``variant``, from what ``read`` gave; ``memory_mb`` are a GPU's. Raises ``LoadError``."""
 
 
 def backend_module(runtime: Runtime) -> BackendModule:
@@ -65,7 +66,7 @@ def load_network(
         variant = choose_for(stage, runtime)
     if model is None:
         with step("read"):
-            model = _read(models, stage, variant, runtime)
+            model = backend_module(runtime).read(models, stage, variant)
     memory_mb = int((runtime.gpu_memory_mb - _CUDA_CONTEXT_MB) * gpu_share)
     with step("compile"):
         return backend_module(runtime).load(model, variant, stage, runtime, memory_mb)
@@ -76,10 +77,6 @@ class LoadingNetwork:
 
     def __init__(self, network: Future[Network]) -> None:
         self._network = network
-
-    def prepare(self, tile_zyx: Index) -> None:
-        """Get ready for tiles of ``tile_zyx``."""
-        self._network.result().prepare(tile_zyx)
 
     def __call__(self, tile: Tile) -> Scores:
         network = self._network.result()
@@ -191,7 +188,6 @@ def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[
                 network = load_network(models, manifest.coarse, runtime, _COARSE_SHARE)
                 if runtime.device == "cuda":
                     # a GPU may load what it cannot compute; the first tile takes long anyhow, and here nobody waits
-                    network.prepare(manifest.coarse.tile_zyx)
                     network(np.zeros(manifest.coarse.tile_zyx, np.float32))
                 model = fine.result()
             chosen = replace(
@@ -206,18 +202,7 @@ def _load_first(models: Path, manifest: Manifest, left: list[Runtime]) -> tuple[
 
 def _read_fine(models: Path, stage: Stage, variant: Variant, runtime: Runtime) -> Content:
     with step("read fine"):
-        return _read(models, stage, variant, runtime)
-
-
-def _read(models: Path, stage: Stage, variant: Variant, runtime: Runtime) -> Content:
-    """What ``runtime`` loads as ``variant``: the form that is kept for it, or the ONNX model or plan."""
-    kept = None
-    if runtime.backend == "openvino":
-        # imported already, by the backend
-        from attention_dmfnet.model.openvino_graphs import kept_graph
-
-        kept = kept_graph(models, stage, variant)
-    return read_model(models, stage, variant) if kept is None else kept
+        return backend_module(runtime).read(models, stage, variant)
 
 
 def _module_of_plans(manifest: Manifest) -> str | None:

@@ -3,6 +3,7 @@
 The structures below are the schema: an unknown, missing or mistyped field is an error, with its place in the file.
 """
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -213,6 +214,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Version(msgspec.Struct):
     schema_version: int
+
+
+def manifest_sha256(models: Path) -> str:
+    """What tells ``models`` from other folders: the manifest holds the hashes of all files. Raises ``OSError``."""
+    return hashlib.sha256((models / MANIFEST_NAME).read_bytes()).hexdigest()
 
 
 def load_manifest(models: Path) -> Manifest:

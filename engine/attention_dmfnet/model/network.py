@@ -8,7 +8,6 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from attention_dmfnet.geometry import Index
 from attention_dmfnet.model.manifest import Stage, Variant, WeightsFile
 
 Tile = npt.NDArray[np.float32]
@@ -38,9 +37,6 @@ class RunError(NetworkError):
 
 class Network(Protocol):
     """A network ready to run."""
-
-    def prepare(self, tile_zyx: Index) -> None:
-        """Get ready for tiles of ``tile_zyx``; comes before the first of them. Raises ``RunError``."""
 
     def __call__(self, tile: Tile) -> Scores:
         """The scores of a tile, valid until the next call, which may overwrite them. Raises ``RunError``."""

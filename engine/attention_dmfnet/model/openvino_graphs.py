@@ -33,8 +33,7 @@ FOLDER: Final = ".openvino"
 
 _INDEX: Final = "index.json"
 _MAKE_AGAIN: Final = "delete that folder, or make it again with `python -m attention_dmfnet.model.openvino_graphs`"
-# Both parts begin at a multiple of so many bytes, as the widest vector instructions like it; the first of them say how
-# long the graph is.
+# Both parts begin at a multiple of so many bytes of the file; the first of them say how long the graph is.
 _BEGIN: Final = 64
 
 
@@ -72,7 +71,10 @@ def keep_graphs(models: Path, manifest: Manifest) -> list[Path]:
             paths[-1].write_bytes(content)
             networks[variant.file] = Kept(_made_from(stage, variant), hashlib.sha256(content).hexdigest())
     paths.append(folder / _INDEX)
-    paths[-1].write_bytes(msgspec.json.encode(Index(half.get_version(), networks)))
+    # whole or not there: a part of it would be refused at every start
+    part = folder / f"{_INDEX}.partial"
+    part.write_bytes(msgspec.json.encode(Index(half.get_version(), networks)))
+    part.replace(paths[-1])
     return paths
 
 

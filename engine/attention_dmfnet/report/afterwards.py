@@ -83,9 +83,12 @@ def read_record(outputs: Path, record: Path | None = None) -> dict[str, CaseRepo
 def _is_as_it_was(entry: Mapping[str, Any], outputs: Path) -> bool:
     if not entry.get("sha256"):
         return True
-    label_map = outputs / f"{entry['case']}.nii.gz"
-    # a name that was made printable is not the file's: what cannot be asked is believed
-    return not label_map.exists() or hashlib.sha256(label_map.read_bytes()).hexdigest() == entry["sha256"]
+    try:
+        label_map = (outputs / f"{entry['case']}.nii.gz").read_bytes()
+    except OSError:
+        # a name that was made printable is not the file's: what cannot be asked is believed
+        return True
+    return hashlib.sha256(label_map).hexdigest() == str(entry["sha256"])
 
 
 def _recorded(entry: Mapping[str, Any]) -> CaseReport:

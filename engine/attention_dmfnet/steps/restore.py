@@ -7,6 +7,7 @@ cheap); then only those voxels whose four in-plane neighbours disagree are inter
 classes at the scan's resolution ever exists.
 """
 
+from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ Labels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.intp]
 
 
-def restore_labels(scores: Scores, grid: Geometry, target: Geometry, threads: int = 0) -> Labels:
+def restore_labels(scores: Scores, grid: Geometry, target: Geometry, threads: int | None = None) -> Labels:
     """Labels (z, y, x) on ``target`` from ``scores`` (class, z, y, x) on ``grid``, which has the same axes.
 
     Slices are shared out among ``threads``, by default as many as there are CPUs, up to four.
@@ -47,9 +48,15 @@ def restore_labels(scores: Scores, grid: Geometry, target: Geometry, threads: in
     # in runs: neighbouring slices lie between the same two planes
     first, *others = np.array_split(np.arange(len(labels)), threads or min(available_cpus(), _MOST_THREADS))
     asides = [run_aside("restore", label, slices) for slices in others]
-    label(first)
-    for aside in asides:
-        aside.result()
+    try:
+        label(first)
+        while asides:
+            # in no variable: an error's traceback holds this frame, and with the future it would keep the scores
+            asides.pop().result()
+    finally:
+        # who failed leaves nobody behind that goes on computing beside the next case
+        wait(asides)
+        asides.clear()
     return labels
 
 

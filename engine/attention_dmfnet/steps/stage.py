@@ -42,7 +42,6 @@ class StageModel:
     def score(self, view: Volume, plan: Plan) -> Scores:
         """Class scores for a ``view``, on ``score_grid``; valid until the network is called again."""
         stage = self.stage
-        self.network.prepare(plan.tile_zyx)
         classes, stride = stage.output.classes, stage.output.stride
         return score_in_tiles(view.array, self.network, classes, plan.tile_zyx, stage.overlap, stage.air, stride)
 

@@ -22,7 +22,6 @@ OPEN = small_cnn_onnx(("z", "y", "x"))
 
 
 def _scores(network: OpenVinoNetwork, tile_zyx: Index) -> Any:
-    network.prepare(tile_zyx)
     return network(np.random.default_rng(0).normal(size=tile_zyx).astype(np.float32)).copy()
 
 

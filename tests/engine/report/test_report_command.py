@@ -15,7 +15,7 @@ from attention_dmfnet.files.image_io import write_volume
 from attention_dmfnet.folder import CaseReport
 from attention_dmfnet.model.manifest import load_manifest
 from attention_dmfnet.report import page
-from attention_dmfnet.report.afterwards import report_case
+from attention_dmfnet.report.afterwards import read_record, report_case
 from attention_dmfnet.report.run_report import RunReport
 
 from tests.engine.tiny import block_phantom
@@ -136,6 +136,17 @@ def test_a_label_map_that_was_replaced_since_has_no_time(scans: Path, models: Pa
     (out / "run.json").write_text(json.dumps(said))
     assert _predict(scans / "b.nii.gz", out, models, "--report") == DONE
     assert "98.8" not in (out / "report.html").read_text()
+
+
+def test_a_label_map_that_cannot_be_read_takes_no_other_cases_time(scans: Path, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert _predict(scans, out, models) == DONE
+    before = read_record(out)
+    assert len(before) > 1
+    name = sorted(before)[0]
+    (out / f"{name}.nii.gz").unlink()
+    (out / f"{name}.nii.gz").mkdir()
+    assert read_record(out) == before
 
 
 def test_a_record_that_is_not_there_is_refused(

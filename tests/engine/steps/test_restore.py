@@ -1,4 +1,7 @@
+import gc
 import threading
+import time
+import weakref
 from typing import Any
 
 import numpy as np
@@ -150,3 +153,31 @@ def test_what_goes_wrong_on_another_thread_is_not_lost(monkeypatch: pytest.Monke
     monkeypatch.setattr(restore, "_label_slice", fail_aside)
     with pytest.raises(MemoryError, match="no room"):
         restore_labels(_smooth_scores(3, (4, 4, 4), 0), _grid((4, 4, 4)), _grid((4, 4, 4)), threads=2)
+
+
+@pytest.mark.parametrize("fails", ["here", "aside"])
+def test_an_error_keeps_no_scores_in_memory_and_leaves_no_thread_computing(
+    fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held by the error's traceback in a circle, they would stay until somebody looks for garbage."""
+    ended: list[str] = []
+
+    def fail(*given: Any, **named: Any) -> None:
+        here = threading.current_thread() is threading.main_thread()
+        if here == (fails == "here"):
+            raise MemoryError("no room")
+        time.sleep(0.05)
+        ended.append("other")
+
+    monkeypatch.setattr(restore, "_label_slice", fail)
+    scores = _smooth_scores(3, (4, 4, 4), 0)
+    held = weakref.ref(scores)
+    gc.disable()
+    try:
+        with pytest.raises(MemoryError) as raised:
+            restore_labels(scores, _grid((4, 4, 4)), _grid((4, 4, 4)), threads=2)
+        assert ended == ["other"] * 2
+        del scores, raised
+        assert held() is None
+    finally:
+        gc.enable()

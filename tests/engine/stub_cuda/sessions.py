@@ -87,7 +87,6 @@ def folder(models: Path, shrink: bool = True) -> dict[str, Any]:
         after, fault = [], ""
         try:
             for tile_zyx in TILES_ZYX:
-                network.prepare(tile_zyx)
                 network(np.zeros(tile_zyx, np.float32))
                 after.append(_allocated_mib()[0] - before)
         except RunError as error:
