@@ -30,12 +30,15 @@ def run_aside(
     """
     future: Future[_Result] = Future()
     context = contextvars.copy_context()
-    begun, taken = threading.Event(), threading.Lock()
+    begun = threading.Event()
+    # taken out by whoever does the work; an error's traceback holds the frames below, which must not hold the future
+    waiting = [future]
 
     def work() -> None:
         begun.set()
-        if taken.acquire(blocking=False):
-            fulfil(future, lambda: context.run(function, *given, **named))
+        # one step, so that no two threads can both take it
+        with contextlib.suppress(IndexError):
+            fulfil(waiting.pop(), lambda: context.run(function, *given, **named))
 
     def work_aside() -> None:
         with contextlib.suppress(MemoryError):

@@ -178,6 +178,10 @@ def test_an_error_keeps_no_scores_in_memory_and_leaves_no_thread_computing(
             restore_labels(scores, _grid((4, 4, 4)), _grid((4, 4, 4)), threads=2)
         assert ended == ["other"] * 2
         del scores, raised
+        # the other thread is on its way out
+        until_s = time.monotonic() + 10
+        while held() is not None and time.monotonic() < until_s:
+            time.sleep(0.01)
         assert held() is None
     finally:
         gc.enable()
