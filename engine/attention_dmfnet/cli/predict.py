@@ -40,10 +40,10 @@ __all__ = ["Elsewhere", "Work", "add_options", "load_segmenter", "run"]
 class Elsewhere(Protocol):
     """Who labels the cases of a run where this process does not: many machines."""
 
-    def __call__(self, work: "Work", report: "RunReport | None") -> "Iterator[CaseReport]":
+    def __call__(self, work: "Work", earlier: "Earlier | None") -> "Iterator[CaseReport]":
         """A report on each of the cases that were found, as it ends, those included that need no work.
 
-        Numbers and pages are added to ``report`` where they are asked for.
+        Numbers and pages are added to the report of ``earlier`` where they are asked for.
         """
         ...
 
@@ -145,7 +145,8 @@ def _gathered(work: Work) -> "Iterator[CaseReport]":
         return _reports(work)
     from attention_dmfnet.cli.run_report import Earlier, gathered, start_report
 
-    report, earlier = start_report(options), Earlier(options)
+    report = start_report(options)
+    earlier = Earlier(options, report)
     return gathered(_reports(work, report, earlier), report, options.outputs, earlier)
 
 
@@ -159,14 +160,14 @@ def _reports(work: Work, report: "RunReport | None" = None, earlier: "Earlier | 
     if options.json:
         yield from map(folder.passed_over, [*found.passed_over, *found.series])
     if work.elsewhere is not None:
-        yield from work.elsewhere(work, report)
+        yield from work.elsewhere(work, earlier)
         return
     again: dict[str, Note] = {}
     for case in work.there:
         fault = fault_of_label_map(output_of(case, outputs), case)
         if fault is None:
             said = folder.skipped(case, outputs, work.further[case.name])
-            yield said if report is None or earlier is None else earlier.add(case, said, report)
+            yield said if earlier is None else earlier.add(case, said)
         else:
             again[case.name] = folder.made_again(fault)
     kept = {case.name for case in work.there} - again.keys()

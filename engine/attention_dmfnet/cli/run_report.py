@@ -30,8 +30,9 @@ def start_report(options: argparse.Namespace) -> RunReport:
 class Earlier:
     """The cases that were labelled before: what the record says of them, read once when the first one comes."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        """``options`` are those of the command ``predict``."""
+    def __init__(self, options: argparse.Namespace, report: RunReport) -> None:
+        """``options`` are those of the command ``predict``; ``report`` is where the run's numbers are gathered."""
+        self.report = report
         self._outputs: Path = options.outputs
         self._record: Path | None = options.record or None
 
@@ -40,9 +41,9 @@ class Earlier:
         """By the case's name, as the record has it."""
         return read_record(self._outputs, self._record)
 
-    def add(self, case: Case, said: CaseReport, report: RunReport) -> CaseReport:
-        """Add such a case to ``report``: ``said``, or why its scan and label map cannot be measured."""
-        became = report_case(case, self._outputs, report, self.recorded.get(printable(case.name)))
+    def add(self, case: Case, said: CaseReport) -> CaseReport:
+        """Add such a case to the report: ``said``, or why its scan and label map cannot be measured."""
+        became = report_case(case, self._outputs, self.report, self.recorded.get(printable(case.name)))
         return became if became.status == "failed" else said
 
     def row(self, one: CaseReport) -> CaseReport:

@@ -246,7 +246,7 @@ def test_many_machines_label_as_one_does(
         assert address == "auto"
         return InlineCrew(SimpleNamespace(make=make), payload_of, needs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cluster.folder_job.do_all, "__defaults__", (one_worker,))
+    monkeypatch.setattr(cluster.folder_job, "RayCrew", one_worker)
     one, many = tmp_path / "one", tmp_path / "many"
     assert label(raw, one, dataset, teacher, doubter) == 0
     assert label(raw, many, dataset, teacher, doubter, extra=("--cluster", "auto")) == 0
@@ -257,5 +257,5 @@ def test_many_machines_label_as_one_does(
     for name in names:
         assert (many / "labels" / name).read_bytes() == (one / "labels" / name).read_bytes()
     # all is there: no worker is asked for
-    monkeypatch.setattr(cluster.folder_job.do_all, "__defaults__", (None,))
+    monkeypatch.setattr(cluster.folder_job, "RayCrew", None)
     assert label(raw, many, dataset, teacher, doubter, extra=("--cluster", "auto")) == 0
