@@ -16,6 +16,9 @@ from cluster.crew import Crew, Finished, Lost, Ready
 from cluster.errors import ClusterError
 
 _POLL_S = 1.0
+_RENEW_S = 5.0
+"""Leases are renewed so often."""
+
 _RECENT = 101
 """The median of so many cases says how long one takes."""
 
@@ -49,7 +52,7 @@ class Rules:
 
     ``workers`` are asked for, each with up to ``each`` cases in flight. A case whose worker was lost ``attempts`` times
     is given up. When nothing waits, a case that takes longer than ``slow_factor`` times the median and ``slow_least_s``
-    is given to another worker as well; ``slow_factor`` 0 leaves that out. ``renew_s``: leases are renewed so often.
+    is given to another worker as well; ``slow_factor`` 0 leaves that out.
     """
 
     workers: int
@@ -57,7 +60,6 @@ class Rules:
     attempts: int = 3
     slow_factor: float = 3.0
     slow_least_s: float = 20.0
-    renew_s: float = 5.0
 
     def with_workers(self, room: int) -> Rules:
         """The same; where no number of workers was asked for, as many as there is ``room`` for, at least one."""
@@ -128,7 +130,7 @@ class Dispatcher:
                     yield from self._finished(event)
                 else:
                     yield from self._lost(event)
-            if self.crew.now_s() - renewed_s >= self.rules.renew_s:
+            if self.crew.now_s() - renewed_s >= _RENEW_S:
                 self.book.renew()
                 renewed_s = self.crew.now_s()
             self.show(f"{len(self._running)} in flight on {len(self._workers)} workers")
@@ -136,7 +138,8 @@ class Dispatcher:
     def _keep_strength(self) -> None:
         """As many workers as the rules say, but no more than there are cases left, and one to overtake the last."""
         here = len(self._workers) + len(self._starting)
-        if here >= self.rules.workers or self._starts_lost >= _STARTS_LOST:
+        # where none is left, another try ends the run, or goes on with it
+        if here >= self.rules.workers or (here and self._starts_lost >= _STARTS_LOST):
             return
         left = len(self._running) + len(self._waiting) + len(self._suspects)
         left = left + bool(self.rules.slow_factor) if left else self.book.unfinished()

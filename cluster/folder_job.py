@@ -11,7 +11,6 @@ from typing import Any
 
 from attention_dmfnet.cli.progress import Progress
 
-from cluster.crew import Crew
 from cluster.dispatch import Dispatcher, Rules
 from cluster.errors import ClusterError
 from cluster.ledger import LEDGER_NAME, Ending, Ledger
@@ -45,9 +44,8 @@ def do_all(
     made_by: str,
     needs: Needs,
     address: str,
-    make_crew: Callable[..., Crew] = RayCrew,
 ) -> Iterator[tuple[str, str | None]]:
-    """Each item's name as it ends, with why it could not be done, or None.
+    """Each item's name as it ends, with why it could not be done, or None; standard error says so, too.
 
     A worker makes its handler by ``make`` (see ``timed``), and ``items`` holds what it is given. The ledger lies in
     ``folder``, and ``made_by`` tells what does the work, as a hash. ``address`` is Ray's. Raises ``ClusterError``.
@@ -57,9 +55,9 @@ def do_all(
     with Ledger(folder / LEDGER_NAME, made_by) as ledger:
         # which of them need work, the caller knows
         ledger.prepare(list(items), {}, again=True)
-        crew = make_crew(make, items.__getitem__, needs, rules.each, address)
+        crew = RayCrew(make, items.__getitem__, needs, rules.each, address)
         try:
-            rules = rules.with_workers(getattr(crew, "room", lambda: 1)())
+            rules = rules.with_workers(crew.room())
             names: dict[int, str] = {}
             dispatcher = Dispatcher(ledger, crew, rules, show=progress.show)
             dispatcher.warn = lambda line: progress.print_line(line, sys.stderr)
@@ -71,9 +69,14 @@ def do_all(
                 seconds = 0.0 if result is None else result.seconds
                 if ledger.end(outcome.name, Ending(names.get(outcome.worker, ""), seconds, error=error)):
                     ours.append(outcome.name)
+                    if error is not None:
+                        progress.print_line(f"{outcome.name}  FAILED: {error}", sys.stderr)
                     progress.case_done()
                     yield outcome.name, error
-            yield from ledger.ended_elsewhere(ours)
+            for name, error in ledger.ended_elsewhere(ours):
+                if error is not None:
+                    progress.print_line(f"{name}  FAILED: {error}", sys.stderr)
+                yield name, error
         finally:
             progress.clear()
             crew.close()

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from attention_dmfnet import folder
 from attention_dmfnet.cli.cases import find_cases
-from attention_dmfnet.cli.outputs import asked_for
 from attention_dmfnet.cli.predict import load_segmenter
 from attention_dmfnet.cli.record import hashes_of
 from attention_dmfnet.files.cases import Case, InputError, ScanFile, output_of, printable
 from attention_dmfnet.folder import CaseReport
 from attention_dmfnet.model.loading import default_models
 from attention_dmfnet.model.manifest import manifest_sha256
+from attention_dmfnet.model.network import NetworkError
 from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import Segmenter
 
 from cluster.errors import ClusterError
 from cluster.places import Place
 from cluster.staging import Staging
+
+if TYPE_CHECKING:
+    from attention_dmfnet.further_outputs import FileOutput
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,8 @@ class Labelled:
 class Order:
     """What all workers of a run are told: the options of ``predict``, and where scans and outputs are.
 
-    ``manifest_sha256`` tells the models; a worker whose own are others refuses to begin.
+    ``manifest_sha256`` tells the models; a worker whose own are others refuses to begin. ``extras`` write the further
+    outputs. ``here`` is the coordinator's working folder, which relative paths begin at.
     """
 
     options: argparse.Namespace
@@ -79,9 +86,14 @@ class Order:
     manifest_sha256: str
     staging: Path
     staging_bytes: int
+    extras: Sequence[FileOutput] = ()
+    here: Path = field(default_factory=Path.cwd)
 
     def make(self) -> Labeller:
         """In the worker's process. Raises ``ClusterError``, ``ManifestError`` and ``NetworkError``."""
+        # the process is this worker's alone; a machine without that folder has been given paths from the root
+        if self.here.is_dir():
+            os.chdir(self.here)
         own = manifest_hash(self.options.models)
         if own != self.manifest_sha256:
             raise ClusterError(
@@ -116,17 +128,31 @@ class Labeller:
     def __call__(self, task: Task) -> Labelled:
         """Label one case; whatever is wrong with it or its place is in the report."""
         began_s = time.perf_counter()
+        try:
+            return self._labelled(task, began_s)
+        except NetworkError:  # no case can succeed here: this worker is lost, and another one begins
+            raise
+        except Exception as error:  # whatever it is, no other case and no worker must suffer from it
+            why = str(error)
+            if not isinstance(error, InputError):
+                _log.error("%s failed unexpectedly", task.case.name, exc_info=error)
+                why = f"{task.case.name} could not be labelled on {os.uname().nodename}: {_said(error)}"
+            report = CaseReport(task.case.name, "failed", self._output(task.case.name), error=why)
+            return Labelled(report, time.perf_counter() - began_s)
+
+    def close(self) -> None:
+        """Remove what is staged."""
+        if self._staging is not None:
+            self._staging.close()
+
+    def _labelled(self, task: Task, began_s: float) -> Labelled:
         if self._staging is None:
             assert not isinstance(task.case, Remote)
             assert isinstance(self._order.outputs, Path)
             return self._label(task.case, task.note, self._order.outputs, began_s)
         size = sum(task.case.members.values()) if isinstance(task.case, Remote) else 0
-        try:
-            with self._staging.room(size) as room:
-                return self._label_staged(task, room, began_s)
-        except InputError as error:
-            report = CaseReport(task.case.name, "failed", self._output(task.case.name), error=str(error))
-            return Labelled(report, time.perf_counter() - began_s)
+        with self._staging.room(size) as room:
+            return self._label_staged(task, room, began_s)
 
     def _label_staged(self, task: Task, room: Path, began_s: float) -> Labelled:
         """Fetch what is far, label it, and store what was made: further outputs first, and the label map last."""
@@ -161,8 +187,8 @@ class Labeller:
 
     def _label(self, case: Case, note: Note | None, outputs: Path, began_s: float) -> Labelled:
         options = self._order.options
-        extras: list[Any] = [*asked_for(options, [case])]
-        further = [path for extra in extras for path in extra.paths(case, outputs)]
+        extras: list[Any] = [*self._order.extras]
+        further = [path for extra in self._order.extras for path in extra.paths(case, outputs)]
         gathered = None
         if options.report or options.statistics:
             from attention_dmfnet.cli.run_report import start_report
@@ -203,6 +229,12 @@ def named(report: CaseReport, places: Mapping[str, str]) -> CaseReport:
         notes=tuple(Note(note.code, told(note)) for note in report.notes),
         error=None if report.error is None else told(report.error),
     )
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error}"
 
 
 def key_of(case: Case | Remote) -> str:

@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -116,6 +116,7 @@ class Ledger:
         ``there`` has the size in bytes of each label map that is there, by case. A case is to be done where it is new,
         failed before, was made with another model, or where its label map is missing or of another size than the one
         that was made. A label map that no row tells of is kept, as ``predict`` does. ``again`` does all of them anew.
+        ``completions`` counts on: of a case that was never to be done again it is 1.
         """
         with self._writing() as rows:
             rows.execute("CREATE TEMP TABLE IF NOT EXISTS asked(name TEXT PRIMARY KEY, bytes INTEGER)")
@@ -126,7 +127,7 @@ class Ledger:
                 "SELECT name, CASE WHEN bytes IS NULL THEN 'waiting' ELSE 'done' END, bytes FROM asked"
             )
             rows.execute(
-                "UPDATE cases SET state = 'waiting', attempts = 0, completions = 0, error = NULL FROM asked "
+                "UPDATE cases SET state = 'waiting', attempts = 0, error = NULL FROM asked "
                 "WHERE cases.name = asked.name AND (state = 'failed' OR (state = 'done' AND "
                 "(? OR (model IS NOT NULL AND model <> ?) OR asked.bytes IS NOT cases.output_bytes)))",
                 (again, self.model),
@@ -140,13 +141,15 @@ class Ledger:
         """Lease up to ``most`` cases that nobody works on, by name, and count an attempt on each."""
         with self._writing() as rows:
             now = self.clock()
-            # the second half finds what dead coordinators held: a handful of rows
+            # the second half finds what dead coordinators held: a handful of rows. What this one holds is under way,
+            # also where it stalled so long that its own leases ran out.
             found = rows.execute(
                 "SELECT * FROM (SELECT name FROM cases WHERE state = 'waiting' "
                 "AND EXISTS (SELECT 1 FROM asked WHERE asked.name = cases.name) ORDER BY name LIMIT :most) "
                 "UNION ALL SELECT * FROM (SELECT name FROM cases WHERE state = 'running' AND lease_until < :now "
+                "AND owner <> :owner "
                 "AND EXISTS (SELECT 1 FROM asked WHERE asked.name = cases.name) ORDER BY name LIMIT :most) LIMIT :most",
-                {"most": most, "now": now},
+                {"most": most, "now": now, "owner": self.owner},
             ).fetchall()
             rows.executemany(
                 "UPDATE cases SET state = 'running', owner = ?, lease_until = ?, attempts = attempts + 1 "
@@ -234,6 +237,21 @@ class Ledger:
             self._rows.execute("COMMIT")
         except sqlite3.Error as error:
             raise ClusterError(f"cannot write the ledger {self.path}: {error}; is there room on its disk?") from error
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """A ledger to ask, also while coordinators work in it.
+
+    Raises ``ClusterError``, also for a question in the block that fails.
+    """
+    if not path.is_file():
+        raise ClusterError(f"there is no ledger {path}; name the file that `predict` was given with --ledger")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as rows:
+            yield rows
+    except sqlite3.Error as error:
+        raise ClusterError(f"cannot read the ledger {path}: {error}") from error
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -31,9 +31,11 @@ def mirror(place: Place, to: Path) -> Mapping[str, int]:
     to.mkdir(parents=True)
     for name, size in sizes.items():
         parts = PurePosixPath(name).parts
-        if not size or ".." in parts or any(part.startswith(".") for part in parts):
-            continue
         path = to / name
+        # an empty scan is a case that fails; whatever else is empty tells nothing, such as a marker of a folder
+        empty = not size and (name.endswith("/") or not is_scan_name(path))
+        if empty or ".." in parts or any(part.startswith(".") for part in parts):
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_scan_name(path):
             path.touch()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,16 +99,22 @@ class Place:
         """Copy ``file`` here under ``name``, whole or not at all. Raises ``ClusterError``."""
         files, _ = self._files
         target = self._path(name)
+        # two workers may store the same: of a case that was overtaken
+        partial = f".{target.rpartition('/')[2]}.{secrets.token_hex(4)}.partial"
 
         def copy() -> None:
             if self.url.partition(":")[0].lower() in _WHOLE_OR_NOT:
                 files.put_file(str(file), target)
                 return
-            parent, _, last = target.rpartition("/")
-            partial = f"{parent}/.{last}.partial"
+            parent = target.rpartition("/")[0]
             files.makedirs(parent, exist_ok=True)
-            files.put_file(str(file), partial)
-            files.mv(partial, target)
+            try:
+                files.put_file(str(file), f"{parent}/{partial}")
+                files.mv(f"{parent}/{partial}", target)
+            except BaseException:
+                with contextlib.suppress(Exception):  # it may not be there
+                    files.rm_file(f"{parent}/{partial}")
+                raise
 
         try:
             _again(copy)

@@ -49,7 +49,7 @@ class Plan:
 
 
 def plan(cases: int, cores: int, each: PerCase, prices: Prices, overhead: float = 0.0) -> Plan:
-    """``overhead`` is the share of time that is lost to faults and to starting, as the simulation gives it."""
+    """``overhead`` is the share of time that is lost to faults and to copies, as the simulation gives it."""
     core_hours = cases * each.core_s * (1 + overhead) / _HOUR_S
     hours = core_hours / cores
     read_gb, written_gb = cases * each.read_bytes / 1e9, cases * each.written_bytes / 1e9

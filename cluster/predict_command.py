@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from attention_dmfnet import folder
 from attention_dmfnet.cli import predict as engine
+from attention_dmfnet.cli.progress import say
 from attention_dmfnet.cli.record import RECORD_NAME
 from attention_dmfnet.cli.status import refuse
 from attention_dmfnet.files.cases import Case, output_of
 from attention_dmfnet.files.label_maps import fault_of_label_map
-from attention_dmfnet.files.whole_file import remove_leftovers
+from attention_dmfnet.files.whole_file import remove_leftovers, replacing
 from attention_dmfnet.folder import CaseReport
 
 from cluster.crew import Crew, Ready
@@ -36,37 +37,37 @@ from cluster.ray_crew import RayCrew
 if TYPE_CHECKING:
     from attention_dmfnet.cli.run_report import Earlier
 
-MakeCrew = Callable[[Order, Callable[[str], Any], Rules], Crew]
-"""Makes the workers of a run: what they are told, what a task's name stands for, and how cases are given out."""
 
-
-def predict(options: argparse.Namespace, make_crew: MakeCrew | None = None) -> int:
+def predict(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status, the engine's."""
     with tempfile.TemporaryDirectory(prefix="attention-dmfnet-") as here:
         try:
             near = _near(options, Path(here))
-            run = ManyMachines(options, near, make_crew or _ray)
+            run = ManyMachines(options, near)
         except ClusterError as error:
             return refuse(str(error))
-        status = engine.run(near.options, run)
         try:
-            near.bring_back()
-        except ClusterError as error:
-            return refuse(f"{error}; the label maps are there")
-        return status
+            return engine.run(near.options, run)
+        finally:
+            # also where it was stopped: what is done is recorded
+            try:
+                near.bring_back()
+            except (ClusterError, OSError) as error:
+                say(f"cannot keep the record: {error}; the label maps are there", sys.stderr)
 
 
 @dataclass(frozen=True)
 class Near:
     """The run as the engine sees it: where inputs or outputs are at a URL, ``options`` has folders that stand for them.
 
-    ``sizes`` of the files at the inputs' URL, by name.
+    ``sizes`` of the files at the inputs' URL, by name, and ``there`` of those at the outputs'.
     """
 
     options: argparse.Namespace
     inputs: Path | Place
     outputs: Path | Place
     sizes: Mapping[str, int]
+    there: Mapping[str, int]
 
     def files_of_series(self, uid: str) -> list[Path]:
         """The files of all volumes of a series of DICOM, where the inputs are at a URL."""
@@ -89,15 +90,20 @@ class Near:
         return {str(local): str(place) for local, place in pairs if isinstance(place, Place)}
 
     def bring_back(self) -> None:
-        """Store what the coordinator itself has written, where the outputs are at a URL. Raises ``ClusterError``."""
-        if isinstance(self.outputs, Place):
-            record = self.options.outputs / RECORD_NAME
-            if record.exists():
-                text = record.read_text(encoding="utf-8")
-                for local, place in self.names.items():
-                    text = text.replace(local, place)
-                record.write_text(text, encoding="utf-8")
-                self.outputs.store(record, RECORD_NAME)
+        """Name the places in the run's record, and store it where it belongs to outputs at a URL.
+
+        Raises ``ClusterError`` and ``OSError``.
+        """
+        record: Path = self.options.record or self.options.outputs / RECORD_NAME
+        if self.options.record is False or not self.names or not record.exists():
+            return
+        text = record.read_text(encoding="utf-8")
+        for local, place in self.names.items():
+            text = text.replace(local, place)
+        with replacing(record, ".json") as partial:
+            partial.write_text(text, encoding="utf-8")
+        if isinstance(self.outputs, Place) and not self.options.record:
+            self.outputs.store(record, RECORD_NAME)
 
 
 def _near(options: argparse.Namespace, here: Path) -> Near:
@@ -117,12 +123,14 @@ def _near(options: argparse.Namespace, here: Path) -> Near:
         sizes = mirror(inputs, local.inputs)
         if set(sizes) == {inputs.url.rpartition("/")[2]}:  # one file
             local.inputs = local.inputs / next(iter(sizes))
+    there: Mapping[str, int] = {}
     if isinstance(outputs, Place):
         local.outputs = here / "outputs"
         local.outputs.mkdir()
-        if RECORD_NAME in (there := outputs.sizes()):
+        there = outputs.sizes()
+        if RECORD_NAME in there and options.record is None:
             outputs.fetch(RECORD_NAME, local.outputs / RECORD_NAME, there[RECORD_NAME])
-    return Near(local, inputs, outputs, sizes)
+    return Near(local, inputs, outputs, sizes, there)
 
 
 def _ray(order: Order, payload_of: Callable[[str], Any], rules: Rules) -> Crew:
@@ -135,16 +143,15 @@ class ManyMachines:
 
     options: argparse.Namespace
     near: Near
-    make_crew: MakeCrew
     _hashes: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _workers: dict[int, str] = field(default_factory=dict)
     _cases: dict[str, Case] = field(default_factory=dict)
 
     def hashes(self, case: str) -> Mapping[str, str]:
         """See ``cli.predict.Elsewhere``."""
-        return self._hashes.get(case, {})
+        return self._hashes.pop(case, {})
 
-    def __call__(self, work: engine.Work, report: Any) -> Iterator[CaseReport]:
+    def __call__(self, work: engine.Work, earlier: Earlier | None) -> Iterator[CaseReport]:
         """See ``cli.predict.Elsewhere``. Raises ``ClusterError``."""
         tasks = _tasks(work.found.cases, self.near)
         self._cases = {case.name: case for case in work.found.cases}
@@ -152,20 +159,21 @@ class ManyMachines:
         model = manifest_hash(options.models)
         made_by = model if options.organs is None else f"{model} only {' '.join(sorted(options.organs))}"
         with Ledger(options.ledger or near.options.outputs / LEDGER_NAME, made_by) as ledger:
-            there = _label_maps(near.outputs, tasks)
+            there = _label_maps(near, tasks)
             if not options.overwrite:
                 self._look_at(ledger.unknown(list(there)), there, tasks)
             done = ledger.prepare(list(tasks), there, options.overwrite)
             for name in done:
-                yield self._skipped(tasks[name], work, report)
+                yield self._skipped(tasks[name], work, earlier)
             if len(done) == len(tasks):
                 return
-            order = Order(options, near.inputs, near.outputs, model, options.staging, options.staging_mb << 20)
+            staging_bytes = options.staging_mb << 20
+            order = Order(options, near.inputs, near.outputs, model, options.staging, staging_bytes, work.extras)
             rules = rules_of(options)
-            crew = self.make_crew(order, tasks.__getitem__, rules)
+            crew = _ray(order, tasks.__getitem__, rules)
             try:
-                rules = rules.with_workers(getattr(crew, "room", lambda: 1)())
-                yield from self._dispatched(Dispatcher(ledger, crew, rules), ledger, tasks, set(done), work, report)
+                rules = rules.with_workers(crew.room())
+                yield from self._dispatched(Dispatcher(ledger, crew, rules), ledger, tasks, set(done), work, earlier)
             finally:
                 crew.close()
                 if isinstance(near.outputs, Path):
@@ -179,21 +187,21 @@ class ManyMachines:
         tasks: Mapping[str, Task],
         ended: set[str],
         work: engine.Work,
-        report: Any,
+        earlier: Earlier | None,
     ) -> Iterator[CaseReport]:
         progress = work.progress
         dispatcher.show = progress.show
         dispatcher.warn = lambda line: progress.print_line(line, sys.stderr)
         dispatcher.told = lambda ready: self._ready(ready, work)
         for outcome in dispatcher.run():
-            ending, said = self._ended(outcome, tasks[outcome.name], report)
+            ending, said = self._ended(outcome, tasks[outcome.name], earlier)
             # False: the lease ran out, and whoever has it now tells of the case
             if ledger.end(outcome.name, ending):
                 ended.add(outcome.name)
                 yield said
         for name, error in ledger.ended_elsewhere(list(ended)):
             if error is None:
-                yield self._skipped(tasks[name], work, report)
+                yield self._skipped(tasks[name], work, earlier)
             else:
                 yield CaseReport(tasks[name].case.name, "failed", self._output(tasks[name].case), error=error)
 
@@ -205,7 +213,7 @@ class ManyMachines:
                 work.recorder.set_runtime(runtime, manifest)
         self._workers[ready.worker] = ready.name
 
-    def _ended(self, outcome: Outcome, task: Task, report: Any) -> tuple[Ending, CaseReport]:
+    def _ended(self, outcome: Outcome, task: Task, earlier: Earlier | None) -> tuple[Ending, CaseReport]:
         worker = self._workers.get(outcome.worker, "")
         if outcome.lost is not None:
             why = f"{_path_of(task.case, self.near)}: {outcome.lost}"
@@ -213,28 +221,22 @@ class ManyMachines:
         made: Labelled = outcome.result
         said = made.report
         self._hashes[said.case] = made.hashes
-        if report is not None and made.statistics is not None:
-            report.statistics[said.case] = made.statistics
+        if earlier is not None and made.statistics is not None:
+            earlier.report.statistics[said.case] = made.statistics
             if made.overview is not None:
-                report.overviews[said.case] = made.overview
+                earlier.report.overviews[said.case] = made.overview
         error = said.error if said.status == "failed" else None
         sha256 = made.hashes.get(f"{key_of(task.case)}.nii.gz")
         sizes = (made.bytes_read, made.bytes_written, sha256, made.output_bytes)
         return Ending(worker, made.seconds, *sizes, error), said
 
-    @functools.cached_property
-    def _earlier(self) -> Earlier:
-        from attention_dmfnet.cli.run_report import Earlier
-
-        return Earlier(self.near.options)
-
-    def _skipped(self, task: Task, work: engine.Work, report: Any) -> CaseReport:
+    def _skipped(self, task: Task, work: engine.Work, earlier: Earlier | None) -> CaseReport:
         case, outputs = task.case, self.near.options.outputs
         if isinstance(case, Remote):
             case = self._cases[case.name]
         said = folder.skipped(case, outputs, () if isinstance(self.near.outputs, Place) else work.further[case.name])
-        if report is not None:
-            said = self._earlier.add(case, said, report)
+        if earlier is not None:
+            said = earlier.add(case, said)
         return named(said, self.near.names)
 
     def _look_at(self, names: Sequence[str], there: dict[str, int], tasks: dict[str, Task]) -> None:
@@ -288,11 +290,10 @@ def _remote(case: Case, near: Near) -> Remote:
     return Remote(case.name, {name: near.sizes[name] for name in names}, series.key, getattr(case, "said", ()))
 
 
-def _label_maps(outputs: Path | Place, tasks: Mapping[str, Task]) -> dict[str, int]:
+def _label_maps(near: Near, tasks: Mapping[str, Task]) -> dict[str, int]:
     """The size in bytes of each label map that is there, by the case's name in the ledger."""
-    if isinstance(outputs, Place):
-        sizes = outputs.sizes()
-    else:
-        sizes = {path.name: path.lstat().st_size for path in outputs.iterdir()}
+    sizes = near.there
+    if isinstance(near.outputs, Path):
+        sizes = {path.name: path.lstat().st_size for path in near.outputs.iterdir()}
     named_so = {f"{task.case.name}.nii.gz": name for name, task in tasks.items()}
     return {named_so[file]: size for file, size in sizes.items() if file in named_so}

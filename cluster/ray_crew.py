@@ -32,8 +32,11 @@ _SETTINGS: Final = {
     "RAY_worker_niceness": "0",
 }
 
+_END_S: Final = 5.0
+"""Workers get so long to clean up behind themselves."""
+
 Handler = Callable[[Any], Any]
-"""What a worker does with the payload of one task."""
+"""What a worker does with the payload of one task. Its method ``close``, if there is one, is called at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,12 @@ class _Actor:
         assert self._handler is not None
         return self._handler(payload)
 
+    def end(self) -> None:
+        """Clean up: the process is killed next."""
+        close = getattr(self._handler, "close", None)
+        if close is not None:
+            close()
+
 
 class RayCrew:
     """See ``crew.Crew``. A worker makes its handler by ``make``, which all machines can import.
@@ -97,11 +106,12 @@ class RayCrew:
             max_task_retries=0,
         )
         self._actors: dict[int, Any] = {}
+        self._ready: set[int] = set()
         self._asked: dict[Any, tuple[int, str | None]] = {}
         self._count = 0
 
     def room(self) -> int:
-        """How many workers the machines that are there now have room for."""
+        """See ``crew.Crew``: on the machines that are there now."""
         needs, found = self._needs, 0
         for node in self._ray.nodes():
             if node["Alive"]:
@@ -140,9 +150,15 @@ class RayCrew:
 
     def close(self) -> None:
         """See ``crew.Crew``. A Ray that was started here is ended."""
-        for worker in list(self._actors):
-            self._let_go(worker)
-        self._ray.shutdown()
+        # a worker that never began has nothing to clean up, and would not answer
+        ending = [self._actors[worker].end.remote() for worker in self._ready if worker in self._actors]
+        try:
+            if ending:
+                self._ray.wait(ending, num_returns=len(ending), timeout=_END_S)
+        finally:
+            for worker in list(self._actors):
+                self._let_go(worker)
+            self._ray.shutdown()
 
     def _heard(self, reference: Any) -> list[Event]:
         # of a worker that was lost with several tasks, the first one says so
@@ -160,6 +176,7 @@ class RayCrew:
         if refusal is not None:
             self._let_go(worker)
             return [Lost(worker, refusal, refusal)]
+        self._ready.add(worker)
         return [Ready(worker, node, name, told)]
 
     def _let_go(self, worker: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from attention_dmfnet.cli.progress import say
 
 from cluster.dispatch import Rules
 from cluster.errors import ClusterError
+from cluster.ledger import read_only
 from cluster.plan import PerCase, Prices, plan
 from cluster.simulation import Faults, Simulated
 from cluster.simulation import simulate as run
@@ -110,17 +110,11 @@ def _measured(path: Path) -> tuple[Sequence[float], float, float]:
     They are those between one case's end and the next one's on the same worker: a worker has two cases in flight, and
     the time of each holds what it waited for the other.
     """
-    if not path.is_file():
-        raise ClusterError(f"there is no ledger {path}")
-    try:
-        rows = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    with read_only(path) as rows:
         found = rows.execute(
             "SELECT ended - lag(ended) OVER (PARTITION BY worker ORDER BY ended), bytes_read, bytes_written "
             "FROM cases WHERE state = 'done' AND worker <> '' ORDER BY ended"
         ).fetchall()
-        rows.close()
-    except sqlite3.Error as error:
-        raise ClusterError(f"cannot read the ledger {path}: {error}") from error
     case_s = [row[0] for row in found if row[0] is not None]
     if not case_s:
         raise ClusterError(f"{path} tells of no worker that has done two cases; label more, or say --seconds")

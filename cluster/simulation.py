@@ -20,18 +20,20 @@ from cluster.dispatch import Dispatcher, Rules
 _TOGETHER_S: Final = 0.2
 """What happens within so long is heard at once, as a busy coordinator does."""
 
+_NOTICED_S: Final = 10.0
+"""The loss of a worker is noticed so much later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Faults:
     """What is wrong with the machines. Times are in seconds.
 
-    A worker lives ``life_s`` on average (exponential; 0: for ever), its loss is noticed ``noticed_s`` later, and the
-    next one takes ``start_s`` to begin. A share ``slow_share`` of the workers takes ``slow_by`` times as long. One case
-    in ``1 / stall_share`` takes ``stall_s`` more, wherever it is: a disk or a network that stalls.
+    A worker lives ``life_s`` on average (exponential; 0: for ever), and one takes ``start_s`` to begin. A share
+    ``slow_share`` of the workers takes ``slow_by`` times as long. One case in ``1 / stall_share`` takes ``stall_s``
+    more, wherever it is: a disk or a network that stalls.
     """
 
     life_s: float = 0.0
-    noticed_s: float = 10.0
     start_s: float = 10.0
     slow_share: float = 0.0
     slow_by: float = 1.0
@@ -101,6 +103,10 @@ class SimulatedCrew:
         self._counted: set[str] = set()
         self.work_s = self.lost_s = self.twice_s = 0.0
 
+    def room(self) -> int:
+        """See ``crew.Crew``. The rules say how many are simulated."""
+        return 1
+
     def start(self) -> int:
         """See ``crew.Crew``."""
         self._count += 1
@@ -111,7 +117,7 @@ class SimulatedCrew:
         self._workers[self._count] = _Simulated(self._faults.slow_by if slow else 1.0, dies_s)
         self._at(begins_s, Ready(self._count, f"node {self._count}", f"worker {self._count}"))
         if life_s < math.inf:
-            self._at(dies_s + self._faults.noticed_s, Lost(self._count, "it died"))
+            self._at(dies_s + _NOTICED_S, Lost(self._count, "it died"))
         return self._count
 
     def give(self, worker: int, task: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sqlite3
 import sys
 import time
 from collections.abc import Sequence
@@ -13,8 +12,7 @@ from typing import Any, Final
 
 from attention_dmfnet.cli.progress import say
 
-from cluster.errors import ClusterError
-from cluster.ledger import LEDGER_NAME
+from cluster.ledger import LEDGER_NAME, read_only
 
 _MOST_LISTED: Final = 20
 
@@ -39,27 +37,19 @@ def status(options: argparse.Namespace) -> int:
 
 def summary(path: Path, now: float | None = None) -> dict[str, Any]:
     """Cases by state, attempts, worker-seconds, bytes, cases each worker has done, and those that failed."""
-    if not path.is_file():
-        raise ClusterError(f"there is no ledger {path}; name the file that `predict` was given with --ledger")
     now = time.time() if now is None else now
-    try:
-        rows = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
-        with rows:
-            states = dict(rows.execute("SELECT state, count(*) FROM cases GROUP BY state").fetchall())
-            totals = rows.execute(
-                "SELECT total(attempts), total(seconds), total(bytes_read), total(bytes_written) FROM cases"
-            ).fetchone()
-            workers = rows.execute(
-                "SELECT worker, count(*), total(seconds) FROM cases WHERE state = 'done' AND worker IS NOT NULL "
-                "GROUP BY worker ORDER BY worker"
-            ).fetchall()
-            failed = rows.execute("SELECT name, attempts, error FROM cases WHERE state = 'failed' ORDER BY name")
-            listed = failed.fetchall()
-            ended = rows.execute("SELECT count(*) FROM cases WHERE ended > ?", (now - 60,)).fetchone()[0]
-            alive = rows.execute("SELECT host, pid FROM runs WHERE alive_until >= ?", (now,)).fetchall()
-        rows.close()
-    except sqlite3.Error as error:
-        raise ClusterError(f"cannot read the ledger {path}: {error}") from error
+    with read_only(path) as rows:
+        states = dict(rows.execute("SELECT state, count(*) FROM cases GROUP BY state").fetchall())
+        totals = rows.execute(
+            "SELECT total(attempts), total(seconds), total(bytes_read), total(bytes_written) FROM cases"
+        ).fetchone()
+        workers = rows.execute(
+            "SELECT worker, count(*), total(seconds) FROM cases WHERE state = 'done' AND worker IS NOT NULL "
+            "GROUP BY worker ORDER BY worker"
+        ).fetchall()
+        failed = rows.execute("SELECT name, attempts, error FROM cases WHERE state = 'failed' ORDER BY name").fetchall()
+        ended = rows.execute("SELECT count(*) FROM cases WHERE ended > ?", (now - 60,)).fetchone()[0]
+        alive = rows.execute("SELECT host, pid FROM runs WHERE alive_until >= ?", (now,)).fetchall()
     return {
         "states": {state: states.get(state, 0) for state in ("waiting", "running", "done", "failed")},
         "attempts": int(totals[0]),
@@ -69,7 +59,7 @@ def summary(path: Path, now: float | None = None) -> dict[str, Any]:
         "ended_in_last_minute": ended,
         "coordinators": [f"process {pid} on {host}" for host, pid in alive],
         "workers": [{"worker": worker, "cases": cases, "seconds": seconds} for worker, cases, seconds in workers],
-        "failed": [{"case": name, "attempts": attempts, "error": error} for name, attempts, error in listed],
+        "failed": [{"case": name, "attempts": attempts, "error": error} for name, attempts, error in failed],
     }
 
 

@@ -37,8 +37,16 @@ keep() {
       "$ledger" "$kept.partial" && mv "$kept.partial" "$kept"
   fi
 }
-trap keep EXIT
-while sleep 60; do keep; done &
+keeping() {
+  # bash heeds a signal when the command before it has ended: what is being copied is copied to its end
+  trap 'kill "$pause" 2> /dev/null || true; exit 0' TERM
+  local pause=
+  while sleep 60 & pause=$!; wait "$pause"; do keep; done
+}
+keeping &
+keeper=$!
+# one at a time, and the last one has all
+trap 'kill "$keeper" 2> /dev/null || true; wait "$keeper" || true; keep' EXIT
 
 srun --nodes 1 --ntasks 1 -w "$head" --overlap \
   ray start --head --port "$port" --num-cpus "$SLURM_CPUS_PER_TASK" --object-store-memory 100000000 --block &
@@ -53,7 +61,11 @@ fi
 python -m cluster predict "$inputs" "$outputs" --address "$head:$port" --ledger "$ledger" \
   --workers $((SLURM_NNODES * SLURM_CPUS_PER_TASK)) "$@" &
 coordinator=$!
-trap 'kill -TERM "$coordinator"' TERM
-status=0
-wait "$coordinator" || status=$?
+trap 'signalled=1; kill -TERM "$coordinator" 2> /dev/null || true' TERM
+# a signal ends bash's wait at once, and the coordinator has yet to end its cases and Ray
+signalled=1
+while [ "$signalled" = 1 ]; do
+  signalled=0 status=0
+  wait "$coordinator" || status=$?
+done
 exit "$status"

@@ -6,6 +6,7 @@ from typing import Any
 from cluster.crew import Event, Finished, Ready
 from cluster.dispatch import Rules
 from cluster.labelling import Order
+from cluster.ray_crew import _Actor
 
 
 class InlineCrew:
@@ -16,6 +17,9 @@ class InlineCrew:
         self._handler: Any = None
         self._events: list[Event] = []
         self._now = 0.0
+
+    def room(self) -> int:
+        return 1
 
     def start(self) -> int:
         self._handler = self._order.make()
@@ -34,5 +38,8 @@ class InlineCrew:
         return self._now
 
     def close(self) -> None:
-        if getattr(self._handler, "_staging", None) is not None:
-            self._handler._staging.close()
+        if self._handler is not None:
+            # as in a worker's own process
+            actor = _Actor(lambda: self._handler)
+            actor._handler = self._handler
+            actor.end()

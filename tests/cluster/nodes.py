@@ -12,13 +12,12 @@ from typing import Any
 
 import psutil
 
+from cluster import ray_crew
+
 _SETTINGS = {
+    **ray_crew._SETTINGS,
     # no token is written into anybody's home
     "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_raylet_start_wait_time_s": "180",
-    "RAY_agent_register_timeout_ms": "180000",
-    "RAY_worker_niceness": "0",
     # a node that is gone is noticed within seconds
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "10",

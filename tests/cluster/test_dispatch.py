@@ -49,6 +49,10 @@ class Crew:
     tasks: dict[int, set[str]] = field(default_factory=dict)
     begun: list[int] = field(default_factory=list)
     alone: dict[str, list[bool]] = field(default_factory=dict)
+    finished: list[str] = field(default_factory=list)
+
+    def room(self) -> int:
+        return 1
 
     def start(self) -> int:
         self.count += 1
@@ -60,6 +64,7 @@ class Crew:
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         self.now += 1
+        assert self.now < 1000, "the run does not end"
         events: list[Event] = []
         for worker in self.begun:
             if self.fate(worker, set()) == "refuses":
@@ -81,6 +86,7 @@ class Crew:
             elif what == "works":
                 task = min(tasks)
                 tasks.discard(task)
+                self.finished.append(task)
                 events.append(Finished(worker, task, f"{task} by {worker}"))
         return events
 
@@ -152,12 +158,14 @@ def test_a_slow_case_is_given_to_a_second_worker_and_one_result_counts() -> None
 
 
 def test_the_second_result_of_a_case_is_dropped() -> None:
-    slow = {1: 12.0}
     crew = Crew()
-    crew.fate = lambda worker, tasks: "works" if crew.now > slow.get(worker, 0) else "hangs"
+    # the first worker goes on when the second one has its case as well: both end it in the same second
+    crew.fate = lambda worker, tasks: "works" if worker == 2 or tasks & crew.tasks.get(2, set()) else "hangs"
     outcomes, dispatcher = run(Book(names(40)), crew, Rules(workers=2, each=1, slow_least_s=2))
     assert sorted(outcome.name for outcome in outcomes) == names(40)
-    assert dispatcher.copies <= 1
+    assert dispatcher.copies == 1
+    (twice,) = {task for task in crew.finished if crew.finished.count(task) == 2}
+    assert [outcome.worker for outcome in outcomes if outcome.name == twice] == [1]
 
 
 def test_models_that_no_worker_can_load_end_the_run_with_their_sentence() -> None:
@@ -168,6 +176,14 @@ def test_models_that_no_worker_can_load_end_the_run_with_their_sentence() -> Non
 def test_workers_that_never_begin_end_the_run() -> None:
     with pytest.raises(ClusterError, match=r"no worker can begin \(out of memory\)"):
         run(Book(names(30)), Crew(lambda worker, tasks: "never begins"), Rules(workers=2))
+
+
+def test_the_last_worker_that_dies_after_others_never_began_ends_the_run() -> None:
+    crew = Crew()
+    # of three, two never begin, as often as they are asked for; the third one lives until that has been given up
+    crew.fate = lambda worker, tasks: "never begins" if worker > 1 else "dies" if tasks and crew.now > 20 else "hangs"
+    with pytest.raises(ClusterError, match=r"no worker can begin \(out of memory\)"):
+        run(Book(names(30)), crew, Rules(workers=3))
 
 
 def test_a_machine_whose_workers_do_not_begin_costs_the_others_nothing() -> None:

@@ -1,10 +1,12 @@
 """The ledger: each case is ended once, whoever works on it and whoever is killed."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sqlite3
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from cluster.__main__ import main
 from cluster.errors import ClusterError
 from cluster.ledger import Ending, Ledger
 from cluster.status import summary
+from tests.cluster.soak import Soaked, _judged
 
 NAMES = [f"case {n}" for n in range(6)]
 
@@ -74,6 +77,34 @@ def test_a_lease_that_is_renewed_is_kept_and_one_that_has_run_out_is_anybodys(tm
     assert column(tmp_path, "attempts") == [2] * 6
 
 
+def test_a_coordinator_that_stalled_does_not_take_its_own_cases_again(tmp_path: Path) -> None:
+    clock = Clock()
+    one, other = opened(tmp_path, clock), opened(tmp_path, clock)
+    one.claim(4)
+    clock.now += 31
+    assert one.claim(6) == NAMES[4:]
+    assert one.end(NAMES[0], done())
+    assert column(tmp_path, "attempts") == [1] * 6
+    assert other.claim(6) == NAMES[1:4]
+
+
+def test_what_was_done_twice_is_counted_and_the_soak_says_so(tmp_path: Path) -> None:
+    clock = Clock()
+    (tmp_path / "solo").mkdir()
+    (tmp_path / "out").mkdir()
+    for name in NAMES:
+        for folder in ("solo", "out"):
+            (tmp_path / folder / f"{name}.nii.gz").write_bytes(b"labels!")
+    with opened(tmp_path / "out", clock) as one:
+        finish(one)
+    assert _judged(Soaked(len(NAMES)), tmp_path / "out", tmp_path / "solo").is_good
+    with Ledger(tmp_path / "out" / "ledger.sqlite", "model", clock) as again:
+        again.prepare(NAMES, dict.fromkeys(NAMES[1:], 7))
+        finish(again)
+    said = _judged(Soaked(len(NAMES)), tmp_path / "out", tmp_path / "solo")
+    assert (said.done_once, said.is_good) == (5, False)
+
+
 def test_what_a_coordinator_held_when_it_ended_is_free_at_once(tmp_path: Path) -> None:
     clock = Clock()
     with opened(tmp_path, clock) as one:
@@ -111,6 +142,7 @@ def test_label_maps_of_another_model_are_made_anew_and_failed_cases_are_tried_ag
         assert newer.claim(6) == NAMES
         assert newer.end("case 0", done(error="no CT"))
     assert column(tmp_path, "state") == ["failed", *["waiting"] * 5]
+    assert column(tmp_path, "completions") == [1] * 6  # of the older model
     with Ledger(tmp_path / "ledger.sqlite", "newer", clock) as newer:
         newer.prepare(NAMES, {})
         assert "case 0" in newer.claim(6)
@@ -148,14 +180,21 @@ def test_a_file_that_is_no_ledger_is_not_touched(tmp_path: Path) -> None:
     assert text.read_bytes() == before
 
 
-def _work(path: Path, taken: "multiprocessing.Queue[str]") -> None:
+def _work(path: Path, ready: Barrier) -> None:
     ledger = Ledger(path, "model", lease_s=0.5)
     ledger.prepare(COMMON, {})
+    # nobody has done anything yet that another one's list of label maps would lack
+    ready.wait(60)
     while ledger.unfinished():
         for name in ledger.claim(3):
-            if ledger.end(name, done()):
-                taken.put(name)
+            time.sleep(0.005)
+            ledger.end(name, done())
     ledger.close()
+
+
+def _count(path: Path, question: str) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as rows:
+        return int(rows.execute(question).fetchone()[0])
 
 
 COMMON = [f"{n:03}" for n in range(150)]
@@ -164,12 +203,15 @@ COMMON = [f"{n:03}" for n in range(150)]
 def test_coordinators_that_are_killed_leave_a_ledger_in_which_the_others_end_every_case_once(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     context = multiprocessing.get_context("spawn")
-    taken: multiprocessing.Queue[str] = context.Queue()
-    workers = [context.Process(target=_work, args=(path, taken)) for _ in range(3)]
+    ready = context.Barrier(3)
+    workers = [context.Process(target=_work, args=(path, ready)) for _ in range(3)]
     for worker in workers:
         worker.start()
     deadline = time.monotonic() + 60
-    while not path.exists() or sqlite3.connect(path).execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+    while not path.exists() or _count(path, "SELECT count(*) FROM sqlite_master WHERE name = 'runs'") == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    while _count(path, "SELECT count(*) FROM cases WHERE state = 'done'") < 10:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     pid = workers[0].pid

@@ -1,9 +1,12 @@
 """The files for Kubernetes and Slurm: what they ask for exists, and the commands in them are understood."""
 
+import contextlib
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from packaging.requirements import Requirement
 
 from cluster.__main__ import _parser
 from cluster.places import Place
+from tests.cluster.nodes import wait_until
 
 ROOT = Path(__file__).parents[2]
 MACHINES = ROOT / "cluster" / "machines"
@@ -93,24 +97,31 @@ FAKES = {
 }
 
 
-def test_the_slurm_file_starts_ray_on_every_machine_and_then_the_coordinator(tmp_path: Path) -> None:
-    """With stand-ins for Slurm's commands; the options of the coordinator are read by the real parser."""
-    binaries = tmp_path / ".venv" / "bin"
+def slurm(folder: Path, **fakes: str) -> tuple["subprocess.Popen[str]", Path]:
+    """The job, with stand-ins for Slurm's commands; and the file in which they say how they were called."""
+    binaries = folder / ".venv" / "bin"
     binaries.mkdir(parents=True)
-    for name, text in FAKES.items():
+    for name, text in {**FAKES, **fakes}.items():
         (binaries / name).write_text(f"#!/bin/sh\n{text}\n")
         (binaries / name).chmod(0o755)
-    log = tmp_path / "log"
+    log = folder / "log"
+    log.touch()
     environment = {
         **os.environ,
-        **{"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "one,two"},
-        **{"SLURM_NNODES": "2", "SLURM_CPUS_PER_TASK": "16", "SLURM_TMPDIR": str(tmp_path), "LOG": str(log)},
-        "REAL": os.sys.executable,  # type: ignore[attr-defined]
+        **{"SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "one,two"},
+        **{"SLURM_NNODES": "2", "SLURM_CPUS_PER_TASK": "16", "SLURM_TMPDIR": str(folder), "LOG": str(log)},
+        "REAL": sys.executable,
     }
-    words = ["bash", str(MACHINES / "slurm.sh"), "/scans", str(tmp_path / "labels"), "--strict"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    words = ["bash", str(MACHINES / "slurm.sh"), "/scans", str(folder / "labels"), "--strict"]
+    return subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True), log
+
+
+def test_the_slurm_file_starts_ray_on_every_machine_and_then_the_coordinator(tmp_path: Path) -> None:
+    """The options of the coordinator are read by the real parser."""
+    job, log = slurm(tmp_path)
+    _, said = job.communicate(timeout=60)
     # the coordinator's status is the job's
-    assert done.returncode == 1, done.stderr
+    assert job.returncode == 1, said
     lines = log.read_text().splitlines()
     starts = [line for line in lines if line.startswith("srun")]
     assert len(starts) == 2
@@ -120,6 +131,48 @@ def test_the_slurm_file_starts_ray_on_every_machine_and_then_the_coordinator(tmp
     assert (options.workers, options.address, options.strict) == (32, "one:6379", True)
     assert options.ledger.parent == tmp_path
     assert any("--address one:6379" in line for line in starts)
+
+
+COORDINATOR = """if [ "$1" != -m ]; then exec "$REAL" "$@"; fi
+exec "$REAL" -c '
+import os, signal, sys, time
+def stop(number, frame):
+    time.sleep(1)
+    open(os.environ["LOG"], "a").write("ended\\n")
+    sys.exit(130)
+signal.signal(signal.SIGTERM, stop)
+open(os.environ["LOG"], "a").write("labels\\n")
+time.sleep(60)
+'"""
+
+
+def test_a_slurm_job_that_is_stopped_waits_until_its_coordinator_has_ended(tmp_path: Path) -> None:
+    job, log = slurm(tmp_path, python=COORDINATOR)
+    wait_until(lambda: "labels" in log.read_text())
+    job.terminate()
+    _, said = job.communicate(timeout=60)
+    assert job.returncode == 130, said
+    assert log.read_text().splitlines()[-1] == "ended"
+
+
+COPIES = """if [ "$1" = -m ]; then exec /bin/sleep 1; fi
+case "$*" in *partial*) echo begin >> "$LOG"; /bin/sleep 0.2; "$REAL" "$@"; echo end >> "$LOG";;
+*) exec "$REAL" "$@";; esac"""
+
+
+def test_two_copies_of_the_ledger_are_never_made_at_once(tmp_path: Path) -> None:
+    kept = tmp_path / "labels" / "ledger.kept.sqlite"
+    kept.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(kept)) as rows:
+        rows.execute("CREATE TABLE cases(name)")
+    # a minute is over at once: it is copied all the time
+    job, log = slurm(tmp_path, python=COPIES, sleep="exit 0")
+    _, said = job.communicate(timeout=60)
+    assert job.returncode == 0, said
+    marks = [line for line in log.read_text().splitlines() if line in ("begin", "end")]
+    assert len(marks) >= 6
+    assert marks == ["begin", "end"] * (len(marks) // 2)
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
 
 
 def test_each_file_says_the_line_that_starts_it() -> None:

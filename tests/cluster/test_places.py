@@ -1,5 +1,8 @@
 """Scans and outputs at URLs: an S3 server that fails, and a bounded place on the worker's disk."""
 
+import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +79,85 @@ def test_a_bucket_is_labelled_into_a_bucket_while_a_tenth_of_its_requests_fails(
     out = capsys.readouterr().out
     assert out.count("skipped: s3://archive/out/case_") == 12
     assert store.requests["PUT"] - before <= 1  # the record
+
+
+def test_a_stopped_run_leaves_its_record_in_the_bucket(
+    store: Store, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(write_scans(tmp_path / "in", ["a", "b", "c"]), "in")
+    give = InlineCrew.give
+
+    def stopped(self: InlineCrew, worker: int, task: str) -> None:
+        if task == "c":
+            os.kill(os.getpid(), signal.SIGTERM)
+        give(self, worker, task)
+
+    monkeypatch.setattr(InlineCrew, "give", stopped)
+    assert predict(tmp_path, models) == 130
+    made = store.content("out")
+    assert sorted(made) == ["a.nii.gz", "b.nii.gz", "run.json"]
+    record = json.loads(made["run.json"])
+    assert {case["case"] for case in record["cases"]} == {"a", "b"}
+    assert (record["runs"][0]["exit_status"], record["runs"][0]["options"]["inputs"]) == (130, f"s3://{BUCKET}/in")
+    assert list(tmp_path.glob("attention-dmfnet-staging-*")) == []
+
+
+def test_a_record_that_cannot_be_stored_is_told_and_the_status_stays(
+    store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(write_scans(tmp_path / "in", ["a"]), "in")
+    put = Place.store
+
+    def refused(self: Place, file: Path, name: str) -> None:
+        if name == "run.json":
+            raise ClusterError("cannot store run.json: Denied")
+        put(self, file, name)
+
+    monkeypatch.setattr(Place, "store", refused)
+    assert predict(tmp_path, models) == 0
+    assert "cannot store run.json: Denied; the label maps are there" in capsys.readouterr().err
+
+
+def test_a_record_elsewhere_names_the_places_too(store: Store, tmp_path: Path, models: Path) -> None:
+    store.put(write_scans(tmp_path / "in", ["a"]), "in")
+    record = tmp_path / "record.json"
+    assert predict(tmp_path, models, "--record", str(record)) == 0
+    options = json.loads(record.read_text())["runs"][0]["options"]
+    assert (options["inputs"], options["outputs"]) == (f"s3://{BUCKET}/in", f"s3://{BUCKET}/out")
+    assert sorted(store.content("out")) == ["a.nii.gz"]
+    # of scans at a URL whose label maps stay here
+    words = [f"s3://{BUCKET}/in", str(tmp_path / "out"), "--models", str(models), "--staging", str(tmp_path)]
+    assert main(["predict", *words]) == 0
+    options = json.loads((tmp_path / "out" / "run.json").read_text())["runs"][0]["options"]
+    assert options["inputs"] == f"s3://{BUCKET}/in"
+
+
+def test_an_empty_scan_in_a_bucket_fails_by_its_name(
+    store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans = write_scans(tmp_path / "in", ["a"])
+    (scans / "empty.nii.gz").write_bytes(b"")
+    store.put(scans, "in")
+    assert predict(tmp_path, models) == 1
+    said = capsys.readouterr()
+    assert "empty  FAILED: " in said.out
+    assert "1 of 2 cases failed: empty" in said.err
+
+
+def test_the_outputs_are_listed_once(
+    store: Store, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(write_scans(tmp_path / "in", ["a"]), "in")
+    listed: list[str] = []
+    sizes = Place.sizes
+
+    def counted(self: Place) -> dict[str, int]:
+        listed.append(self.url)
+        return sizes(self)
+
+    monkeypatch.setattr(Place, "sizes", counted)
+    assert predict(tmp_path, models) == 0
+    assert listed == [f"s3://{BUCKET}/in", f"s3://{BUCKET}/out"]
 
 
 def test_a_tree_of_dicom_in_a_bucket_gives_what_it_gives_on_a_disk(store: Store, tmp_path: Path, models: Path) -> None:
@@ -176,6 +258,25 @@ def test_a_store_that_copies_in_place_gets_a_hidden_file_first(tmp_path: Path) -
     (tmp_path / "a").write_bytes(b"labels")
     Place("memory://out").store(tmp_path / "a", "a.nii.gz")
     assert fsspec.filesystem("memory").find("/out") == ["/out/a.nii.gz"]
+
+
+def test_two_that_store_the_same_write_to_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    (tmp_path / "a").write_bytes(b"labels")
+    put, used = MemoryFileSystem.put_file, []
+
+    def noted(self: MemoryFileSystem, file: str, to: str, **named: object) -> None:
+        used.append(to)
+        if len(used) == 1:
+            # another worker stores the same meanwhile
+            Place("memory://both").store(tmp_path / "a", "a.nii.gz")
+        put(self, file, to, **named)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", noted)
+    Place("memory://both").store(tmp_path / "a", "a.nii.gz")
+    assert len(set(used)) == 2
+    assert MemoryFileSystem().find("/both") == ["/both/a.nii.gz"]
 
 
 def test_what_is_a_url_and_what_a_path() -> None:

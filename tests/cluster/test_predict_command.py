@@ -1,6 +1,9 @@
 """``python -m cluster predict`` gives what ``attention-dmfnet predict`` gives; here with one worker in this process."""
 
+import errno
 import json
+import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -9,11 +12,14 @@ from typing import Any
 
 import pytest
 from attention_dmfnet.cli.main import main as engine_main
+from attention_dmfnet.files.cases import Case
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
 
 import cluster.predict_command
 from cluster.__main__ import _parser, main
 from cluster.errors import ClusterError
-from cluster.labelling import Order, manifest_hash
+from cluster.labelling import Labelled, Labeller, Order, manifest_hash
 from tests.cluster.conftest import write_scans
 from tests.cluster.inline import InlineCrew
 from tests.engine.dicom.made import write_series
@@ -100,8 +106,8 @@ def test_a_repeated_run_labels_nothing_and_a_new_model_all(
     capsys.readouterr()
     assert main(["predict", str(inputs), str(outputs), "--models", str(other)]) == 0
     assert "skipped" not in capsys.readouterr().out
-    rows = sqlite3.connect(outputs / "ledger.sqlite").execute("SELECT DISTINCT model, completions FROM cases")
-    assert len(rows.fetchall()) == 1
+    rows = sqlite3.connect(outputs / "ledger.sqlite").execute("SELECT completions FROM cases ORDER BY name").fetchall()
+    assert rows == [(2,), (3,)]
 
 
 def test_a_damaged_label_map_from_before_is_made_again_with_a_note(
@@ -120,6 +126,62 @@ def test_studies_of_dicom_are_labelled_too(tmp_path: Path, models: Path) -> None
     solo, many = both(tmp_path / "in", tmp_path, models)
     assert [name[:3] for name in files(many)] == ["ct-"]
     assert files(many) == files(solo)
+
+
+def test_a_file_beside_dicom_gets_its_label_map_and_fails_where_dicoms_objects_are_asked_for(
+    tmp_path: Path, models: Path
+) -> None:
+    inputs = write_scans(tmp_path / "in", ["a"])
+    frame, study = generate_uid(), generate_uid()
+
+    def of_one_patient(image: Dataset, k: int) -> None:
+        image.FrameOfReferenceUID = frame
+
+    write_series(block_phantom()[0], inputs / "patient" / "series", of_one_patient, study_uid=study)
+    solo, many = both(inputs, tmp_path, models, "--dicom-seg")
+    assert sorted(files(many)) == sorted(files(solo))
+    assert sorted(name.partition(".")[2] for name in files(many)) == ["nii.gz", "nii.gz", "seg.dcm"]
+    assert [case["status"] for case in record(many)["cases"]] == ["failed", "done"]
+    assert "its label map is written" in record(many)["cases"][0]["error"]
+
+
+def test_what_fails_around_a_case_fails_that_case_in_a_sentence(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = Labeller._label
+
+    def full(self: Labeller, case: Case, *given: Any) -> Labelled:
+        if case.name == "a":
+            raise OSError(errno.ENOSPC, "No space left on device", "/scratch")
+        return label(self, case, *given)
+
+    monkeypatch.setattr(Labeller, "_label", full)
+    inputs = write_scans(tmp_path / "in", ["a", "b"])
+    assert main(["predict", str(inputs), str(tmp_path / "out"), "--models", str(models)]) == 1
+    said = capsys.readouterr()
+    assert re.search(r"a  FAILED: a could not be labelled on \S+: No space left on device \(/scratch\)", said.out)
+    assert "1 of 2 cases failed: a" in said.err
+
+
+def test_relative_paths_are_the_coordinators_for_a_worker_that_begins_elsewhere(
+    tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    write_scans(here / "in", ["a"])
+    elsewhere.mkdir()
+    (here / "models").symlink_to(models)
+    make = Order.make
+
+    def made_elsewhere(self: Order) -> Labeller:
+        os.chdir(elsewhere)
+        return make(self)
+
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(Order, "make", made_elsewhere)
+    assert main(["predict", "in", "out", "--models", "models"]) == 0
+    assert (here / "out" / "a.nii.gz").exists()
+    assert list(elsewhere.iterdir()) == []
+    assert json.loads((here / "out" / "run.json").read_text())["runs"][0]["options"]["outputs"] == "out"
 
 
 def test_models_that_cannot_be_read_are_refused_in_a_sentence(

@@ -16,10 +16,12 @@ from attention_dmfnet.cli.main import main as engine_main
 
 import cluster.predict_command
 from cluster.__main__ import main
+from cluster.crew import Event, Ready
 from cluster.dispatch import Rules
 from cluster.labelling import Labelled, Labeller, Order, Task
 from cluster.options import needs_of
-from cluster.ray_crew import RayCrew
+from cluster.ray_crew import Needs, RayCrew
+from cluster.staging import Staging
 from tests.cluster.conftest import write_scans
 from tests.cluster.nodes import Nodes, nodes, wait_until
 from tests.cluster.soak import soak
@@ -46,7 +48,7 @@ class Poisoned:
                 os.kill(os.getpid(), signal.SIGKILL)
             return labeller(task)
 
-        label.told = labeller.told  # type: ignore[attr-defined]
+        label.told, label.close = labeller.told, labeller.close  # type: ignore[attr-defined]
         return label
 
 
@@ -102,6 +104,32 @@ def test_with_a_worker_killed_and_a_case_that_kills_every_other_case_is_done_onc
     assert rows(outputs, "completions") == [(int(name != "case_05"),) for name in names]
     workers = {worker for (worker,) in rows(outputs, "worker")}
     assert len(workers) >= 2
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A worker that stages as one does whose scans are at a URL."""
+
+    folder: Path
+
+    def __call__(self) -> Staging:
+        return Staging(self.folder, 100)
+
+
+def test_workers_that_are_let_go_remove_what_they_staged(two_nodes: Nodes, tmp_path: Path) -> None:
+    crew = RayCrew(Staged(tmp_path), {}.__getitem__, Needs(memory_mb=200), 2, two_nodes.address)
+    crew.start()
+    ready: list[Event] = []
+
+    def began() -> bool:
+        ready.extend(crew.wait(1.0))
+        return bool(ready)
+
+    wait_until(began, 120)
+    assert isinstance(ready[0], Ready)
+    assert len(list(tmp_path.iterdir())) == 1
+    crew.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_soak_on_few_cases_with_its_coordinator_killed(two_nodes: Nodes, tmp_path: Path) -> None:

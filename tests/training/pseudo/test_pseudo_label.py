@@ -236,8 +236,14 @@ def test_an_ensemble_labels_by_the_mean_and_agrees_less_where_one_is_blind(
     assert about.teachers[0] == "together"
 
 
-def test_many_machines_label_as_one_does(
-    raw: Path, dataset: Path, teacher: Path, doubter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_many_machines_of_a_cluster_label_as_one_does(
+    raw: Path,
+    dataset: Path,
+    teacher: Path,
+    doubter: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import cluster.folder_job
     from tests.cluster.inline import InlineCrew
@@ -246,10 +252,18 @@ def test_many_machines_label_as_one_does(
         assert address == "auto"
         return InlineCrew(SimpleNamespace(make=make), payload_of, needs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cluster.folder_job.do_all, "__defaults__", (one_worker,))
+    monkeypatch.setattr(cluster.folder_job, "RayCrew", one_worker)
+    bad = scans(raw) / "Case_00003_0000.nii.gz"
+    bad.write_bytes(b"no scan")
     one, many = tmp_path / "one", tmp_path / "many"
-    assert label(raw, one, dataset, teacher, doubter) == 0
-    assert label(raw, many, dataset, teacher, doubter, extra=("--cluster", "auto")) == 0
+    assert label(raw, one, dataset, teacher, doubter) == 1
+    expected = capsys.readouterr().err
+    assert "Case_00003  FAILED: " in expected
+    assert label(raw, many, dataset, teacher, doubter, extra=("--cluster", "auto")) == 1
+    assert [line for line in capsys.readouterr().err.splitlines() if "FAILED" in line] == [
+        line for line in expected.splitlines() if "FAILED" in line
+    ]
+    bad.unlink()
     decided = [msgspec.structs.asdict(read_pseudo(folder)) for folder in (one, many)]
     assert decided[0] == decided[1]
     names = sorted(path.name for path in (one / "labels").iterdir())
@@ -257,5 +271,5 @@ def test_many_machines_label_as_one_does(
     for name in names:
         assert (many / "labels" / name).read_bytes() == (one / "labels" / name).read_bytes()
     # all is there: no worker is asked for
-    monkeypatch.setattr(cluster.folder_job.do_all, "__defaults__", (None,))
+    monkeypatch.setattr(cluster.folder_job, "RayCrew", None)
     assert label(raw, many, dataset, teacher, doubter, extra=("--cluster", "auto")) == 0
