@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.command import FAILED, run_command
+from evaluation.command import FAILED, run_command, tell
 
 PEERS_PYTHON = Path(".cache/peers-venv/bin/python")
 MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -25,7 +25,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m evaluation", description="How good a prediction is, and what it costs."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_pictures(commands)
+    _add_accuracy(commands)
+    _add_demo(commands)
+    _add_cost(commands)
+    return parser
 
+
+def _add_pictures(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     phantom = commands.add_parser("phantom", help="write a made-up CT with all thirteen organs, and its labels")
     phantom.add_argument("--to", type=Path, required=True, metavar="DIR", help="gets images/ and labels/")
     phantom.add_argument("--seed", type=int, default=1, help="which patient (default: 1)")
@@ -38,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("--title", default=None, help="a line above the picture (default: the case's name)")
     picture.set_defaults(run=_picture)
 
+
+def _add_accuracy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     score = commands.add_parser("score", help="DSC and NSD of predictions, as FLARE22 scores them")
     score.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="a folder of label maps, or one file")
     score.add_argument("references", type=Path, metavar="REFERENCES", help="a folder of label maps, or one file")
@@ -62,12 +71,16 @@ def _parser() -> argparse.ArgumentParser:
     roi.add_argument("--models", type=Path, default=MODELS, metavar="DIR", help="default: the published ones")
     roi.set_defaults(run=_roi)
 
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     demo = commands.add_parser("demo", help="predict.sh on a phantom, or on your own scan, with a picture")
     demo.add_argument("--ct", type=Path, default=None, metavar="PATH", help="your own scan instead of the phantom")
     demo.add_argument("--to", type=Path, default=Path("demo_output"), metavar="DIR")
     demo.add_argument("--seed", type=int, default=1, help="which phantom (default: 1)")
     demo.set_defaults(run=_demo)
 
+
+def _add_cost(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     efficiency = commands.add_parser(
         "efficiency", help="what each case costs, by FLARE22's protocol: one cold start each"
     )
@@ -106,7 +119,6 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--peers-python", type=Path, default=PEERS_PYTHON, metavar="FILE", help="the peers' interpreter")
     bench.add_argument("--no-peers", action="store_true", help="ours alone")
     bench.set_defaults(run=_bench)
-    return parser
 
 
 def _phantom(options: argparse.Namespace) -> int:
@@ -140,7 +152,7 @@ def _score(options: argparse.Namespace) -> int:
         missing=options.missing,
         organs=options.organs,
         merge=options.merge,
-        note=lambda line: print(line, file=sys.stderr),
+        note=tell,
     )
     plot = None if options.no_plot else options.plot or options.csv.with_suffix(".png")
     print(write_reports(scores, options.csv, plot))
@@ -175,7 +187,7 @@ def _efficiency(options: argparse.Namespace) -> int:
         system = image_system(options.image, None if gpu is None else options.gpu, options.engine, options.protocol)
     else:
         system = command_system(options.line)
-    runs = measure(system, list_cases(options.inputs), options.to, gpu, options.time_limit, _tell)
+    runs = measure(system, list_cases(options.inputs), options.to, gpu, options.time_limit, tell)
     setting = Setting(f"What a case costs: {system.name}", system.line(), describe_machine(gpu), gpu_in_words)
     print(write_reports(runs, setting, options.to, plots=not options.no_plot))
     return FAILED if any(run.failure is not None for run in runs) else 0
@@ -191,7 +203,7 @@ def _latency(options: argparse.Namespace) -> int:
 
     system = engine_system() if options.line is None else command_system(options.line)
     scans = _scans(options.scans)
-    latencies = measure_latency(system, scans, _runs(options.runs), options.to, _tell)
+    latencies = measure_latency(system, scans, _runs(options.runs), options.to, tell)
     folder_s = measure_folder(system, scans, options.to) if len(scans) > 1 else None
     page = latency_page(latencies, describe_machine(), folder_s)
     write_text(options.to / "latency.md", page)
@@ -214,16 +226,12 @@ def _bench(options: argparse.Namespace) -> int:
     if not options.no_peers:
         systems += peer_systems(options.peers_python, options.to / "peers", MODELS / "manifest.json")
     scans = _scans(options.scans) if options.scans else [bench_phantom(options.to / "phantom")]
-    runs = compare(systems, scans, _runs(options.runs), options.to, _tell)
+    runs = compare(systems, scans, _runs(options.runs), options.to, tell)
     page = bench_page(runs, ours.name, describe_machine())
     write_text(options.to / "bench.md", page)
     write_text(options.to / "bench.csv", runs_csv(runs))
     print(page)
     return 0
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _scans(paths: Sequence[Path]) -> list[Path]:

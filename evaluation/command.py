@@ -6,6 +6,11 @@ from collections.abc import Callable
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 
+def tell(line: str) -> None:
+    """Print ``line`` on standard error at once: how far a command is."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def run_command(program: str, command: Callable[[], int]) -> int:
     """The status that ``command`` returns, or 1 if it fails, 2 if its arguments cannot be used, 130 after Ctrl-C."""
     # imported late, so that --help needs no image library

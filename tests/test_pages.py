@@ -52,21 +52,27 @@ def python_blocks() -> list[str]:
     return [block for block in blocks if "slicerio" not in block]
 
 
-@pytest.mark.parametrize("block", python_blocks(), ids=range(len(python_blocks())))
-def test_the_python_of_the_pages_runs(block: str, tmp_path: Path) -> None:
-    """With the networks of the release, on a scan of blocks."""
-    write_volume(block_phantom()[0], tmp_path / "scan.nii.gz")
-    check = "assert result.labels.array.dtype.name == 'uint8' and len(result.volumes_ml) == 13, result"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "engine")}
+def run_python(code: str, folder: Path, *options: str) -> str:
+    """What ``code`` prints beside a scan of blocks, with the networks of the release. It has to end well."""
+    write_volume(block_phantom()[0], folder / "scan.nii.gz")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "engine"), "MPLBACKEND": "agg"}
     done = subprocess.run(
-        [sys.executable, "-c", f"{block}\n{check}"],
-        cwd=tmp_path,
+        [sys.executable, *options, "-c", code],
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("block", python_blocks(), ids=range(len(python_blocks())))
+def test_the_python_of_the_pages_runs(block: str, tmp_path: Path) -> None:
+    """With the networks of the release, on a scan of blocks."""
+    check = "assert result.labels.array.dtype.name == 'uint8' and len(result.volumes_ml) == 13, result"
+    run_python(f"{block}\n{check}", tmp_path)
 
 
 def test_the_notebook_runs(tmp_path: Path) -> None:
@@ -74,19 +80,9 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
     assert all(cell["outputs"] == [] for cell in cells if cell["cell_type"] == "code"), "clear its outputs"
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    write_volume(block_phantom()[0], tmp_path / "scan.nii.gz")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "engine"), "MPLBACKEND": "agg"}
     check = "assert picture.shape == (24, 28, 3) and plt.gcf().axes[0].images"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"{code}\n{check}"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^liver +\d+\.\d mL$", done.stdout, re.MULTILINE)
+    printed = run_python(f"{code}\n{check}", tmp_path, "-W", "error")
+    assert re.search(r"^liver +\d+\.\d mL$", printed, re.MULTILINE)
     assert (tmp_path / "labels.nii.gz").exists()
 
 

@@ -1,6 +1,6 @@
 """DSC and NSD of a folder of predictions against a folder of references."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,15 +92,16 @@ def _score_pair(
     predicted, labelled = _read_labels(prediction), _read_labels(reference)
     require_same_grid(predicted, str(prediction), labelled, str(reference))
     spacing_zyx = labelled.geometry.spacing_zyx
-    ours, theirs = (_merged(volume.array, merges) for volume in (predicted, labelled))
+    ours, theirs = (merged(volume.array, merges) for volume in (predicted, labelled))
     return {label: score_organ(ours, theirs, label, spacing_zyx, rules) for label in labels}
 
 
-def _merged(labels: npt.NDArray[np.integer], merges: dict[int, int]) -> npt.NDArray[np.integer]:
-    merged = labels.copy() if merges else labels
+def merged(labels: npt.NDArray[np.integer], merges: Mapping[int, int]) -> npt.NDArray[np.integer]:
+    """A label map (z, y, x) in which each of ``merges``' labels is counted as the other one; ``labels`` if none is."""
+    counted = labels.copy() if merges else labels
     for label, into in merges.items():
-        merged[labels == label] = into
-    return merged
+        counted[labels == label] = into
+    return counted
 
 
 def _read_labels(path: Path) -> Volume:

@@ -69,7 +69,7 @@ def cold_start(
         shutil.copyfile(scan, exchange.inputs / scan.name)
         with Sampler(gpu) as sampler, _process(system, exchange, log) as process:
             process.wait(time_limit_s)
-        failure = _failure(process, time_limit_s, output_path(scan, exchange.outputs), log)
+        failure = _failure(process, time_limit_s, output_path(scan, exchange.outputs))
         trace = read_trace(
             exchange.outputs / MARKS_NAME, f"{case}: {system.name}, cold", process.start_s, process.stop_s
         )
@@ -115,12 +115,11 @@ def _process(system: System, exchange: _Exchange, log: Path) -> MeasuredProcess:
     return MeasuredProcess(words, system.variables(exchange.outputs), log, container)
 
 
-def _failure(process: MeasuredProcess, time_limit_s: float, output: Path, log: Path) -> str | None:
+def _failure(process: MeasuredProcess, time_limit_s: float, output: Path) -> str | None:
     if process.late:
         return f"stopped after {time_limit_s:g} s"
     if process.status:
-        lines = log.read_text(errors="replace").strip().splitlines()
-        return f"exit status {process.status}: {lines[-1] if lines else 'nothing was printed'}"
+        return f"exit status {process.status}: {process.last_lines()}"
     return None if output.is_file() else f"no label map named {output.name}"
 
 

@@ -79,6 +79,11 @@ class MeasuredProcess:
         """CPU-seconds and peak memory; None if the processes could not be seen from here."""
         return self.watcher.cost(self._cpu_s)
 
+    def last_lines(self, count: int = 1) -> str:
+        """Of what the command printed, as one line: where one that failed says why."""
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return "; ".join(lines[-count:]) if lines else "nothing was printed"
+
     def _start(self) -> subprocess.Popen[bytes]:
         try:
             with self._log.open("wb") as log:

@@ -9,7 +9,6 @@ compiles on threads of its own, the start of Python and the end of the process a
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +17,10 @@ from pathlib import Path
 from attention_dmfnet.json_text import JsonError, decode_json
 from attention_dmfnet.marks import TRACE_VARIABLE, Step
 
+from evaluation import markdown
 from evaluation.command import DONE, run_command
+from evaluation.cost.cold_start import TIME_LIMIT_S
+from evaluation.cost.measured_process import MeasuredProcess
 from evaluation.errors import EvaluationError
 
 TOTAL, REST = "the whole process", "in no step"
@@ -27,21 +29,20 @@ TOTAL, REST = "the whole process", "in no step"
 def cpu_by_step(ct: Path, folder: Path) -> dict[str, float]:
     """CPU-seconds of each step of one cold start on ``ct``, by name, then of what is in none, and of all of it.
 
-    Steps within others are left out. Raises ``EvaluationError`` if the engine fails.
+    Steps within others are left out. Raises ``EvaluationError``, in the engine's own words, if it fails.
     """
     marks = folder / "marks"
-    command = [sys.executable, "-m", "attention_dmfnet", "predict", str(ct), str(folder / "out"), "--overwrite"]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, TRACE_VARIABLE: str(marks)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=_keep_to_one_cpu,
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise EvaluationError(f"the engine failed on {ct}; see what `{' '.join(command[1:3])} predict` says of it")
+    # taskset becomes the engine: the one that watches it keeps to the other CPUs
+    words = ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), sys.executable, "-m", "attention_dmfnet"]
+    words += ["predict", str(ct), str(folder / "out"), "--overwrite"]
+    with MeasuredProcess(words, {TRACE_VARIABLE: str(marks)}, folder / "log") as process:
+        process.wait(TIME_LIMIT_S)
+    if process.status:
+        # the last one counts the cases that failed, the one before says why
+        raise EvaluationError(f"the engine failed on {ct}: {process.last_lines(2)}")
+    cost = process.cost()
+    if cost is None:
+        raise EvaluationError("the engine's CPU-seconds cannot be seen from here; run the study on Linux")
     try:
         steps = [decode_json(line, Step) for line in marks.read_bytes().splitlines()]
     except JsonError as error:
@@ -50,21 +51,16 @@ def cpu_by_step(ct: Path, folder: Path) -> dict[str, float]:
     for step in sorted(steps, key=lambda step: step.start_s):
         if "/" not in step.name and step.cpu_s > 0:
             seconds[step.name] = seconds.get(step.name, 0.0) + step.cpu_s
-    total = used.ru_utime + used.ru_stime
-    return {**seconds, REST: total - sum(seconds.values()), TOTAL: total}
-
-
-def _keep_to_one_cpu() -> None:
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    return {**seconds, REST: cost.cpu_s - sum(seconds.values()), TOTAL: cost.cpu_s}
 
 
 def table(runs: Sequence[dict[str, float]]) -> str:
     """A Markdown table: the least and the median of each step's CPU-seconds."""
-    rows = ["| step | least CPU-s | median |", "|---|---|---|"]
+    rows = []
     for name in dict.fromkeys(name for run in runs for name in run):
         seconds = [run.get(name, 0.0) for run in runs]
-        rows.append(f"| {name} | {min(seconds):.3f} | {statistics.median(seconds):.3f} |")
-    return "\n".join(rows)
+        rows.append([name, markdown.number(min(seconds), 3), markdown.number(statistics.median(seconds), 3)])
+    return markdown.table(["step", "least CPU-s", "median"], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

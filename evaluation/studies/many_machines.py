@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation import markdown
 from evaluation.command import DONE, run_command
 from evaluation.cost.measured_process import MeasuredProcess
 from evaluation.errors import EvaluationError
@@ -56,13 +57,13 @@ def measure(scans: Path, workers: int | None, options: Sequence[str], folder: Pa
 
 def table(runs: Sequence[Measured]) -> str:
     """A row a run, in Markdown; ``CPU`` in parts of the first run's."""
-    lines = ["| run | cases | wall s | CPU-s | CPU | peak MiB |", "|---|---|---|---|---|---|"]
+    rows = []
     first = runs[0].cpu_s
     for run in runs:
         times = "-" if run.cpu_s is None or not first else f"{run.cpu_s / first:.2f}x"
-        cpu, peak = ("-" if number is None else f"{number:.0f}" for number in (run.cpu_s, run.peak_mib))
-        lines.append(f"| {run.what} | {run.cases} | {run.wall_s:.0f} | {cpu} | {times} | {peak} |")
-    return "\n".join(lines)
+        wall, cpu, peak = (markdown.number(value, 0, "-") for value in (run.wall_s, run.cpu_s, run.peak_mib))
+        rows.append([run.what, str(run.cases), wall, cpu, times, peak])
+    return markdown.table(["run", "cases", "wall s", "CPU-s", "CPU", "peak MiB"], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ the history of the clone and run by this environment's packages:
 
 import argparse
 import io
+import os
 import statistics
 import subprocess
 import sys
@@ -25,7 +26,8 @@ from attention_dmfnet.files.image_io import read_volume
 from evaluation.accuracy.annotated import parse_merges
 from evaluation.accuracy.dice import dice
 from evaluation.accuracy.same_grid import require_same_grid
-from evaluation.command import DONE, run_command
+from evaluation.accuracy.score import merged
+from evaluation.command import DONE, run_command, tell
 from evaluation.cost.bench import Compared, compare, medians, predictions_of
 from evaluation.cost.machine import describe_machine
 from evaluation.cost.system import System
@@ -38,7 +40,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def unpack(revision: str, folder: Path, root: Path | None = None) -> System:
     """The files of ``revision`` in ``folder``, as a system that is run by its own ``predict.sh`` on the CPU.
 
-    Its name is the version with the revision. Raises ``ArgumentsError`` for what the clone's history does not have.
+    Its name is the version with the revision. Networks that a release keeps in OpenVINO's format are made, as its
+    installation does: the history does not hold them. Raises ``ArgumentsError`` for what the clone's history does not
+    have, ``EvaluationError`` if the networks cannot be made.
     """
     root = ROOT if root is None else root
     command = ["git", "-C", str(root), "archive", revision]
@@ -50,9 +54,28 @@ def unpack(revision: str, folder: Path, root: Path | None = None) -> System:
         archive.extractall(folder, filter="data")
     # where every release's predict.sh looks for its Python
     (folder / ".venv").symlink_to(sys.prefix)
+    _make_graphs(revision, folder)
     version = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["version"]
     words = ("sh", str(folder / "predict.sh"), "{inputs}", "{outputs}", "--device", "cpu")
     return System(f"{version} ({revision})", words)
+
+
+def _make_graphs(revision: str, folder: Path) -> None:
+    """What releases from 0.8.0 on do once, when they are installed."""
+    if not (folder / "engine" / "attention_dmfnet" / "model" / "openvino_graphs.py").is_file():
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", "attention_dmfnet.model.openvino_graphs", str(folder / "models")],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder / "engine")},
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").strip().splitlines()
+        raise EvaluationError(
+            f"{revision} cannot make its OpenVINO networks: {why[-1] if why else 'it gives no reason'}"
+        )
 
 
 def mean_dsc(labels: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8], merges: Mapping[int, int]) -> float:
@@ -63,10 +86,8 @@ def mean_dsc(labels: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8], me
     shown = [int(label) for label in np.unique(reference) if label]
     if not shown:
         raise EvaluationError("a reference shows no organ")
-    counted = labels.copy()
-    for label, other in merges.items():
-        if label not in shown and other in shown:
-            counted[labels == label] = other
+    as_drawn = {label: other for label, other in merges.items() if label not in shown and other in shown}
+    counted = merged(labels, as_drawn)
     return statistics.mean(dice(counted == label, reference == label) for label in shown)
 
 
@@ -94,10 +115,15 @@ def releases_table(
 def study(
     revisions: Sequence[str], scans: Sequence[Path], references: Path, merges: Mapping[int, int], runs: int, to: Path
 ) -> str:
-    """Run every release on every scan ``runs`` times and score the labels of those that have a reference."""
+    """Run every release on every scan ``runs`` times and score the labels of those that have a reference.
+
+    Raises ``ArgumentsError`` if none has one.
+    """
+    if not any((references / f"{case_name(scan)}.nii.gz").is_file() for scan in scans):
+        raise ArgumentsError(f"{references} has no label map CASE.nii.gz for any of the scans; name the right folder")
     with tempfile.TemporaryDirectory() as temporary:
         systems = [unpack(revision, Path(temporary) / f"release-{number}") for number, revision in enumerate(revisions)]
-        done = compare(systems, scans, runs, to, lambda line: print(line, file=sys.stderr, flush=True))
+        done = compare(systems, scans, runs, to, tell)
     accuracy = {}
     for system in systems:
         for scan in scans:

@@ -9,23 +9,32 @@ time, because other work on a machine makes wall-clock time say little. docs/rep
 from __future__ import annotations
 
 import argparse
-import os
-import resource
-import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from evaluation.command import DONE, run_command
+from evaluation.cost.measured_process import MeasuredProcess
+from evaluation.errors import EvaluationError
+
 _COMMAND = (sys.executable, "-m", "attention_dmfnet")
+_LIMIT_S = 24 * 3600.0
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print the row; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m evaluation.studies.report_time", description=__doc__)
     parser.add_argument("scan", type=Path, metavar="SCAN")
     parser.add_argument("--copies", type=int, default=50)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        print(table(options.scan.resolve(), options.copies, Path(folder)))
+    options = parser.parse_args(arguments)
+
+    def run() -> int:
+        with tempfile.TemporaryDirectory() as folder:
+            print(table(options.scan.resolve(), options.copies, Path(folder)))
+        return DONE
+
+    return run_command("report_time", run)
 
 
 def table(scan: Path, copies: int, folder: Path) -> str:
@@ -47,13 +56,19 @@ def table(scan: Path, copies: int, folder: Path) -> str:
 
 
 def cpu_seconds(*words: str | Path) -> float:
-    """Of the engine's command ``words``, with one thread and all that it starts. Raises ``CalledProcessError``."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*_COMMAND, *map(str, words)], env=environment, stdout=subprocess.DEVNULL, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    """Of the engine's command ``words``, with one thread and all that it starts. Raises ``EvaluationError``."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*_COMMAND, *map(str, words)]
+        with MeasuredProcess(command, {"OMP_NUM_THREADS": "1"}, Path(folder) / "log") as process:
+            process.wait(_LIMIT_S)
+        if process.status:
+            # the last but one names a case that failed
+            raise EvaluationError(f"{words[0]} ended with status {process.status}: {process.last_lines(2)}")
+    cost = process.cost()
+    if cost is None:
+        raise EvaluationError("the engine's CPU-seconds cannot be seen from here; run the study on Linux")
+    return cost.cpu_s
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,7 +9,7 @@ import pytest
 from attention_dmfnet.cli.main import main
 from attention_dmfnet.cli.status import DONE, UNUSABLE
 from attention_dmfnet.files.image_io import read_volume, write_volume
-from attention_dmfnet.geometry import Box, Geometry, Volume
+from attention_dmfnet.geometry import Box, Geometry
 from attention_dmfnet.model.manifest import load_manifest
 from attention_dmfnet.model.wanted_organs import wanted_organs
 from attention_dmfnet.steps.components import Kept
@@ -94,16 +94,3 @@ def test_the_command_line_keeps_only_the_organs_asked_for(
     assert list(json.loads(capsys.readouterr().out)["volumes_ml"]) == ["liver", "left kidney"]
     kept = np.where(np.isin(truth.array, (LIVER, LEFT_KIDNEY)), truth.array, 0)
     np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.nii.gz").array, kept)
-
-
-def test_strict_refuses_from_python_what_is_noted_otherwise(tmp_path: Path, models: Path) -> None:
-    ct, _ = block_phantom()
-    odd = Volume((ct.array + 300).astype(np.int16), ct.geometry)
-    write_volume(odd, tmp_path / "a.nii.gz")
-    with dmf.load(models=models, device="cpu", strict=True) as segmenter:
-        for scan in (odd, tmp_path / "a.nii.gz"):
-            with pytest.raises(dmf.ImageError, match="no HU"):
-                segmenter(scan)
-        assert segmenter(ct).labels.array.any()
-    with dmf.load(models=models, device="cpu") as segmenter:
-        assert segmenter(odd).notes[0].code == "values-no-hu"

@@ -63,42 +63,42 @@ class CachedArray:
 
         What is beyond it is ``outside``. Raises ``CacheError``.
         """
-        return self._checked(start_zyx, shape_zyx, outside, False)
+        with self._open() as array:
+            inside, place = [], []
+            for start, size, available in zip(start_zyx, shape_zyx, array.shape, strict=True):
+                first, last = min(max(start, 0), available), max(min(start + size, available), 0)
+                inside.append(slice(first, max(first, last)))
+                place.append(slice(first - start, max(first, last) - start))
+            patch: npt.NDArray[Any] = np.full(shape_zyx, outside, array.dtype)
+            if all(part.stop > part.start for part in inside):
+                patch[tuple(place)] = array[tuple(inside)]
+            return patch
 
     def read_whole(self, shape_zyx: Index) -> npt.NDArray[Any]:
         """All of it. Raises ``CacheError``, also where it has not ``shape_zyx`` voxels."""
-        return self._checked((0, 0, 0), shape_zyx, 0, True)
+        with self._open() as array:
+            # before anything is made for it: what says how many voxels there are is another file
+            if tuple(array.shape) != tuple(shape_zyx):
+                raise ValueError(f"{array.shape} is not {shape_zyx}")
+            whole: npt.NDArray[Any] = array[:]
+            return whole
 
-    def _checked(self, start_zyx: Index, shape_zyx: Index, outside: int, whole: bool) -> npt.NDArray[Any]:
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Any]:
+        """Blosc's array of numbers. What goes wrong within the block is a ``CacheError``, but for lack of memory."""
         try:
-            return self._read(start_zyx, shape_zyx, outside, whole)
+            array = blosc2.open(str(self._path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
+            # of a damaged header it makes other things than an array of numbers, too
+            if array.dtype.kind not in "iuf":
+                raise ValueError(f"{array.dtype} is no number")
+            yield array
         except MemoryError:
             raise
         except Exception as error:  # Blosc raises errors of many kinds at a damaged header, a SyntaxError among them
-            raise self._damaged() from error
-
-    def _read(self, start_zyx: Index, shape_zyx: Index, outside: int, whole: bool) -> npt.NDArray[Any]:
-        array = blosc2.open(str(self._path), mode="r", mmap_mode="r", dparams=blosc2.DParams(nthreads=1))
-        # of a damaged header it makes other things than an array of numbers, too
-        if array.dtype.kind not in "iuf":
-            raise ValueError(f"{array.dtype} is no number")
-        # before anything is made for it: what says how many voxels there are is another file
-        if whole and tuple(array.shape) != tuple(shape_zyx):
-            raise ValueError(f"{array.shape} is not {shape_zyx}")
-        inside, place = [], []
-        for start, size, available in zip(start_zyx, shape_zyx, array.shape, strict=True):
-            first, last = min(max(start, 0), available), max(min(start + size, available), 0)
-            inside.append(slice(first, max(first, last)))
-            place.append(slice(first - start, max(first, last) - start))
-        patch: npt.NDArray[Any] = np.full(shape_zyx, outside, array.dtype)
-        if all(part.stop > part.start for part in inside):
-            patch[tuple(place)] = array[tuple(inside)]
-        return patch
-
-    def _damaged(self) -> CacheError:
-        return CacheError(
-            f"{self._path} is missing or damaged; delete {self._path.parent} and run `python -m training prepare` again"
-        )
+            raise CacheError(
+                f"{self._path} is missing or damaged; delete {self._path.parent} and run "
+                "`python -m training prepare` again"
+            ) from error
 
 
 def read_rows(path: Path, columns: int) -> npt.NDArray[np.int16]:

@@ -17,6 +17,7 @@ from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, Volume,
 from attention_dmfnet.steps.resample import resample_linear
 from scipy import ndimage
 
+from evaluation.accuracy.phases import patient_of
 from evaluation.nearest import resample_nearest
 from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, TissueMap
@@ -34,7 +35,6 @@ _NOT_TEMPLATES = (*VALIDATION_ONLY, "TS-example", "TS-slab")
 """TS-example has a reader of its own; TS-slab is 40 mm high."""
 
 _ENDING = "_0000.nii.gz"
-_PHASES = ("-arterial", "-portal", "-delayed", "-after")
 _CLIP_HU = (-1024.0, 3000.0)
 _OUTSIDE_HU = -1000
 _MARGIN_MM = 6.0
@@ -70,11 +70,16 @@ def real_scan_names(data: Path) -> list[str]:
     return [name for name in names if name not in _NOT_TEMPLATES]
 
 
+def patient_of_scan(name: str) -> str:
+    """Whose scan ``name`` is: of any phase, or after treatment. A name that says neither is a patient's only scan."""
+    return patient_of(name) or name.removesuffix("-after")
+
+
 def one_phase_each(names: Iterable[str]) -> list[str]:
     """Of each patient one scan: the portal phase where there is one, else the first by name."""
     chosen: dict[str, str] = {}
     for name in sorted(names):
-        patient = next((name.removesuffix(phase) for phase in _PHASES if name.endswith(phase)), name)
+        patient = patient_of_scan(name)
         if patient not in chosen or name.endswith("-portal"):
             chosen[patient] = name
     return sorted(chosen.values())

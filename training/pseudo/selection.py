@@ -87,7 +87,8 @@ def decide(
     dropped: dict[str, str] = {}
     kept: dict[str, float] = {}
     for organ, found in case.organs.items():
-        between = (phases or {}).get(organ)
+        # what the scan cuts is not the same part of the organ in the other phase
+        between = None if found.cut else (phases or {}).get(organ)
         why = _doubt(organ, found, selection, (seen_ml or {}).get(organ), between)
         if why is None:
             kept[organ] = _reliability(found, between)
@@ -115,8 +116,7 @@ def _doubt(
     if found.agreement is not None and found.agreement < least:
         return f"teachers agree by {found.agreement:.2f}, below {least:.2f}"
     least = _threshold(organ, selection.min_phase_agreement, MIN_PHASE_AGREEMENT)
-    # what the scan cuts is not the same part of the organ in the other phase
-    if between is not None and between < least and not found.cut:
+    if between is not None and between < least:
         return f"the patient's phases agree by {between:.2f}, below {least:.2f}"
     low, high = _volume_range(organ, selection.volume_factor, seen_ml)
     if found.volume_ml > high:

@@ -22,6 +22,7 @@ from training.arrays import Labels
 from training.learning.checkpoint import load_trained
 from training.learning.source import Source, SourceError, open_datasets
 from training.learning.validation import ValidationCase, predict, whole_cases
+from training.painting.real_scans import patient_of_scan
 from training.recipe import Recipe
 from training.reports.ablation_scenarios import (
     LABELLED_PHASES,
@@ -37,7 +38,7 @@ _ENDING = "_0000.nii.gz"
 class RealScenario:
     """Labelled anatomies painted in the portal phase, real scans without labels, and real scans to be scored.
 
-    A scan that is scored is never among the unlabelled ones: the names tell.
+    No scan of a patient that is scored, of whatever phase, is among the unlabelled ones: the names tell.
     """
 
     def __init__(self, bodies: Path, labelled: int, scans: Path, scored: Sequence[Path]) -> None:
@@ -57,7 +58,7 @@ class RealScenario:
             scans = self._read(recipe)
             self._pseudo[teacher] = [predict(network, recipe, hu.astype(np.float32), device) for hu in scans]
         labels = self._pseudo[teacher]
-        return PseudoSource(self.teacher(recipe), list(zip(self._hu, labels, strict=True)), labels, recipe)
+        return PseudoSource(self.teacher(recipe), self._hu, labels, recipe)
 
     def oracle(self, recipe: Recipe) -> Source | None:
         """Not known."""
@@ -72,7 +73,7 @@ class RealScenario:
         """How many of what."""
         return [
             f"labelled: {count_anatomies(self._labelled)}, painted anew for every sample in the portal phase",
-            f"unlabelled: the real scans of {len(self._scans)} files, without those that are scored",
+            f"unlabelled: the real scans of {len(self._scans)} files, without those of patients that are scored",
             f"scored: real scans of {', '.join(folder.name for folder in self._scored)}",
         ]
 
@@ -83,10 +84,12 @@ class RealScenario:
     def _read(self, recipe: Recipe) -> list[npt.NDArray[np.int16]]:
         """HU of the unlabelled scans on the recipe's grid, clipped to its window."""
         if not self._hu:
-            scored = {case.name for case in self.validation(recipe)}
-            paths = [path for path in self._scans if path.name.removesuffix(_ENDING) not in scored]
+            scored = {patient_of_scan(case.name) for case in self.validation(recipe)}
+            paths = [path for path in self._scans if patient_of_scan(path.name.removesuffix(_ENDING)) not in scored]
             if not paths:
-                raise SourceError("no scan is left that is not scored; name a folder of scans NAME_0000.nii.gz")
+                raise SourceError(
+                    "no scan is left of a patient that is not scored; name a folder of scans NAME_0000.nii.gz"
+                )
             for path in paths:
                 scan = canonicalise(read_volume(path))
                 grid = scan.geometry.with_spacing(recipe.grid.spacing_zyx)

@@ -33,6 +33,8 @@ from training.painting.completion import Body
 from training.painting.painter import Painter
 from training.recipe import Recipe
 
+Places = npt.NDArray[np.uint32]
+
 
 class Scenario(Protocol):
     """Sources for the arms of an ablation, and the cases that are scored."""
@@ -123,12 +125,13 @@ class PaintedScenario:
 
     def student(self, recipe: Recipe, teacher: Path) -> Source:
         """The same, and the unlabelled scans as the teacher labels them."""
-        return PseudoSource(self.teacher(recipe), self._scans(recipe), self._predicted(recipe, teacher), recipe)
+        scans = [hu for hu, _ in self._scans(recipe)]
+        return PseudoSource(self.teacher(recipe), scans, self._predicted(recipe, teacher), recipe)
 
     def oracle(self, recipe: Recipe) -> Source | None:
         """The same scans with the labels that they were painted from."""
-        scans = self._scans(recipe)
-        return PseudoSource(self.teacher(recipe), scans, [labels for _, labels in scans], recipe, is_pseudo=False)
+        scans, labels = zip(*self._scans(recipe), strict=True)
+        return PseudoSource(self.teacher(recipe), scans, labels, recipe, is_pseudo=False)
 
     def validation(self, recipe: Recipe) -> Sequence[ValidationCase]:
         """Painted from held-out anatomies, the same for every seed."""
@@ -167,8 +170,17 @@ class PaintedScenario:
         return self._pseudo[teacher]
 
 
+@dataclass(frozen=True)
+class _Labelled:
+    """A scan (z, y, x) with labels; ``places`` are the flat indices of its labelled voxels, where a tile is cut out."""
+
+    hu: npt.NDArray[np.int16]
+    labels: Labels
+    places: Places | None
+
+
 class PseudoSource:
-    """Labelled samples, and in the recipe's ``pseudo_share`` of the cases one of the given scans.
+    """Labelled samples, and in the recipe's ``pseudo_share`` of the cases one of ``scans`` (HU) with its ``labels``.
 
     A scan of the tile's size is taken as it is. Of another a tile is cut out about a voxel that is labelled.
     """
@@ -176,43 +188,54 @@ class PseudoSource:
     def __init__(
         self,
         labelled: Source,
-        scans: Sequence[tuple[npt.NDArray[np.int16], Labels]],
+        scans: Sequence[npt.NDArray[np.int16]],
         labels: Sequence[Labels],
         recipe: Recipe,
         is_pseudo: bool = True,
     ) -> None:
         self._labelled, self._share, self._is_pseudo = labelled, recipe.sampling.pseudo_share, is_pseudo
         self._tile, self._air_hu = recipe.grid.tile_zyx, round(recipe.intensity.window_hu[0])
-        self._scans = [(hu, drawn) for (hu, _), drawn in zip(scans, labels, strict=True)]
+        self._scans = [
+            _Labelled(hu, drawn, None if hu.shape == self._tile else labelled_places(drawn))
+            for hu, drawn in zip(scans, labels, strict=True)
+        ]
 
     @property
     def fingerprint(self) -> dict[str, str]:
         """The labelled source's, and a hash of the pseudo labels."""
         digest = hashlib.sha256()
-        for hu, labels in self._scans:
-            digest.update(hu.tobytes())
-            digest.update(labels.tobytes())
+        for scan in self._scans:
+            digest.update(scan.hu.tobytes())
+            digest.update(scan.labels.tobytes())
         return self._labelled.fingerprint | {"scans": digest.hexdigest()}
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """See :class:`training.learning.source.Source`."""
         if rng.uniform() >= self._share:
             return self._labelled.sample(rng)
-        hu, labels = self._scans[int(rng.integers(len(self._scans)))]
-        if hu.shape != self._tile:
-            hu, labels = cut_tile(hu, labels, self._tile, self._air_hu, rng)
+        scan = self._scans[int(rng.integers(len(self._scans)))]
+        hu, labels = scan.hu, scan.labels
+        if scan.places is not None:
+            hu, labels = cut_tile(hu, labels, scan.places, self._tile, self._air_hu, rng)
         return Sample(hu.astype(np.float32), labels, is_pseudo=self._is_pseudo)
 
 
+def labelled_places(labels: Labels) -> Places:
+    """Flat indices of the labelled voxels: to be found once a scan, not once a sample."""
+    return np.flatnonzero(labels).astype(np.uint32)
+
+
 def cut_tile(
-    hu: npt.NDArray[np.int16], labels: Labels, tile_zyx: Index, air_hu: int, rng: np.random.Generator
+    hu: npt.NDArray[np.int16], labels: Labels, places: Places, tile_zyx: Index, air_hu: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int16], Labels]:
     """A tile whose middle is up to a quarter of its side from a labelled voxel, or from any where none is labelled.
 
-    Beyond the scan are air and label 0, as around the engine's tiles.
+    ``places`` are those of ``labelled_places``. Beyond the scan are air and label 0, as around the engine's tiles.
     """
-    places = np.argwhere(labels > 0)
-    middle = places[rng.integers(len(places))] if len(places) else rng.integers(hu.shape)
+    if len(places):
+        middle = np.array(np.unravel_index(int(places[rng.integers(len(places))]), hu.shape))
+    else:
+        middle = rng.integers(hu.shape)
     side = np.array(tile_zyx)
     start = middle + rng.integers(-side // 4, side // 4 + 1) - side // 2
     tile, drawn = np.full(tile_zyx, air_hu, np.int16), np.zeros(tile_zyx, np.uint8)

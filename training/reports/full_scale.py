@@ -54,7 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
     raw, data = options.to / "raw", options.to / "data"
     labelled, unlabelled = raw / "labelled", raw / "unlabelled"
     repeat: Index = tuple(options.repeat)
+    draw = ["loader", "--data", str(data), "--recipe", options.recipe, "--samples", str(options.samples)]
     try:
+        for name in ("labelled", "unlabelled", "samples"):
+            if getattr(options, name) < 1:
+                raise TrainingError(f"--{name} {getattr(options, name)} measures nothing; give 1 or more")
         if raw.exists():
             raise TrainingError(f"{options.to} holds scans already; choose another folder")
         _write(labelled, options.labelled, 1, repeat, with_labels=True)
@@ -63,16 +67,16 @@ def main(arguments: list[str] | None = None) -> int:
         again = _measured([*prepare, str(raw)], "prepare again, nothing changed")
         _write(unlabelled, options.unlabelled, 1 + options.labelled, repeat, with_labels=False)
         both = _measured([*prepare, str(raw)], "prepare, with unlabelled scans")
+        rate = _samples_a_minute(draw)
     except TrainingError as error:
         print(error, file=sys.stderr)
         return 1
-    draw = ["loader", "--data", str(data), "--recipe", options.recipe, "--samples", str(options.samples)]
     row = {
         "cpu_s_a_labelled_scan": (first.cpu_s - again.cpu_s) / options.labelled,
         "cpu_s_an_unlabelled_scan": (both.cpu_s - again.cpu_s) / options.unlabelled,
         "raw_mb_a_scan": _bytes(raw) / 1e6 / (options.labelled + options.unlabelled),
         "data_set_mb_a_labelled_scan": _bytes(data) / 1e6 / options.labelled,
-        "samples_a_minute_of_a_core": _samples_a_minute(draw),
+        "samples_a_minute_of_a_core": rate,
     }
     print(json.dumps({key: round(value, 2) for key, value in (row | _of_flare22(row, options.recipe)).items()}))
     return 0
@@ -130,7 +134,11 @@ def _write(folder: Path, count: int, first_seed: int, repeat_zyx: Index, with_la
 
 
 def _measured(arguments: list[str], what: str) -> Cost:
-    """Run a command of training to its end. Raises ``TrainingError`` if it fails."""
+    """Run a command of training to its end. Raises ``TrainingError`` if it fails.
+
+    By ``wait4``: the memory of a machine is planned by the largest single process, of which the kernel keeps the peak,
+    and what the command prints on standard error stays on the screen.
+    """
     process = subprocess.Popen([sys.executable, "-m", "training", *arguments], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -142,7 +150,9 @@ def _measured(arguments: list[str], what: str) -> Cost:
 
 
 def _samples_a_minute(arguments: list[str]) -> float:
-    run = subprocess.run([sys.executable, "-m", "training", *arguments], stdout=subprocess.PIPE, check=True)
+    run = subprocess.run([sys.executable, "-m", "training", *arguments], stdout=subprocess.PIPE, check=False)
+    if run.returncode:
+        raise TrainingError(f"loader: status {run.returncode}; what it printed above says why")
     rate: float = json.loads(run.stdout.splitlines()[-1])["samples_a_minute_of_a_core"]
     return rate
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation.command import UNUSABLE
 from evaluation.cost.bench import Compared
 from evaluation.errors import ArgumentsError, EvaluationError
 from evaluation.studies.releases import main, mean_dsc, releases_table, unpack
@@ -16,6 +17,24 @@ PREDICT = """#!/bin/sh
 sleep 0.5
 cp "$(dirname "$0")/labels.nii.gz" "$2/a.nii.gz"
 """
+
+
+def git(clone: Path, *words: str) -> None:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", str(clone), *identity, *words], check=True, capture_output=True)
+
+
+def commit_maker(clone: Path, code: str) -> None:
+    """A release that has models, and ``code`` to make networks of them."""
+    package = clone / "engine" / "attention_dmfnet"
+    (package / "model").mkdir(parents=True)
+    for file in (package / "__init__.py", package / "model" / "__init__.py"):
+        file.touch()
+    (package / "model" / "openvino_graphs.py").write_text(code)
+    (clone / "models").mkdir()
+    (clone / "models" / "manifest.json").write_text("{}")
+    git(clone, "add", "--all")
+    git(clone, "commit", "--message", "networks")
 
 
 @pytest.fixture
@@ -29,11 +48,7 @@ def history(tmp_path: Path) -> Path:
     clone = tmp_path / "clone"
     clone.mkdir()
 
-    def git(*words: str) -> None:
-        identity = ("-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
-        subprocess.run(["git", "-C", str(clone), *identity, *words], check=True, capture_output=True)
-
-    git("init", "--initial-branch=main")
+    git(clone, "init", "--initial-branch=main")
     _, labels = block_phantom()
     (tmp_path / "references").mkdir()
     write_volume(labels, tmp_path / "references" / "a.nii.gz")
@@ -41,9 +56,9 @@ def history(tmp_path: Path) -> Path:
     for version, made in (("0.1.0", np.zeros_like(labels.array)), ("0.2.0", labels.array)):
         (clone / "pyproject.toml").write_text(f'[project]\nversion = "{version}"\n')
         write_volume(Volume(made, labels.geometry), clone / "labels.nii.gz")
-        git("add", "--all")
-        git("commit", "--message", version)
-        git("tag", f"v{version}")
+        git(clone, "add", "--all")
+        git(clone, "commit", "--message", version)
+        git(clone, "tag", f"v{version}")
     return clone
 
 
@@ -62,6 +77,32 @@ def test_the_command_prints_a_row_for_each_release_run_by_its_own_code(
 def test_a_revision_that_is_not_in_the_history_is_refused_by_name(history: Path, tmp_path: Path) -> None:
     with pytest.raises(ArgumentsError, match=r"v9 cannot be taken from .*clone"):
         unpack("v9", tmp_path / "to", history)
+
+
+def test_a_release_that_keeps_its_networks_in_openvinos_format_is_run_with_them(history: Path, tmp_path: Path) -> None:
+    """The history holds no such networks: an installation makes them once, by the release's own code."""
+    made = "import sys\nfrom pathlib import Path\n"
+    made += "Path(sys.argv[1], '.openvino').write_text(Path(__file__).parents[2].name)\n"
+    commit_maker(history, made)
+    unpack("main", tmp_path / "to", history)
+    assert (tmp_path / "to" / "models" / ".openvino").read_text() == "engine"
+
+
+def test_a_release_that_cannot_make_its_networks_is_not_measured(history: Path, tmp_path: Path) -> None:
+    commit_maker(history, "import sys\nsys.exit('no memory')\n")
+    with pytest.raises(EvaluationError, match="main cannot make its OpenVINO networks: no memory"):
+        unpack("main", tmp_path / "to", history)
+
+
+def test_scans_of_which_none_has_a_reference_are_refused_before_anything_runs(
+    history: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("evaluation.studies.releases.ROOT", history)
+    scan = fake_scan(tmp_path / "scans", "b_0000.nii.gz")
+    asked = ["--scans", str(scan), "--references", str(tmp_path / "references"), "--to", str(tmp_path / "to")]
+    assert main(["v0.1.0", *asked]) == UNUSABLE
+    assert "has no label map CASE.nii.gz for any of the scans" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
 
 
 def test_organs_that_a_reference_draws_as_one_are_counted_as_one_there_alone() -> None:

@@ -331,14 +331,18 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("kind", BAD)
-def test_refuses_with_the_files_name_and_what_to_do(kind: str, raw: Path) -> None:
-    spoil, what, remedy = BAD[kind]
+def assert_refused(raw: Path, spoil: Callable[[Path], Path], what: str, remedy: str) -> None:
+    """The file that ``spoil`` names is refused, with ``what`` is wrong and the ``remedy``."""
     file = spoil(raw)
     problems = check(raw)
     assert any(problem.file == file and what in problem.what and remedy in str(problem) for problem in problems), (
         "\n".join(map(str, problems))
     )
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_refuses_with_the_files_name_and_what_to_do(kind: str, raw: Path) -> None:
+    assert_refused(raw, *BAD[kind])
 
 
 def test_tells_all_problems_at_once(raw: Path) -> None:
@@ -449,13 +453,7 @@ BAD_NNUNET = {
 
 @pytest.mark.parametrize("kind", BAD_NNUNET)
 def test_refuses_a_bad_nnunet_folder(kind: str, tmp_path: Path) -> None:
-    raw = write_nnunet(tmp_path / "raw", NUMBERS)
-    spoil, what, remedy = BAD_NNUNET[kind]
-    file = spoil(raw)
-    problems = check(raw)
-    assert any(problem.file == file and what in problem.what and remedy in str(problem) for problem in problems), (
-        "\n".join(map(str, problems))
-    )
+    assert_refused(write_nnunet(tmp_path / "raw", NUMBERS), *BAD_NNUNET[kind])
 
 
 def test_a_folder_in_neither_layout_is_refused(tmp_path: Path) -> None:

@@ -102,6 +102,8 @@ def test_validation_scans_are_neither_listed_nor_read(folder: Path) -> None:
 def test_of_each_patient_the_portal_phase_is_preferred() -> None:
     names = ["HCC-009-after", "HCC-009-arterial", "HCC-009-portal", "HCC-002-arterial", "CRLM-1004"]
     assert one_phase_each(names) == ["CRLM-1004", "HCC-002-arterial", "HCC-009-portal"]
+    # all phases are told by their names
+    assert one_phase_each(["A-1-plain", "A-1-venous", "A-1-after"]) == ["A-1-after"]
 
 
 def test_refuses_labels_of_another_grid_and_labels_without_a_liver(folder: Path) -> None:

@@ -57,7 +57,10 @@ def test_phases_of_one_patient_that_disagree_are_not_trusted() -> None:
 
 
 def test_an_organ_that_the_scan_cuts_need_not_agree_between_phases() -> None:
-    assert decide(case(liver=found("liver", cut=True)), Selection(), phases={"liver": 0.3}).dropped == {}
+    cut = case(liver=found("liver", cut=True))
+    assert decide(cut, Selection(), phases={"liver": 0.3}).dropped == {}
+    # and it weighs as much as without them
+    assert decide(cut, Selection(), phases={"liver": 0.0}).weight == pytest.approx(0.95)
 
 
 def test_phases_that_agree_less_weigh_less() -> None:

@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from attention_dmfnet.files.image_io import write_volume
+from attention_dmfnet.geometry import Volume
 from msgspec.structs import replace
 
 from evaluation.accuracy.flare22 import OrganScore
@@ -21,10 +23,10 @@ from training.learning.source import Source, SourceError
 from training.learning.validation import ValidationCase
 from training.painting.bodies import HELD_OUT
 from training.recipe import Recipe, load_recipe
-from training.reports import ablation, ablation_figure
+from training.reports import ablation, ablation_figure, ablation_real
 from training.reports.ablation import ARMS, TEACHER, write_ablation
 from training.reports.ablation_real import RealScenario
-from training.reports.ablation_scenarios import PaintedScenario, PseudoSource, cut_tile
+from training.reports.ablation_scenarios import PaintedScenario, PseudoSource, cut_tile, labelled_places
 from training.reports.ablation_table import table
 
 CPU = Machine("cpu", threads=1)
@@ -135,13 +137,54 @@ def test_a_tile_is_cut_about_a_labelled_voxel_and_air_lies_beyond_the_scan() -> 
     hu, labels = np.arange(8 * 8 * 8, dtype=np.int16).reshape(8, 8, 8), np.zeros((8, 8, 8), np.uint8)
     labels[1, 2, 7] = 3
     for seed in range(20):
-        tile, drawn = cut_tile(hu, labels, (4, 4, 4), -200, np.random.default_rng(seed))
+        tile, drawn = cut_tile(hu, labels, labelled_places(labels), (4, 4, 4), -200, np.random.default_rng(seed))
         # never further than a quarter of the side from the middle: always within
         ((z, y, x),) = np.argwhere(drawn == 3)
         assert tile[z, y, x] == hu[1, 2, 7]
         # x 7 is the scan's last
         assert (tile[:, :, x + 1 :] == -200).all()
         assert not drawn[:, :, x + 1 :].any()
+
+
+def test_labelled_voxels_are_looked_for_once_a_scan_and_not_for_each_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    how = painted_recipe()
+    side = how.grid.tile_zyx[0] + 8
+    hu, labels = np.zeros((side,) * 3, np.int16), np.zeros((side,) * 3, np.uint8)
+    labels[side // 2, 3, 5] = 7
+    source = PseudoSource(Spheres(), [hu], [labels], how)
+
+    def never(*arguments: object) -> None:
+        raise AssertionError("the whole scan was searched for a sample")
+
+    for name in ("argwhere", "nonzero", "flatnonzero"):
+        monkeypatch.setattr(np, name, never)
+    samples = [source.sample(np.random.default_rng(seed)) for seed in range(20)]
+    cut = [sample for sample in samples if sample.is_pseudo]
+    assert cut
+    assert all((sample.labels == 7).sum() == 1 for sample in cut)
+
+
+def test_no_phase_of_a_scored_patient_is_among_the_unlabelled_scans(
+    bodies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in ("A-1-portal", "A-1-arterial", "A-1-after", "B-2-portal"):
+        (scans / f"{name}_0000.nii.gz").touch()
+    read: list[str] = []
+
+    def read_volume(path: Path) -> Volume:
+        read.append(path.name)
+        return make_patient(1)[0]
+
+    monkeypatch.setattr(ablation_real, "read_volume", read_volume)
+    monkeypatch.setattr(ablation_real, "predict", lambda network, recipe, hu, device: np.zeros(hu.shape, np.uint8))
+    monkeypatch.setattr(ablation_real, "load_trained", lambda run: SimpleNamespace(network=None))
+    scenario = RealScenario(bodies, 1, scans, [])
+    scored = [ValidationCase("A-1-portal", frozenset({1}), lambda: pytest.fail("nothing is scored here"))]
+    monkeypatch.setattr(scenario, "validation", lambda recipe: scored)
+    scenario.student(painted_recipe(), tmp_path)
+    assert read == ["B-2-portal_0000.nii.gz"]
 
 
 def test_real_scans_are_unlabelled_but_for_those_that_are_scored(bodies: Path, tmp_path: Path) -> None:

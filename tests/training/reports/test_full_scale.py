@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.training.small_patients import write_recipe_for_patients
-from training.reports.full_scale import _of_flare22, main, make_scan
+from training.errors import TrainingError
+from training.reports.full_scale import _of_flare22, _samples_a_minute, main, make_scan
 
 
 def test_a_scan_is_the_phantom_in_smaller_voxels() -> None:
@@ -34,6 +35,20 @@ def test_the_command_prints_what_2050_scans_cost(tmp_path: Path, capfd: pytest.C
     ]
     assert total["data_set_gb_2050_with_labels"] == pytest.approx(2.05 * total["data_set_mb_a_labelled_scan"], abs=0.02)
     assert total["samples_a_minute_of_a_core"] > 0
+
+
+@pytest.mark.parametrize("option", ["--labelled", "--unlabelled", "--samples"])
+def test_a_count_that_measures_nothing_is_refused_before_the_work(
+    tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--to", str(tmp_path), option, "0"]) == 1
+    assert f"{option} 0 measures nothing; give 1 or more" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loader_that_fails_ends_it_with_a_sentence() -> None:
+    with pytest.raises(TrainingError, match="loader: status 1; what it printed above says why"):
+        _samples_a_minute(["loader", "--data", "nowhere", "--samples", "1"])
 
 
 def test_a_scans_cost_is_multiplied_by_hand() -> None:
