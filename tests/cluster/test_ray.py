@@ -1,6 +1,7 @@
 """Real workers of Ray on two nodes of this machine: one run with a kill, a case that kills, and a coordinator's end."""
 
 import contextlib
+import functools
 import os
 import signal
 import sqlite3
@@ -106,18 +107,18 @@ def test_with_a_worker_killed_and_a_case_that_kills_every_other_case_is_done_onc
     assert len(workers) >= 2
 
 
-@dataclass(frozen=True)
-class Staged:
-    """A worker that stages as one does whose scans are at a URL."""
+class Stages:
+    """What a worker does whose scans are at a URL."""
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.close = Staging(folder, 100).close
 
-    def __call__(self) -> Staging:
-        return Staging(self.folder, 100)
+    def __call__(self, payload: str) -> str:
+        return payload
 
 
 def test_workers_that_are_let_go_remove_what_they_staged(two_nodes: Nodes, tmp_path: Path) -> None:
-    crew = RayCrew(Staged(tmp_path), {}.__getitem__, Needs(memory_mb=200), 2, two_nodes.address)
+    crew = RayCrew(functools.partial(Stages, tmp_path), str, Needs(memory_mb=200), 2, two_nodes.address)
     crew.start()
     ready: list[Event] = []
 
