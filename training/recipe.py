@@ -92,18 +92,29 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``painted_share`` of the samples are painted from bodies, and of the others ``pseudo_share`` come from cases whose
     labels a teacher predicted. ``organ_share`` of the patches are centred on a voxel of an organ, each annotated organ
     of the case being as likely as the next; the others lie anywhere. ``painted_*`` are the painter's: the patch's
-    centre strays from the organs' by up to ``painted_jitter_mm_zyx``, the scan ends inside the patch with
-    ``painted_cut_probability``, and blocks of ``painted_average`` voxels a side are averaged, as coarse grids show
-    them.
+    centre strays from the organs' by up to ``painted_jitter_mm_zyx``, but ``painted_far_probability`` of the patches
+    lie above or below all that by up to ``painted_far_mm``: a chest or a pelvis. The scan ends inside the patch with
+    ``painted_cut_probability``, blocks of ``painted_average`` voxels a side are averaged, as coarse grids show them,
+    and ``painted_mix_probability`` of the patches have a box or slab of another one in them.
     """
 
     organ_share: Share = 0.67
     pseudo_share: Share = 0.5
     painted_share: Share = 0.0
     painted_jitter_mm_zyx: tuple[NotNegative, NotNegative, NotNegative] = (75.0, 30.0, 40.0)
+    painted_far_probability: Share = 0.0
+    painted_far_mm: NotNegative = 270.0
     painted_cut_probability: Share = 0.3
+    painted_mix_probability: Share = 0.0
     painted_average: Literal[1, 2] = 1
     workers: Count = 1
+
+    def __post_init__(self) -> None:
+        if self.painted_far_probability and self.painted_far_mm < self.painted_jitter_mm_zyx[0]:
+            raise ValueError(
+                f"sampling.painted_far_mm {self.painted_far_mm:g} must not be less than the first of "
+                f"painted_jitter_mm_zyx, {self.painted_jitter_mm_zyx[0]:g}"
+            )
 
 
 class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -62,6 +62,7 @@ class PaintedSource:
     def __init__(self, painter: Painter, recipe: Recipe) -> None:
         self._painter = painter
         self._average, self._coarse = recipe.sampling.painted_average, recipe.stage == "coarse"
+        self._mixed = recipe.sampling.painted_mix_probability
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, str]:
@@ -75,10 +76,13 @@ class PaintedSource:
 
     def sample(self, rng: np.random.Generator) -> Sample:
         """See :class:`Source`."""
+        from training.painting.mix_boxes import mix_boxes
         from training.painting.painter import coarsen
         from training.painting.tissue import UNKNOWN_LABEL
 
         image, labels = self._painter.sample(rng)
+        if self._mixed and rng.uniform() < self._mixed:
+            image, labels = mix_boxes(image, labels, *self._painter.sample(rng), rng)
         if self._average == 2:
             image, labels = coarsen(image, labels)
         elif self._coarse:
@@ -120,7 +124,14 @@ def canvas_of(recipe: Recipe) -> Canvas:
         raise SourceError("sampling.painted_average 2 merges all organs into one class; the fine stage needs 1")
     z, y, x = (side * average for side in recipe.grid.tile_zyx)
     mm_z, mm_y, mm_x = (mm / average for mm in recipe.grid.spacing_zyx)
-    return Canvas((z, y, x), (mm_z, mm_y, mm_x), sampling.painted_jitter_mm_zyx, sampling.painted_cut_probability)
+    return Canvas(
+        (z, y, x),
+        (mm_z, mm_y, mm_x),
+        sampling.painted_jitter_mm_zyx,
+        sampling.painted_cut_probability,
+        far_probability=sampling.painted_far_probability,
+        far_mm=sampling.painted_far_mm,
+    )
 
 
 class DatasetSource:

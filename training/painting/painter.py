@@ -49,6 +49,18 @@ class Canvas:
     """How often the scan ends inside the patch at its upper or lower side."""
     offset_mm_zyx: Triple = (0.0, 0.0, 0.0)
     """From the organs' centre to where the patches lie about."""
+    far_probability: float = 0.0
+    """How often the patch lies above or below what the jitter reaches."""
+    far_mm: float = 0.0
+    """At most so far along z from the organs' centre."""
+
+    def offset_mm(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """(z, y, x) from the organs' centre to that of one patch, before it is jittered."""
+        offset = np.array(self.offset_mm_zyx)
+        # a recipe without such patches draws nothing more
+        if self.far_probability and rng.uniform() < self.far_probability:
+            offset[0] += rng.choice((-1.0, 1.0)) * rng.uniform(self.jitter_mm_zyx[0], self.far_mm)
+        return offset
 
 
 class Painter:
@@ -86,7 +98,7 @@ class Painter:
         else:
             which = int(rng.integers(len(self.bodies)))
         body, canvas, sites = self.bodies[which], self.canvas, self.sites[which]
-        centre = sites.centre + np.array(canvas.offset_mm_zyx) / BODY_SPACING_ZYX
+        centre = sites.centre + canvas.offset_mm(rng) / BODY_SPACING_ZYX
         nodes = deformed_nodes(canvas.shape_zyx, canvas.spacing_zyx, centre, canvas.jitter_mm_zyx, rng)
         # streams of their own: one more finding leaves the rest of the scan as it was
         ill, healthy, made = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=3))
