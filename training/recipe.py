@@ -92,10 +92,11 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``painted_share`` of the samples are painted from bodies, and of the others ``pseudo_share`` come from cases whose
     labels a teacher predicted. ``organ_share`` of the patches are centred on a voxel of an organ, each annotated organ
     of the case being as likely as the next; the others lie anywhere. ``painted_*`` are the painter's: the patch's
-    centre strays from the organs' by up to ``painted_jitter_mm_zyx``, but ``painted_far_probability`` of the patches
-    lie above or below all that by up to ``painted_far_mm``: a chest or a pelvis. The scan ends inside the patch with
-    ``painted_cut_probability``, blocks of ``painted_average`` voxels a side are averaged, as coarse grids show them,
-    and ``painted_mix_probability`` of the patches have a box or slab of another one in them.
+    centre strays from the organs' by up to ``painted_jitter_mm_zyx``. ``painted_far_probability`` of the patches stray
+    as much from a place above or below, a chest or a pelvis: further along z than the jitter reaches, by up to
+    ``painted_far_mm`` from the organs' centre. The scan ends inside the patch with ``painted_cut_probability``, blocks
+    of ``painted_average`` voxels a side are averaged, as coarse grids show them, and ``painted_mix_probability`` of the
+    patches have a box or slab of another one in them. Painted cases that are scored are neither far nor mixed.
     """
 
     organ_share: Share = 0.67

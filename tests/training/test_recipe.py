@@ -84,6 +84,21 @@ def test_what_makes_no_sense_is_refused_with_its_place(change: str, sentence: st
     assert sentence in str(refused.value)
 
 
+def test_far_patches_that_the_jitter_reaches_by_itself_are_refused_in_one_sentence() -> None:
+    with pytest.raises(RecipeError) as refused:
+        load_recipe("painted-fine", changes=["sampling.painted_far_mm=74"])
+    told = "sampling.painted_far_mm 74 must not be less than the first of painted_jitter_mm_zyx, 75"
+    assert told in str(refused.value)
+    # what is never used is not judged
+    never = ["sampling.painted_far_mm=74", "sampling.painted_far_probability=0"]
+    assert load_recipe("painted-fine", changes=never).sampling.painted_far_mm == 74
+
+
+def test_the_painted_fine_recipe_shows_chests_pelves_and_seams() -> None:
+    sampling = load_recipe("painted-fine").sampling
+    assert (sampling.painted_far_probability, sampling.painted_mix_probability) == (0.15, 0.1)
+
+
 def test_a_coarse_network_with_organs_apart_is_refused() -> None:
     with pytest.raises(RecipeError, match="coarse stage has 2 classes"):
         load_recipe("small", "coarse", ["network.classes=14"])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from attention_dmfnet.geometry import Index
+from msgspec.structs import replace
 
 from training.arrays import Hu, Labels
 from training.errors import TrainingError
@@ -100,6 +101,8 @@ def open_bodies(folder: Path, recipe: Recipe, held_out: bool = False) -> Painted
     from training.painting.body_library import is_library, open_library
     from training.painting.painter import Painter
 
+    if held_out:
+        recipe = as_scored(recipe)
     canvas = canvas_of(recipe)
     if held_out and is_library(folder):
         raise SourceError(
@@ -110,6 +113,11 @@ def open_bodies(folder: Path, recipe: Recipe, held_out: bool = False) -> Painted
     except FileNotFoundError as error:
         raise SourceError(str(error)) from error
     return PaintedSource(Painter(bodies, canvas), recipe)
+
+
+def as_scored(recipe: Recipe) -> Recipe:
+    """The recipe for painted cases that are scored: each is one scan, of the abdomen."""
+    return replace(recipe, sampling=replace(recipe.sampling, painted_far_probability=0.0, painted_mix_probability=0.0))
 
 
 def canvas_of(recipe: Recipe) -> Canvas:

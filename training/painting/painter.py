@@ -50,9 +50,9 @@ class Canvas:
     offset_mm_zyx: Triple = (0.0, 0.0, 0.0)
     """From the organs' centre to where the patches lie about."""
     far_probability: float = 0.0
-    """How often the patch lies above or below what the jitter reaches."""
+    """How often the patch is jittered about a place above or below what the jitter itself reaches."""
     far_mm: float = 0.0
-    """At most so far along z from the organs' centre."""
+    """At most so far along z from the organs' centre is that place."""
 
     def offset_mm(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """(z, y, x) from the organs' centre to that of one patch, before it is jittered."""

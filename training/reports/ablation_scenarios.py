@@ -24,6 +24,7 @@ from training.learning.source import (
     Sample,
     Source,
     SourceError,
+    as_scored,
     canvas_of,
     open_datasets,
 )
@@ -135,7 +136,7 @@ class PaintedScenario:
 
     def validation(self, recipe: Recipe) -> Sequence[ValidationCase]:
         """Painted from held-out anatomies, the same for every seed."""
-        source = painted_source(self._held_out, recipe, OTHER_PHASES)
+        source = painted_source(self._held_out, as_scored(recipe), OTHER_PHASES)
         return painted_cases(source, self._cases, recipe.network.classes, seed=0)
 
     def description(self) -> list[str]:

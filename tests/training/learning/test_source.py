@@ -21,6 +21,8 @@ from training.learning.source import (
     open_bodies,
     open_sources,
 )
+from training.painting.bodies import load
+from training.painting.painter import Canvas, Painter
 from training.recipe import Augmentation, Grid, Recipe, load_recipe
 
 OFF = Augmentation(0, elastic_probability=0, noise_probability=0, blur_probability=0, gamma_probability=0,
@@ -270,3 +272,52 @@ def test_what_is_unknown_in_a_painted_scan_is_no_foreground_of_the_coarse_stage(
     recipe = load_recipe("painted-coarse", changes=[f"sampling.painted_average={average}"])
     source = PaintedSource(Unsure(), recipe)  # type: ignore[arg-type]
     assert source.sample(np.random.default_rng(0)).labels.tolist() == expected
+
+
+class PainterOfNumbers:
+    """Paints 1, 2, 3, ... all over, image and labels alike."""
+
+    def __init__(self) -> None:
+        self.painted = 0
+
+    def sample(self, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        self.painted += 1
+        return np.full((8, 8, 8), self.painted, np.float32), np.full((8, 8, 8), self.painted, np.uint8)
+
+
+def test_mixed_patches_hold_voxels_of_two_samples_and_are_as_frequent_as_asked() -> None:
+    rng, painted = np.random.default_rng(0), []
+    how = load_recipe("painted-fine", changes=["sampling.painted_mix_probability=0.3"])
+    for _ in range(300):
+        sample = PaintedSource(PainterOfNumbers(), how).sample(rng)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(sample.image, sample.labels)
+        painted.append(set(np.unique(sample.labels).tolist()))
+    assert {frozenset(labels) for labels in painted} == {frozenset({1}), frozenset({1, 2})}
+    assert painted.count({1, 2}) / 300 == pytest.approx(0.3, abs=0.08)
+
+
+def test_without_far_and_mixed_patches_a_sample_is_the_painters_own(bodies: Path) -> None:
+    never = ["sampling.painted_far_probability=0", "sampling.painted_mix_probability=0", "grid.tile_zyx=[32, 32, 48]"]
+    how = load_recipe("painted-fine", changes=never)
+    source = open_bodies(bodies, how)
+    canvas = Canvas((32, 32, 48), how.grid.spacing_zyx, how.sampling.painted_jitter_mm_zyx, 0.3)
+    image, labels = Painter(load(bodies), canvas).sample(np.random.default_rng(2))
+    sample = source.sample(np.random.default_rng(2))
+    np.testing.assert_array_equal(sample.image, image)
+    np.testing.assert_array_equal(sample.labels, labels)
+
+
+def test_far_and_mixed_patches_are_for_training_and_scored_ones_are_neither(bodies: Path) -> None:
+    tile = "grid.tile_zyx=[32, 32, 48]"
+    always = ["sampling.painted_far_probability=1", "sampling.painted_mix_probability=1"]
+    never = [change.replace("=1", "=0") for change in always]
+    drawn = [
+        open_bodies(bodies, load_recipe("painted-fine", changes=[tile, *changes]), held_out).sample(
+            np.random.default_rng(0)
+        )
+        for held_out in (False, True)
+        for changes in (always, never)
+    ]
+    assert (drawn[0].image != drawn[1].image).any()
+    np.testing.assert_array_equal(drawn[2].image, drawn[3].image)
+    np.testing.assert_array_equal(drawn[2].labels, drawn[3].labels)

@@ -1,5 +1,6 @@
 """Claims about painted CT: labels and paint agree, tissues have their HU, and a seed decides everything."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,44 @@ def test_above_and_below_the_end_of_the_scan_there_is_padding_and_no_label() -> 
     assert padding[0] or padding[-1]
     assert 0 < padding.sum() < len(padding)
     assert not labels[padding].any()
+
+
+def test_a_far_patch_lies_about_a_place_above_or_below_what_the_jitter_reaches() -> None:
+    canvas = Canvas(CANVAS.shape_zyx, CANVAS.spacing_zyx, (75.0, 30.0, 40.0), 0.0, far_probability=1.0, far_mm=270.0)
+    rng = np.random.default_rng(0)
+    z, y, x = np.array([canvas.offset_mm(rng) for _ in range(400)]).T
+    assert not y.any()
+    assert not x.any()
+    assert (np.abs(z) >= 75).all()
+    assert (np.abs(z) <= 270).all()
+    assert 150 < (z > 0).sum() < 250
+    # evenly between the two, so some are near either end
+    assert np.abs(z).min() < 80
+    assert np.abs(z).max() > 265
+
+
+def test_patches_are_as_often_far_as_asked() -> None:
+    canvas = replace(CANVAS, far_probability=0.3, far_mm=9000.0)
+    rng = np.random.default_rng(1)
+    assert np.mean([bool(canvas.offset_mm(rng).any()) for _ in range(400)]) == pytest.approx(0.3, abs=0.07)
+
+
+def test_what_is_painted_far_from_the_organs_has_no_label() -> None:
+    # organs reach 48 mm from their centre and a patch 60 mm: of places up to 9000 mm away one in eighty sees any
+    far = Painter([body()], replace(CANVAS, far_probability=1.0, far_mm=9000.0), setup=PLAIN_SETUP)
+    near = Painter([body()], CANVAS, setup=PLAIN_SETUP)
+    assert sum(bool(sample(far, seed)[1].any()) for seed in range(6)) <= 1
+    assert all(sample(near, seed)[1].any() for seed in range(6))
+
+
+def test_without_far_patches_the_same_samples_are_drawn_as_before_there_were_any() -> None:
+    never = replace(CANVAS, far_probability=0.0, far_mm=270.0)
+    rng = np.random.default_rng(3)
+    before = rng.bit_generator.state
+    assert never.offset_mm(rng).tolist() == [0.0, 0.0, 0.0]
+    assert rng.bit_generator.state == before  # nothing was drawn
+    for one, other in zip(sample(Painter([body()], never), 4), sample(Painter([body()], CANVAS), 4), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_real_scan_keeps_its_own_hu() -> None:
