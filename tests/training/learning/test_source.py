@@ -286,7 +286,8 @@ class PainterOfNumbers:
 
 
 def test_mixed_patches_hold_voxels_of_two_samples_and_are_as_frequent_as_asked() -> None:
-    rng, painted = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    painted: list[set[int]] = []
     how = load_recipe("painted-fine", changes=["sampling.painted_mix_probability=0.3"])
     for _ in range(300):
         sample = PaintedSource(PainterOfNumbers(), how).sample(rng)  # type: ignore[arg-type]
