@@ -73,6 +73,8 @@ ema = 0.95
 
 [coarse.network]
 classes = 2
+# as the shipped coarse network: half the convolutions to train once and to export three times
+units = [1, 2]
 
 [coarse.grid]
 spacing_zyx = [10, 8, 8]
