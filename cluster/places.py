@@ -80,14 +80,17 @@ class Place:
             return {PurePosixPath(root).name: int(found[root]["size"])}
         return {path[len(root) :].lstrip("/"): int(entry["size"]) for path, entry in found.items()}
 
-    def fetch(self, name: str, to: Path, size: int) -> None:
-        """Copy the file ``name`` of ``size`` bytes to the new file ``to``. Raises ``ClusterError``."""
+    def fetch(self, name: str, to: Path, size: int | None) -> None:
+        """Copy the file ``name`` to the new file ``to``. Raises ``ClusterError``.
+
+        It has ``size`` bytes; None: that is not known.
+        """
         files, _ = self._files
         to.parent.mkdir(parents=True, exist_ok=True)
 
         def copy() -> None:
             files.get_file(self._path(name), str(to))
-            if to.stat().st_size != size:
+            if size is not None and to.stat().st_size != size:
                 raise OSError(f"{to.stat().st_size} of {size} bytes came")
 
         try:
