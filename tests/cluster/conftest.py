@@ -51,6 +51,6 @@ def store(served: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setattr(cluster.places, "_FIRST_PAUSE_S", 0.001)
     yield served
     served.failing = 0.0
-    for below in ("in", "out"):
+    for below in ("in", "out", "scans", "labels"):
         if served.files().exists(f"{BUCKET}/{below}"):
             served.files().rm(f"{BUCKET}/{below}", recursive=True)

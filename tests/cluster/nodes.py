@@ -83,7 +83,7 @@ class Nodes:
 
 
 @contextmanager
-def _patience(seconds: float = 180.0) -> Iterator[None]:
+def _patience(seconds: float = 600.0) -> Iterator[None]:
     """Ray gives up on a node that does not show itself within 30 s, whatever is set; a busy machine takes longer."""
     from ray._private import services
 
