@@ -88,6 +88,7 @@ RUN_BY = {
     "python -m evaluation.studies.long_scan": (
         "test_long_scan.py::test_the_old_slices_keep_their_place_and_the_end_slices_go_on"
     ),
+    "python -m evaluation.studies.false_organs": "test_false_organs.py::test_the_command_shows_each_release",
     "python -m evaluation.studies.held_out": "test_held_out.py::test_the_command_prints_each_release",
     "python -m evaluation.studies.many_machines": "test_many_machines.py::test_the_command_runs_each_way_once",
     "python -m evaluation.studies.phases": "test_phases.py::test_the_command_names_each_patient",

@@ -182,20 +182,21 @@ class _Run:
         said = (self.notes[case.name],) if case.name in self.notes else ()
         with self._recording(case) as steps:
             try:
-                scan, scored = self._read_and_score(ahead, started_s)
+                scan, ct, scored = self._read_and_score(ahead, started_s)
             except Exception as error:  # whatever it is, the other cases must not suffer from it
                 if isinstance(error, NetworkError) and not isinstance(error, RunError):
                     raise
                 return _Found(case, started_s, notes=said, error=_sentence(error, case))
-        ct = scan.volume if self.extras else None
         return _Found(case, started_s, (*scan.steps, *steps), (*said, *scan.notes), scored, ct=ct)
 
-    def _read_and_score(self, ahead: ReadAhead, started_s: float) -> tuple[Scan, Scored]:
+    def _read_and_score(self, ahead: ReadAhead, started_s: float) -> tuple[Scan, Volume | None, Scored]:
         with step("wait"):
             # first of the two: where no network loads, no case is worth a report
             self._ask_networks("loading the networks", started_s, self.segmenter.wait)
             scan = ahead.take(started_s, self.timeout_s)
-        return scan, self._ask_networks("the networks", started_s, self.segmenter.score, scan.volume)
+        # for further outputs alone it stays in memory
+        ct = scan.volume if self.extras else None
+        return scan, ct, self._ask_networks("the networks", started_s, self.segmenter.score, scan.hand_over)
 
     def _ask_networks(
         self,

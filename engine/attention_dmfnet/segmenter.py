@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from attention_dmfnet.steps.components import Kept, dropped_note, keep_component
 from attention_dmfnet.steps.quality import judge
 from attention_dmfnet.steps.restore import restore_labels
 from attention_dmfnet.steps.roi import Roi, find_roi
-from attention_dmfnet.steps.stage import StageModel
+from attention_dmfnet.steps.stage import Plan, StageModel
 
 
 def segment(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Segmentation:
@@ -41,15 +41,24 @@ def segment(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest
 
 def score(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Scored:
     """The networks' half of ``segment``. The scores are valid until ``fine`` is asked again."""
+    return score_cropped(crop(ct, coarse, fine, manifest), fine)
+
+
+def crop(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Cropped:
+    """What the fine network is to see of ``ct``, which nothing needs afterwards: a long one is most of the memory."""
     scan = canonicalise(ct)
     with step("coarse"):
         roi = locate(scan, coarse, manifest.roi_margin_mm)
     with step("crop"):
         plan = fine.plan(scan.geometry, roi.box)
-        view = fine.view(scan, plan.grid)
+        return Cropped(fine.view(scan, plan.grid), plan, ct.geometry, roi)
+
+
+def score_cropped(cropped: Cropped, fine: StageModel) -> Scored:
+    """What the fine network finds in it."""
     with step("fine"):
-        scores = fine.score(view, plan)
-    return Scored(scores, fine.score_grid(plan.grid), ct.geometry, roi)
+        scores = fine.score(cropped.view, cropped.plan)
+    return Scored(scores, fine.score_grid(cropped.plan.grid), cropped.scan, cropped.roi)
 
 
 def locate(scan: Volume, coarse: StageModel, roi_margin_mm: Triple) -> Roi:
@@ -105,6 +114,16 @@ def _drop_others(labels: npt.NDArray[np.uint8], wanted: Iterable[int]) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Cropped:
+    """The ``roi`` of a scan as the fine network sees it, and where; of the ``scan`` only its grid."""
+
+    view: Volume
+    plan: Plan
+    scan: Geometry
+    roi: Roi
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Scored:
     """What the networks found in ``roi``: the fine ``scores``, on ``grid``. Of the ``scan`` only its grid is needed."""
 
@@ -154,6 +173,10 @@ def _read(scan: str | PathLike[str] | Volume | ItkImage, notes: list[Note], stri
     return as_scan(scan, notes, strict)
 
 
+_Seen = TypeVar("_Seen")
+_Found = TypeVar("_Found")
+
+
 class Segmenter:
     """Both networks, and the method as a function of one scan. Any thread may call; the networks see one scan a time.
 
@@ -199,41 +222,33 @@ class Segmenter:
         self._open()
         with recording() as steps:
             with step("read"):
-                ct = _read(scan, notes, self._strict)
+                read = [_read(scan, notes, self._strict)]
             with step("wait"):
                 self.wait()
                 # this one, whichever `restart` puts in its place
                 lock = self._lock
                 lock.acquire()
             try:
-                found = self.score(ct)
+                found = self.score(read.pop)
             finally:
                 lock.release()
             result = self.label(found)
         return replace(result, notes=(*notes, *result.notes), seconds=seconds_by_step(steps))
 
-    def score(self, ct: Volume) -> Scored:
+    def score(self, ct: Volume | Callable[[], Volume]) -> Scored:
         """The networks' half of the work, one scan at a time; ``label`` is the other, and free of them.
 
-        Where the choice of a runtime was left open and it fails on ``ct``, the next best one sees it, with a note.
-        Raises ``LoadError`` and ``RunError``.
+        A scan that ``ct`` returns is let go before the fine network computes. Where the choice of a runtime was left
+        open and it fails, the next best one sees what it was to see, with a note. Raises ``LoadError`` and
+        ``RunError``.
         """
         with self._lock:
-            networks = self._open()
-            try:
-                return self._score(ct, networks)
-            except NetworkError as error:
-                # kept: what one GPU has no memory for comes in twos
-                self._instead = self._instead or networks.next_best(str(error))
-                if self._instead is None:
-                    raise
-                kind, why = type(error), str(error)
-            try:
-                found = self._score(ct, self._instead)
-            except NetworkError as error:
-                # as bad as the first: where that was this scan's alone, the next one is tried again
-                raise kind(f"{why}; {error}") from error
-            instead = replace(self._instead.runtime.result(), why=why)
+            cropped, networks, why = self._ask(self._crop, self._open(), ct() if callable(ct) else ct)
+            found, networks, later = self._ask(self._score, networks, cropped)
+            why = why or later
+            if not why:
+                return found
+            instead = replace(networks.runtime.result(), why=why)
             return replace(found, notes=(Note("runtime-replaced", f"labelled by {instead}"),))
 
     def label(self, found: Scored, probabilities: bool = False) -> Segmentation:
@@ -267,12 +282,34 @@ class Segmenter:
     ) -> None:
         self.close()
 
-    def _score(self, ct: Volume, networks: Networks) -> Scored:
-        coarse = StageModel(self.manifest.coarse, networks.coarse)
-        fine = StageModel(self.manifest.fine, networks.fine)
-        found = score(ct, coarse, fine, self.manifest)
+    def _ask(
+        self, what: Callable[[Networks, _Seen], _Found], networks: Networks, seen: _Seen
+    ) -> tuple[_Found, Networks, str]:
+        """What ``networks`` find, or else the next best ones, and why not the first. Raises ``NetworkError``."""
+        try:
+            return what(networks, seen), networks, ""
+        except NetworkError as error:
+            # kept: what one GPU has no memory for comes in twos
+            self._instead = self._instead or networks.next_best(str(error))
+            if self._instead is None or networks is self._instead:
+                raise
+            kind, why = type(error), str(error)
+        try:
+            return what(self._instead, seen), self._instead, why
+        except NetworkError as error:
+            # as bad as the first: where that was this scan's alone, the next one is tried again
+            raise kind(f"{why}; {error}") from error
+
+    def _crop(self, networks: Networks, ct: Volume) -> Cropped:
+        return crop(ct, *self._stages(networks), self.manifest)
+
+    def _score(self, networks: Networks, cropped: Cropped) -> Scored:
+        found = score_cropped(cropped, self._stages(networks)[1])
         # the network's own memory, which it fills again for the next scan
         return replace(found, scores=found.scores.copy())
+
+    def _stages(self, networks: Networks) -> tuple[StageModel, StageModel]:
+        return StageModel(self.manifest.coarse, networks.coarse), StageModel(self.manifest.fine, networks.fine)
 
     def _open(self) -> Networks:
         networks = self._networks

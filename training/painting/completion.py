@@ -51,7 +51,8 @@ class Body:
 
     ``vessels`` says where aorta and vena cava are to be drawn (``with_vessels``); without it they are there already.
     ``origin_lps`` (mm) is the first voxel's place in the space of the map that the body was completed from. ``known``
-    are the organs that somebody drew or that are drawn by rule; the others are the template's.
+    are the organs that somebody drew or that are drawn by rule; the others are the template's. ``drawing`` is the
+    number of the drawing of its vessels that passes the audit.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Body:
     vessels: VesselSite | None = None
     origin_lps: tuple[float, float, float] = (0.0, 0.0, 0.0)
     known: frozenset[int] = frozenset(range(1, 14))
+    drawing: int = 0
 
     @property
     def is_real(self) -> bool:

@@ -224,7 +224,7 @@ def _labelled(paths: Sequence[Path], labeller: Labeller, folder: Path) -> list[L
 def _label(path: Path, scan: Scan, labeller: Labeller, folder: Path) -> None:
     """Label one scan and write the labels, then what is known of them: with that file the case is done."""
     name = case_name(path)
-    made = labeller.label(name, scan.volume)
+    made = labeller.label(name, scan.hand_over())
     output = labels_path(folder, name)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_labels(made.labels, output)

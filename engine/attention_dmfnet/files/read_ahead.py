@@ -40,13 +40,19 @@ def result_within(future: Future[_Result], what: str, started_s: float, timeout_
     raise CaseTimeoutError(f"{what} took longer than the {timeout_s:g} s of --case-timeout")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scan:
-    """A scan in memory, what is to be said about it, and how long reading took."""
+    """A scan in memory until it is handed over, what is to be said about it, and how long reading took."""
 
-    volume: Volume
+    volume: Volume | None
     notes: tuple[Note, ...]
     steps: tuple[Step, ...]
+
+    def hand_over(self) -> Volume:
+        """The volume, once: nothing of it stays here."""
+        volume, self.volume = self.volume, None
+        assert volume is not None
+        return volume
 
 
 class ReadAhead:

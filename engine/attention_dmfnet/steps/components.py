@@ -26,6 +26,8 @@ MOST_DROPPED_IN_SILENCE: Final = 0.1
 # what is less is a speck, or a piece that a slice too few has cut off
 _LARGE_PART: Final = 0.1
 
+_VOXELS_AT_ONCE: Final = 1 << 23
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -90,18 +92,28 @@ class _Components:
     """The connected parts of all labels, numbered in one pass; each function takes their numbers."""
 
     def __init__(self, labels: npt.NDArray[np.uint8]) -> None:
-        self._labels = labels
+        # the ROI's margin holds no organ: a third of the voxels, and numbers take four bytes each
+        box = _box_of_labels(labels)
+        self._labels = labels[box.slices]
+        labels = np.ascontiguousarray(self._labels)
         self._numbers = cc3d.connected_components(labels, connectivity=_CONNECTIVITY)
-        runs = _Runs(self._numbers)
-        self.counts: _Numbers = runs.total(runs.lengths).astype(np.int64)
-        voxels = np.maximum(self.counts, 1)
-        # the middle of a run of n voxels that begins at x is x + (n - 1) / 2
-        middles = (runs.z, runs.y, runs.x + (runs.lengths - 1) / 2)
-        self.centres_zyx = np.stack([runs.total(middle * runs.lengths) / voxels for middle in middles], axis=1)
-        self._starts, self._stops = runs.boxes()
+        count = int(self._numbers.max(initial=0)) + 1
+        totals = np.zeros((4, count))
         # index 0, what is no part, has no label
-        self._label_of = np.zeros(len(self.counts), dtype=np.int64)
-        self._label_of[runs.parts] = labels.reshape(-1)[runs.first_voxels]
+        self._label_of = np.zeros(count, dtype=np.int64)
+        self._starts = np.full((count, 3), np.iinfo(np.int64).max)
+        self._stops = np.zeros((count, 3), dtype=np.int64)
+        # slices by slices: what is counted of a long scan is never all in memory
+        depth = max(1, _VOXELS_AT_ONCE // max(1, labels[:1].size))
+        for first in range(0, len(labels), depth):
+            numbers = self._numbers[first : first + depth]
+            runs = _Runs(numbers, first)
+            totals += runs.totals(count)
+            runs.widen(self._starts, self._stops)
+            self._label_of[runs.parts] = labels[first : first + depth].reshape(-1)[runs.first_voxels]
+        self.counts: _Numbers = totals[0].astype(np.int64)
+        self._corner = np.array(box.start_zyx)
+        self.centres_zyx = (totals[1:] / np.maximum(totals[0], 1)).T + self._corner
 
     def of(self, label: int) -> _Numbers:
         """The parts of ``label``."""
@@ -112,7 +124,8 @@ class _Components:
         counts = self.counts[parts]
         voxels = int(counts.sum())
         centre = (self.centres_zyx[parts] * counts[:, None]).sum(axis=0) / voxels
-        return Kept(voxels, _triple(centre), _box(self._starts[parts].min(axis=0), self._stops[parts].max(axis=0)))
+        start, stop = self._starts[parts].min(axis=0), self._stops[parts].max(axis=0)
+        return Kept(voxels, _triple(centre), _box(start + self._corner, stop + self._corner))
 
     def large(self, parts: _Numbers) -> int:
         """How many of an organ's ``parts`` are a tenth of it or more."""
@@ -121,7 +134,8 @@ class _Components:
 
     def ranges_of_z(self, parts: _Numbers) -> _Numbers:
         """(part, 2) the first z of each part and the first one beyond it."""
-        return np.stack([self._starts[parts, 0], self._stops[parts, 0]], axis=1)
+        ranges: _Numbers = np.stack([self._starts[parts, 0], self._stops[parts, 0]], axis=1)
+        return ranges + int(self._corner[0])
 
     def erase(self, parts: _Numbers) -> None:
         """Set the labels of ``parts`` to 0."""
@@ -131,12 +145,13 @@ class _Components:
 
 
 class _Runs:
-    """The voxels of all parts as runs along x, of which there are far fewer than voxels.
+    """The voxels of all parts in some slices as runs along x, of which there are far fewer than voxels.
 
-    All arrays have one entry a run, in the order of the voxels in memory: its part, where it begins, its length.
+    All arrays have one entry a run, in the order of the voxels in memory: its part, its first voxel as an index into
+    these slices, its length, and where it begins in the whole, whose slice ``first_z`` is the first of these.
     """
 
-    def __init__(self, numbers: npt.NDArray[np.unsignedinteger[Any]]) -> None:
+    def __init__(self, numbers: npt.NDArray[np.unsignedinteger[Any]], first_z: int) -> None:
         begins = np.empty(numbers.shape, dtype=np.bool_)
         begins[..., 0] = True
         np.not_equal(numbers[..., 1:], numbers[..., :-1], out=begins[..., 1:])
@@ -147,25 +162,38 @@ class _Runs:
         self.first_voxels: _Numbers = first_voxels[inside]
         self.lengths: _Numbers = lengths[inside]
         self.parts: _Numbers = parts[inside].astype(np.int64)
-        self.z, self.y, self.x = np.unravel_index(self.first_voxels, numbers.shape)
-        self._count = int(self.parts.max(initial=0)) + 1
+        z, self.y, self.x = np.unravel_index(self.first_voxels, numbers.shape)
+        self.z: _Numbers = z + first_z
 
-    def total(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """The sum over the runs of each part, by its number; exact for whole numbers."""
-        return np.bincount(self.parts, weights=values, minlength=self._count).astype(np.float64, copy=False)
+    def totals(self, count: int) -> npt.NDArray[np.float64]:
+        """(4, count) by part: its voxels, and the sums of their z, y and x; exact for whole numbers."""
+        # the middle of a run of n voxels that begins at x is x + (n - 1) / 2
+        middles = (1, self.z, self.y, self.x + (self.lengths - 1) / 2)
+        return np.stack([np.bincount(self.parts, weights=m * self.lengths, minlength=count) for m in middles])
 
-    def boxes(self) -> tuple[_Numbers, _Numbers]:
-        """(part, 3) the first z, y, x of each part, and the first ones beyond it."""
-        starts, stops = np.zeros((self._count, 3), np.int64), np.zeros((self._count, 3), np.int64)
-        if len(self.parts):
-            order = np.argsort(self.parts, kind="stable")
-            numbers, first = np.unique(self.parts[order], return_index=True)
-            for axis, (begin, last) in enumerate(
-                ((self.z, self.z), (self.y, self.y), (self.x, self.x + self.lengths - 1))
-            ):
-                starts[numbers, axis] = np.minimum.reduceat(begin[order], first)
-                stops[numbers, axis] = np.maximum.reduceat(last[order], first) + 1
-        return starts, stops
+    def widen(self, starts: _Numbers, stops: _Numbers) -> None:
+        """Widen, in place, the (part, 3) first z, y, x of each part and the first ones beyond it to hold these runs."""
+        if len(self.parts) == 0:
+            return
+        order = np.argsort(self.parts, kind="stable")
+        numbers, first = np.unique(self.parts[order], return_index=True)
+        for axis, (begin, last) in enumerate(((self.z, self.z), (self.y, self.y), (self.x, self.x + self.lengths - 1))):
+            least, most = np.minimum.reduceat(begin[order], first), np.maximum.reduceat(last[order], first) + 1
+            starts[numbers, axis] = np.minimum(starts[numbers, axis], least)
+            stops[numbers, axis] = np.maximum(stops[numbers, axis], most)
+
+
+def _box_of_labels(labels: npt.NDArray[np.uint8]) -> Box:
+    """The least box that holds all labels; of one voxel if there are none."""
+    plane = np.bitwise_or.reduce(labels, axis=0)
+    there = (
+        labels.reshape(len(labels), -1).max(axis=1, initial=0),
+        plane.max(axis=1, initial=0),
+        plane.max(axis=0, initial=0),
+    )
+    ends = [(int(at[0]), int(at[-1]) + 1) if len(at) else (0, 1) for at in map(np.flatnonzero, there)]
+    (z, end_z), (y, end_y), (x, end_x) = ends
+    return Box((z, y, x), (end_z, end_y, end_x))
 
 
 def _box(start: _Numbers, stop: _Numbers) -> Box:

@@ -3,6 +3,7 @@ import numpy.typing as npt
 import pytest
 from attention_dmfnet.geometry import Box
 from attention_dmfnet.model.manifest import ComponentRule, KeepAll, KeepHighest, KeepLargest, KeepParts
+from attention_dmfnet.steps import components
 from attention_dmfnet.steps.components import Kept, dropped_note, keep_components
 
 
@@ -206,9 +207,14 @@ def test_what_falls_below_its_least_volume_is_not_counted() -> None:
     assert counted == {}
 
 
-def test_voxels_centres_and_boxes_are_those_of_the_voxels_one_by_one() -> None:
+@pytest.mark.parametrize("voxels_at_once", [1, 60, 1 << 23])
+def test_voxels_centres_and_boxes_are_those_of_the_voxels_one_by_one(
+    voxels_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(components, "_VOXELS_AT_ONCE", voxels_at_once)
+    labels = np.zeros((9, 9, 9), np.uint8)
     # noise, so that parts begin and end at every edge, and the last voxel of a row is followed by its like in the next
-    labels = np.random.default_rng(4).integers(0, 4, (5, 7, 6)).astype(np.uint8)
+    labels[2:7, 1:8, 3:9] = np.random.default_rng(4).integers(0, 4, (5, 7, 6))
     counted: dict[int, Kept] = {}
     keep_components(labels, {label: KeepLargest() for label in (1, 2, 3)}, 1, counted)
     assert set(counted) == {1, 2, 3}
