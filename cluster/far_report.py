@@ -24,7 +24,7 @@ from attention_dmfnet.report.run_report import PAGES, RunReport
 from cluster.errors import ClusterError
 from cluster.near import Near
 from cluster.places import Place
-from cluster.remote import Remote, fetched, named, told_notes
+from cluster.remote import Remote, fetched, named, stand_ins, told_notes
 from cluster.staging import Staging
 
 
@@ -80,11 +80,11 @@ class Measuring:
         return became
 
     def _measured(self, case: Case | Remote, room: Path) -> CaseReport:
-        near, inputs, outputs = self._near, room / "in", room / "out"
-        names = {str(inputs): str(near.inputs), str(outputs): str(near.outputs)}
+        near, outputs = self._near, room / "out"
+        names = stand_ins(case, room, near.inputs, near.outputs)
         if isinstance(case, Remote):
             assert isinstance(near.inputs, Place)
-            case = fetched(case, near.inputs, inputs, self._options)
+            case = fetched(case, near.inputs, room / "in", self._options)
         key = printable(case.name)
         recorded = self._earlier.recorded.get(key)
         if isinstance(near.outputs, Path):

@@ -25,7 +25,7 @@ from attention_dmfnet.segmenter import Segmenter
 
 from cluster.errors import ClusterError
 from cluster.places import Place
-from cluster.remote import Remote, fetched, files_of, named
+from cluster.remote import Remote, fetched, files_of, named, stand_ins
 from cluster.staging import Staging
 
 if TYPE_CHECKING:
@@ -143,15 +143,15 @@ class Labeller:
 
     def _label_staged(self, task: Task, room: Path, began_s: float) -> Labelled:
         """Fetch what is far, label it, and store what was made: further outputs first, and the label map last."""
-        order, case, inputs = self._order, task.case, room / "in"
+        order, case = self._order, task.case
+        names = stand_ins(case, room, order.inputs, order.outputs)
         if isinstance(case, Remote):
             assert isinstance(order.inputs, Place)
-            case = fetched(case, order.inputs, inputs, order.options)
+            case = fetched(case, order.inputs, room / "in", order.options)
         far = order.outputs if isinstance(order.outputs, Place) else None
         outputs = room / "out" if far is not None else order.outputs
         assert isinstance(outputs, Path)
         outputs.mkdir(exist_ok=True)
-        names = {str(inputs): str(order.inputs), str(room / "out"): str(order.outputs)}
         made = self._label(case, task.note, outputs, began_s, names)
         if far is not None and made.report.status == "done":
             last = output_of(case, outputs)

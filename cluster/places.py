@@ -132,14 +132,14 @@ class Place:
     def _path(self, name: str) -> str:
         root = self._files[1]
         # a place that is one file has that file alone
-        return root if self._is_one_file and root.rpartition("/")[2] == name else f"{root}/{name}"
+        return root if root.rpartition("/")[2] == name and self._is_one_file else f"{root}/{name}"
 
     @cached_property
     def _is_one_file(self) -> bool:
         return bool(_again(lambda: self._files[0].isfile(self._files[1])))
 
     def _url(self, name: str) -> str:
-        return f"{self.url}/{name}"
+        return self.url if self.url.endswith(f"/{name}") else f"{self.url}/{name}"
 
     def _unusable(self, error: Exception) -> ClusterError:
         return ClusterError(f"cannot list {self.url}: {_said(error)}; are address, name and credentials right?")

@@ -64,6 +64,16 @@ def files_of(case: Case) -> Sequence[Path]:
     return sorted({frame.header.source.path for frame in case.series.frames})
 
 
+def stand_ins(case: Case | Remote, room: Path, inputs: Path | Place, outputs: Path | Place) -> dict[str, str]:
+    """What ``in`` and ``out`` in the folder ``room`` stand for while ``case`` is there."""
+    names = {str(room / "in"): str(inputs), str(room / "out"): str(outputs)}
+    if isinstance(case, Remote):
+        first = next(iter(case.members))
+        if str(inputs).endswith(f"/{first}"):  # a place that is one file
+            return {str(room / "in" / first): str(inputs), **names}
+    return names
+
+
 def told(text: str, places: Mapping[str, str]) -> str:
     """``text`` with the names of ``places`` for the local folders that stood for them."""
     for local, place in places.items():

@@ -180,7 +180,8 @@ def test_one_file_and_what_is_wrong_with_it_are_told_by_url(
     said = capsys.readouterr().out
     assert said.startswith("bad  FAILED: ")
     assert str(tmp_path) not in said
-    assert f"s3://{BUCKET}/in" in said
+    assert f"s3://{BUCKET}/in/bad.nii.gz" in said
+    assert "bad.nii.gz/bad.nii.gz" not in said
 
 
 def test_a_scan_beyond_the_staging_limit_fails_by_name(
