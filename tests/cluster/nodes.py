@@ -87,7 +87,7 @@ def _patience(seconds: float = 600.0) -> Iterator[None]:
     """Ray gives up on a node that does not show itself within 30 s, whatever is set; a busy machine takes longer."""
     from ray._private import services
 
-    find = services.get_node
+    find: Any = services.get_node
 
     def find_patiently(*given: Any) -> Any:
         until = time.monotonic() + seconds
