@@ -54,14 +54,13 @@ class Tissue(IntEnum):
     BOWEL_CONTENT = 35
 
 
-NO_HU = -32768
-"""In a body's ``hu``: no real scan reaches this voxel, or what it shows there is something else."""
-
 TISSUES = 40
 """Size of a look-up table indexed by tissue."""
 
 NO_HU = -32768
-"""In a body's ``hu``: no real scan reaches here. No scan has this value; 0 HU is water."""
+"""In a body's ``hu``: no real scan reaches this voxel, or what it shows there is something else. No scan has this
+value; 0 HU is water.
+"""
 
 UNKNOWN_LABEL = 255
 """Of voxels that teach nothing (``training.learning.losses.IGNORE``)."""
