@@ -9,14 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from attention_dmfnet import folder
-from attention_dmfnet.cli.cases import find_cases
 from attention_dmfnet.cli.predict import load_segmenter
 from attention_dmfnet.cli.record import hashes_of
-from attention_dmfnet.files.cases import Case, InputError, ScanFile, output_of, printable
+from attention_dmfnet.files.cases import Case, InputError, output_of, printable
 from attention_dmfnet.folder import CaseReport
 from attention_dmfnet.model.loading import default_models
 from attention_dmfnet.model.manifest import manifest_sha256
@@ -26,25 +25,13 @@ from attention_dmfnet.segmenter import Segmenter
 
 from cluster.errors import ClusterError
 from cluster.places import Place
+from cluster.remote import Remote, fetched, files_of, named, stand_ins
 from cluster.staging import Staging
 
 if TYPE_CHECKING:
     from attention_dmfnet.further_outputs import FileOutput
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A case whose files are at a URL: their names there, with their sizes in bytes.
-
-    ``series_key`` is what ``--series`` would name it by if it is DICOM, and ``said`` is why it was chosen.
-    """
-
-    name: str
-    members: Mapping[str, int]
-    series_key: str | None = None
-    said: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,42 +137,37 @@ class Labeller:
             assert not isinstance(task.case, Remote)
             assert isinstance(self._order.outputs, Path)
             return self._label(task.case, task.note, self._order.outputs, began_s)
-        size = sum(task.case.members.values()) if isinstance(task.case, Remote) else 0
+        size = task.case.size if isinstance(task.case, Remote) else 0
         with self._staging.room(size) as room:
             return self._label_staged(task, room, began_s)
 
     def _label_staged(self, task: Task, room: Path, began_s: float) -> Labelled:
         """Fetch what is far, label it, and store what was made: further outputs first, and the label map last."""
-        order = self._order
-        case = self._fetched(task.case, room / "in") if isinstance(task.case, Remote) else task.case
+        order, case = self._order, task.case
+        names = stand_ins(case, room, order.inputs, order.outputs)
+        if isinstance(case, Remote):
+            assert isinstance(order.inputs, Place)
+            case = fetched(case, order.inputs, room / "in", order.options)
         far = order.outputs if isinstance(order.outputs, Place) else None
         outputs = room / "out" if far is not None else order.outputs
         assert isinstance(outputs, Path)
         outputs.mkdir(exist_ok=True)
-        made = self._label(case, task.note, outputs, began_s)
+        made = self._label(case, task.note, outputs, began_s, names)
         if far is not None and made.report.status == "done":
             last = output_of(case, outputs)
-            for path in sorted(outputs.iterdir(), key=lambda path: path == last):
-                far.store(path, path.name)
-        names = {str(room / "in"): order.inputs, str(room / "out"): order.outputs}
-        report = named(made.report, {path: str(place) for path, place in names.items()})
-        return replace(made, report=report, seconds=time.perf_counter() - began_s)
+            files = [path for path in outputs.rglob("*") if path.is_file()]
+            for path in sorted(files, key=lambda path: path == last):
+                far.store(path, path.relative_to(outputs).as_posix())
+        return replace(made, report=named(made.report, names), seconds=time.perf_counter() - began_s)
 
-    def _fetched(self, remote: Remote, inputs: Path) -> Case:
-        place, options = self._order.inputs, self._order.options
-        assert isinstance(place, Place)
-        for name, size in remote.members.items():
-            place.fetch(name, inputs / name, size)
-        if remote.series_key is None:
-            (name,) = remote.members
-            return ScanFile(inputs / name)
-        found = find_cases(inputs, inputs.parent / "out", [remote.series_key], options.patient_names).cases
-        from attention_dmfnet.dicom.case import DicomCase
-
-        (case,) = (case for case in found if isinstance(case, DicomCase) and case.name == remote.name)
-        return replace(case, said=remote.said)
-
-    def _label(self, case: Case, note: Note | None, outputs: Path, began_s: float) -> Labelled:
+    def _label(
+        self,
+        case: Case,
+        note: Note | None,
+        outputs: Path,
+        began_s: float,
+        names: Mapping[str, str] = MappingProxyType({}),
+    ) -> Labelled:
         options = self._order.options
         extras: list[Any] = [*self._order.extras]
         further = [path for extra in self._order.extras for path in extra.paths(case, outputs)]
@@ -193,7 +175,9 @@ class Labeller:
         if options.report or options.statistics:
             from attention_dmfnet.cli.run_report import start_report
 
-            gathered = start_report(options)
+            from cluster.far_report import FarReport
+
+            gathered = FarReport.of(start_report(options), names)
             extras.append(gathered)
         notes = {} if note is None else {case.name: note}
         (report,) = folder.predict(
@@ -215,22 +199,6 @@ class Labeller:
         return f"{self._order.outputs}/{name}.nii.gz"
 
 
-def named(report: CaseReport, places: Mapping[str, str]) -> CaseReport:
-    """``report`` with the names of ``places`` for the local folders that stood for them."""
-
-    def told(text: str) -> str:
-        for local, place in places.items():
-            text = text.replace(local, place)
-        return text
-
-    return msgspec.structs.replace(
-        report,
-        output=told(report.output),
-        notes=tuple(Note(note.code, told(note)) for note in report.notes),
-        error=None if report.error is None else told(report.error),
-    )
-
-
 def _said(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror} ({error.filename})" if error.filename else error.strerror
@@ -248,13 +216,3 @@ def _bytes_of(case: Case) -> int:
         return sum(path.stat().st_size for path in files_of(case))
     except OSError:
         return 0
-
-
-def files_of(case: Case) -> Sequence[Path]:
-    """The files that a case is read from."""
-    if isinstance(case, ScanFile):
-        return [case.path]
-    from attention_dmfnet.dicom.case import DicomCase
-
-    assert isinstance(case, DicomCase)
-    return sorted({frame.header.source.path for frame in case.series.frames})

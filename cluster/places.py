@@ -80,14 +80,17 @@ class Place:
             return {PurePosixPath(root).name: int(found[root]["size"])}
         return {path[len(root) :].lstrip("/"): int(entry["size"]) for path, entry in found.items()}
 
-    def fetch(self, name: str, to: Path, size: int) -> None:
-        """Copy the file ``name`` of ``size`` bytes to the new file ``to``. Raises ``ClusterError``."""
+    def fetch(self, name: str, to: Path, size: int | None) -> None:
+        """Copy the file ``name`` to the new file ``to``. Raises ``ClusterError``.
+
+        It has ``size`` bytes; None: that is not known.
+        """
         files, _ = self._files
         to.parent.mkdir(parents=True, exist_ok=True)
 
         def copy() -> None:
             files.get_file(self._path(name), str(to))
-            if to.stat().st_size != size:
+            if size is not None and to.stat().st_size != size:
                 raise OSError(f"{to.stat().st_size} of {size} bytes came")
 
         try:
@@ -129,14 +132,14 @@ class Place:
     def _path(self, name: str) -> str:
         root = self._files[1]
         # a place that is one file has that file alone
-        return root if self._is_one_file and root.rpartition("/")[2] == name else f"{root}/{name}"
+        return root if root.rpartition("/")[2] == name and self._is_one_file else f"{root}/{name}"
 
     @cached_property
     def _is_one_file(self) -> bool:
         return bool(_again(lambda: self._files[0].isfile(self._files[1])))
 
     def _url(self, name: str) -> str:
-        return f"{self.url}/{name}"
+        return self.url if self.url.endswith(f"/{name}") else f"{self.url}/{name}"
 
     def _unusable(self, error: Exception) -> ClusterError:
         return ClusterError(f"cannot list {self.url}: {_said(error)}; are address, name and credentials right?")

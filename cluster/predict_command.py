@@ -6,7 +6,7 @@ Cases, names, options, lines, record and exit status are the engine's; here is w
 from __future__ import annotations
 
 import argparse
-import functools
+import contextlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,121 +16,43 @@ from typing import TYPE_CHECKING, Any
 
 from attention_dmfnet import folder
 from attention_dmfnet.cli import predict as engine
-from attention_dmfnet.cli.progress import say
-from attention_dmfnet.cli.record import RECORD_NAME
-from attention_dmfnet.cli.status import refuse
+from attention_dmfnet.cli.status import UNUSABLE, refuse
 from attention_dmfnet.files.cases import Case, output_of
 from attention_dmfnet.files.label_maps import fault_of_label_map
-from attention_dmfnet.files.whole_file import remove_leftovers, replacing
+from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.folder import CaseReport
 
 from cluster.crew import Crew, Ready
 from cluster.dispatch import Dispatcher, Outcome, Rules
 from cluster.errors import ClusterError
-from cluster.labelling import Labelled, Order, Remote, Task, files_of, key_of, manifest_hash, named
+from cluster.labelling import Labelled, Order, Task, key_of, manifest_hash
 from cluster.ledger import LEDGER_NAME, Ending, Ledger
-from cluster.mirror import mirror
+from cluster.near import Near, near_of
 from cluster.options import needs_of, rules_of
 from cluster.places import Place
 from cluster.ray_crew import RayCrew
+from cluster.remote import Remote, files_of, named
 
 if TYPE_CHECKING:
     from attention_dmfnet.cli.run_report import Earlier
+
+    from cluster.far_report import Measuring
 
 
 def predict(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status, the engine's."""
     with tempfile.TemporaryDirectory(prefix="attention-dmfnet-") as here:
         try:
-            near = _near(options, Path(here))
+            near = near_of(options, Path(here))
             run = ManyMachines(options, near)
         except ClusterError as error:
             return refuse(str(error))
         try:
-            return engine.run(near.options, run)
+            status = engine.run(near.options, run)
         finally:
             # also where it was stopped: what is done is recorded
-            try:
-                near.bring_back()
-            except (ClusterError, OSError) as error:
-                say(f"cannot keep the record: {error}; the label maps are there", sys.stderr)
-
-
-@dataclass(frozen=True)
-class Near:
-    """The run as the engine sees it: where inputs or outputs are at a URL, ``options`` has folders that stand for them.
-
-    ``sizes`` of the files at the inputs' URL, by name, and ``there`` of those at the outputs'.
-    """
-
-    options: argparse.Namespace
-    inputs: Path | Place
-    outputs: Path | Place
-    sizes: Mapping[str, int]
-    there: Mapping[str, int]
-
-    def files_of_series(self, uid: str) -> list[Path]:
-        """The files of all volumes of a series of DICOM, where the inputs are at a URL."""
-        return sorted(path for path, uids in self._uids.items() if uid in uids)
-
-    @functools.cached_property
-    def _uids(self) -> dict[Path, set[str]]:
-        from attention_dmfnet.dicom.listing import read_series
-
-        found: dict[Path, set[str]] = {}
-        for series in read_series(self.options.inputs)[0]:
-            for frame in series.frames:
-                found.setdefault(frame.header.source.path, set()).add(series.uid)
-        return found
-
-    @property
-    def names(self) -> dict[str, str]:
-        """The places that the folders stand for."""
-        pairs = ((self.options.inputs, self.inputs), (self.options.outputs, self.outputs))
-        return {str(local): str(place) for local, place in pairs if isinstance(place, Place)}
-
-    def bring_back(self) -> None:
-        """Name the places in the run's record, and store it where it belongs to outputs at a URL.
-
-        Raises ``ClusterError`` and ``OSError``.
-        """
-        record: Path = self.options.record or self.options.outputs / RECORD_NAME
-        if self.options.record is False or not self.names or not record.exists():
-            return
-        text = record.read_text(encoding="utf-8")
-        for local, place in self.names.items():
-            text = text.replace(local, place)
-        with replacing(record, ".json") as partial:
-            partial.write_text(text, encoding="utf-8")
-        if isinstance(self.outputs, Place) and not self.options.record:
-            self.outputs.store(record, RECORD_NAME)
-
-
-def _near(options: argparse.Namespace, here: Path) -> Near:
-    inputs, outputs = options.inputs, options.outputs
-    local = argparse.Namespace(**vars(options))
-    far = [place for place in (inputs, outputs) if isinstance(place, Place)]
-    if far and (options.report or options.statistics):
-        raise ClusterError(
-            f"--report and --statistics need folders, and {far[0]} is a URL; copy the label maps and their scans, and "
-            "make the report there with attention-dmfnet report"
-        )
-    if isinstance(outputs, Place) and options.ledger is None:
-        raise ClusterError(f"{outputs} is a URL: name a file on a disk of this machine with --ledger")
-    sizes: Mapping[str, int] = {}
-    if isinstance(inputs, Place):
-        local.inputs = here / "inputs"
-        sizes = mirror(inputs, local.inputs)
-        if set(sizes) == {inputs.url.rpartition("/")[2]}:  # one file
-            local.inputs = local.inputs / next(iter(sizes))
-    there: Mapping[str, int] = {}
-    if isinstance(outputs, Place):
-        local.outputs = here / "outputs"
-        local.outputs.mkdir()
-        there = outputs.sizes()
-        if RECORD_NAME in there and options.record is None:
-            outputs.fetch(RECORD_NAME, local.outputs / RECORD_NAME, there[RECORD_NAME])
-    return Near(local, inputs, outputs, sizes, there)
+            is_back = near.bring_back()
+        return status if is_back else UNUSABLE
 
 
 def _ray(order: Order, payload_of: Callable[[str], Any], rules: Rules) -> Crew:
@@ -146,6 +68,7 @@ class ManyMachines:
     _hashes: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _workers: dict[int, str] = field(default_factory=dict)
     _cases: dict[str, Case] = field(default_factory=dict)
+    _measuring: Measuring | None = None
 
     def hashes(self, case: str) -> Mapping[str, str]:
         """See ``cli.predict.Elsewhere``."""
@@ -158,13 +81,21 @@ class ManyMachines:
         options, near = self.options, self.near
         model = manifest_hash(options.models)
         made_by = model if options.organs is None else f"{model} only {' '.join(sorted(options.organs))}"
-        with Ledger(options.ledger or near.options.outputs / LEDGER_NAME, made_by) as ledger:
+        with (
+            Ledger(options.ledger or near.options.outputs / LEDGER_NAME, made_by) as ledger,
+            contextlib.ExitStack() as ending,
+        ):
+            if earlier is not None and near.names:
+                from cluster.far_report import Measuring
+
+                self._measuring = Measuring(options, near, earlier)
+                ending.callback(self._measuring.close)
             there = _label_maps(near, tasks)
             if not options.overwrite:
                 self._look_at(ledger.unknown(list(there)), there, tasks)
             done = ledger.prepare(list(tasks), there, options.overwrite)
             for name in done:
-                yield self._skipped(tasks[name], work, earlier)
+                yield self._skipped(tasks[name], near.missing(work.further[tasks[name].case.name]), earlier)
             if len(done) == len(tasks):
                 return
             staging_bytes = options.staging_mb << 20
@@ -201,7 +132,8 @@ class ManyMachines:
                 yield said
         for name, error in ledger.ended_elsewhere(list(ended)):
             if error is None:
-                yield self._skipped(tasks[name], work, earlier)
+                # what another coordinator has made since, is as it asked for
+                yield self._skipped(tasks[name], (), earlier)
             else:
                 yield CaseReport(tasks[name].case.name, "failed", self._output(tasks[name].case), error=error)
 
@@ -230,14 +162,12 @@ class ManyMachines:
         sizes = (made.bytes_read, made.bytes_written, sha256, made.output_bytes)
         return Ending(worker, made.seconds, *sizes, error), said
 
-    def _skipped(self, task: Task, work: engine.Work, earlier: Earlier | None) -> CaseReport:
-        case, outputs = task.case, self.near.options.outputs
-        if isinstance(case, Remote):
-            case = self._cases[case.name]
-        said = folder.skipped(case, outputs, () if isinstance(self.near.outputs, Place) else work.further[case.name])
-        if earlier is not None:
-            said = earlier.add(case, said)
-        return named(said, self.near.names)
+    def _skipped(self, task: Task, missing: Sequence[Path], earlier: Earlier | None) -> CaseReport:
+        case = self._cases[task.case.name]
+        said = named(folder.skipped(case, self.near.options.outputs, missing), self.near.names)
+        if self._measuring is not None:
+            return self._measuring.add(task.case, said)
+        return said if earlier is None else earlier.add(case, said)
 
     def _look_at(self, names: Sequence[str], there: dict[str, int], tasks: dict[str, Task]) -> None:
         """Label maps that no row of the ledger tells of: what is not whole is made again, with a note."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
@@ -34,13 +35,15 @@ class Nodes:
 
         self._settings = {"object_store_memory": 80 << 20, "include_dashboard": False}
         head = {**self._settings, "num_cpus": cpus}
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        with _patience():
+            self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self.others = [self.add(cpus) for _ in range(count - 1)]
         self.address: str = self._cluster.address
 
     def add(self, cpus: int = 1) -> Any:
         """One more node."""
-        return self._cluster.add_node(num_cpus=cpus, wait=True, **self._settings)
+        with _patience():
+            return self._cluster.add_node(num_cpus=cpus, wait=True, **self._settings)
 
     def lose(self, node: Any) -> None:
         """A node is gone, with all that runs on it, without a word."""
@@ -77,6 +80,27 @@ class Nodes:
         _, alive = psutil.wait_procs(mine, timeout=10)
         for process in alive:
             process.kill()
+
+
+@contextmanager
+def _patience(seconds: float = 600.0) -> Iterator[None]:
+    """Ray gives up on a node that does not show itself within 30 s, whatever is set; a busy machine takes longer."""
+    from ray._private import services
+
+    find: Any = services.get_node
+
+    def find_patiently(*given: Any) -> Any:
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                return find(*given)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.5)
+
+    with patch.object(services, "get_node", find_patiently):
+        yield
 
 
 def _is_of_ray(process: psutil.Process) -> bool:

@@ -1,6 +1,9 @@
 """The files for Kubernetes and Slurm: what they ask for exists, and the commands in them are understood."""
 
 import contextlib
+import copy
+import functools
+import operator
 import os
 import re
 import shlex
@@ -10,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -22,14 +26,82 @@ from tests.cluster.nodes import wait_until
 ROOT = Path(__file__).parents[2]
 MACHINES = ROOT / "cluster" / "machines"
 
-# KubeRay's own schema is not on any package index; these are the fields of its API reference, release 1.7.1
-FIELDS = {
-    "RayJobSpec": "entrypoint backoffLimit shutdownAfterJobFinishes ttlSecondsAfterFinished rayClusterSpec "
-    "submissionMode runtimeEnvYAML activeDeadlineSeconds suspend clusterSelector jobId metadata submitterPodTemplate",
-    "RayClusterSpec": "rayVersion authOptions headGroupSpec workerGroupSpecs enableInTreeAutoscaling autoscalerOptions",
-    "HeadGroupSpec": "rayStartParams template serviceType headService enableIngress resources",
-    "WorkerGroupSpec": "groupName replicas minReplicas maxReplicas rayStartParams template numOfHosts",
-}
+
+def struct(required: str = "", **fields: Any) -> dict[str, Any]:
+    """An object with these fields and no others."""
+    return {"type": "object", "additionalProperties": False, "required": required.split(), "properties": fields}
+
+
+TEXT, NUMBER, SWITCH = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+POD = struct("spec", metadata={"type": "object"}, spec={"type": "object"})
+"""Kubernetes' own schema knows more of it."""
+
+GROUP = {"rayStartParams": TEXTS, "template": POD, "resources": TEXTS, "labels": TEXTS}
+HEAD = struct(
+    "rayStartParams template",
+    **GROUP,
+    serviceType={"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
+    headService={"type": "object"},
+    enableIngress=SWITCH,
+)
+WORKERS = struct(
+    "groupName minReplicas maxReplicas rayStartParams template",
+    **GROUP,
+    groupName=TEXT,
+    replicas=NUMBER,
+    minReplicas=NUMBER,
+    maxReplicas=NUMBER,
+    numOfHosts=NUMBER,
+    idleTimeoutSeconds=NUMBER,
+    suspend=SWITCH,
+    scaleStrategy={"type": "object"},
+)
+CLUSTER = struct(
+    "headGroupSpec",
+    rayVersion=TEXT,
+    authOptions=struct(mode={"enum": ["disabled", "token"]}, secretName=TEXT, enableK8sTokenAuth=SWITCH),
+    headGroupSpec=HEAD,
+    workerGroupSpecs={"type": "array", "items": WORKERS},
+    enableInTreeAutoscaling=SWITCH,
+    autoscalerOptions={"type": "object"},
+    gcsFaultToleranceOptions={"type": "object"},
+    headServiceAnnotations=TEXTS,
+    suspend=SWITCH,
+    managedBy=TEXT,
+)
+JOB = struct(
+    "entrypoint rayClusterSpec",
+    entrypoint=TEXT,
+    rayClusterSpec=CLUSTER,
+    activeDeadlineSeconds=NUMBER,
+    backoffLimit=NUMBER,
+    shutdownAfterJobFinishes=SWITCH,
+    ttlSecondsAfterFinished=NUMBER,
+    submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]},
+    submitterPodTemplate=POD,
+    submitterConfig=struct(backoffLimit=NUMBER),
+    entrypointNumCpus={"type": "number"},
+    entrypointNumGpus={"type": "number"},
+    entrypointResources=TEXT,
+    runtimeEnvYAML=TEXT,
+    jobId=TEXT,
+    metadata=TEXTS,
+    suspend=SWITCH,
+    managedBy=TEXT,
+)
+RAY_JOB = struct(
+    "apiVersion kind metadata spec",
+    apiVersion={"const": "ray.io/v1"},
+    kind={"const": "RayJob"},
+    # the operator makes longer names of it, which Kubernetes allows 63 characters
+    metadata=struct("name", name={"type": "string", "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$", "maxLength": 47}),
+    spec=JOB,
+)
+"""The fields of KubeRay's API reference, release 1.7.1, at the levels that the manifest has; its CRD is on no index.
+
+Types and what is required are those of the Go structs (ray-operator/apis/ray/v1) that the CRD is made from.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,31 +110,59 @@ def manifests() -> list[dict[str, Any]]:
     return found
 
 
-def known(kind: str, given: dict[str, Any]) -> bool:
-    return set(given) <= set(FIELDS[kind].split())
+def groups(job: dict[str, Any]) -> list[dict[str, Any]]:
+    cluster = job["spec"]["rayClusterSpec"]
+    return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
 
 
 def test_the_kubernetes_manifest_has_fields_that_there_are(manifests: list[dict[str, Any]]) -> None:
     claim, job = manifests
     kubernetes_validate.validate(claim, "1.32", strict=True)
-    cluster = job["spec"]["rayClusterSpec"]
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
-    assert known("RayJobSpec", job["spec"])
-    assert known("RayClusterSpec", cluster)
-    groups = [("HeadGroupSpec", cluster["headGroupSpec"])]
-    groups += [("WorkerGroupSpec", group) for group in cluster["workerGroupSpecs"]]
-    for kind, group in groups:
-        assert known(kind, group)
+    jsonschema.validate(job, RAY_JOB)
+    for group in groups(job):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "node"}, "spec": group["template"]["spec"]}
         kubernetes_validate.validate(pod, "1.32", strict=True)
 
 
-def test_a_misspelt_field_would_be_found(manifests: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("spec entryPoint", "python", "'entryPoint' was unexpected"),
+        ("spec ttlSecondsAfterFinished", "600", "'600' is not of type 'integer'"),
+        ("spec rayClusterSpec authOptions mode", "tokens", "'tokens' is not one of"),
+        ("spec rayClusterSpec headGroupSpec replicas", 1, "'replicas' was unexpected"),
+        # a number without quotes
+        ("spec rayClusterSpec headGroupSpec rayStartParams num-cpus", 0, "0 is not of type 'string'"),
+        ("metadata name", "label-" * 8, "too long|does not match"),
+    ],
+)
+def test_a_misspelt_field_would_be_found(
+    manifests: list[dict[str, Any]], path: str, value: object, sentence: str
+) -> None:
+    job = copy.deepcopy(manifests[1])
+    *above, last = path.split()
+    functools.reduce(operator.getitem, above, job)[last] = value
+    with pytest.raises(jsonschema.ValidationError, match=sentence):
+        jsonschema.validate(job, RAY_JOB)
+
+
+def test_a_misspelt_field_of_a_pod_would_be_found() -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "node"}}
     spec = {"containers": [{"name": "a", "image": "b", "volumeMount": []}]}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate({**pod, "spec": spec}, "1.32", strict=True)
-    assert not known("RayJobSpec", {"entryPoint": ""})
+
+
+def test_each_volume_that_is_mounted_is_there_and_each_there_is_mounted(manifests: list[dict[str, Any]]) -> None:
+    claim, job = manifests
+    for group in groups(job):
+        spec = group["template"]["spec"]
+        mounted = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in spec["volumes"]}
+        claims = {
+            volume["persistentVolumeClaim"]["claimName"] for volume in spec["volumes"] if "emptyDir" not in volume
+        }
+        assert claims <= {claim["metadata"]["name"]}
 
 
 def test_the_coordinator_of_the_manifest_is_understood_and_has_what_it_names(manifests: list[dict[str, Any]]) -> None:
@@ -155,7 +255,7 @@ def test_a_slurm_job_that_is_stopped_waits_until_its_coordinator_has_ended(tmp_p
     assert log.read_text().splitlines()[-1] == "ended"
 
 
-COPIES = """if [ "$1" = -m ]; then exec /bin/sleep 1; fi
+COPIES = """if [ "$1" = -m ]; then until [ "$(grep -c end "$LOG")" -ge 3 ]; do /bin/sleep 0.1; done; exit 0; fi
 case "$*" in *partial*) echo begin >> "$LOG"; /bin/sleep 0.2; "$REAL" "$@"; echo end >> "$LOG";;
 *) exec "$REAL" "$@";; esac"""
 

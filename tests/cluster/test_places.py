@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,27 +20,9 @@ from cluster.places import Place, place
 from cluster.staging import Staging
 from tests.cluster.conftest import write_scans
 from tests.cluster.inline import InlineCrew
-from tests.cluster.store import BUCKET, Store, serving
+from tests.cluster.store import BUCKET, Store
 from tests.engine.dicom.made import write_enhanced, write_series
 from tests.engine.tiny import block_phantom
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Store]:
-    with serving() as store:
-        yield store
-
-
-@pytest.fixture
-def store(served: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setattr(cluster.predict_command, "_ray", InlineCrew)
-    monkeypatch.setattr(cluster.places, "_FIRST_PAUSE_S", 0.001)
-    yield served
-    served.failing = 0.0
-    if served.files().exists(f"{BUCKET}/in"):
-        served.files().rm(f"{BUCKET}/in", recursive=True)
-    if served.files().exists(f"{BUCKET}/out"):
-        served.files().rm(f"{BUCKET}/out", recursive=True)
 
 
 def predict(folder: Path, models: Path, *words: str, inputs: str = "in") -> int:
@@ -199,7 +180,8 @@ def test_one_file_and_what_is_wrong_with_it_are_told_by_url(
     said = capsys.readouterr().out
     assert said.startswith("bad  FAILED: ")
     assert str(tmp_path) not in said
-    assert f"s3://{BUCKET}/in" in said
+    assert f"s3://{BUCKET}/in/bad.nii.gz" in said
+    assert "bad.nii.gz/bad.nii.gz" not in said
 
 
 def test_a_scan_beyond_the_staging_limit_fails_by_name(
@@ -217,7 +199,6 @@ def test_a_scan_beyond_the_staging_limit_fails_by_name(
     [
         (["s3://archive/in", "s3://archive/out"], "name a file on a disk of this machine with --ledger"),
         (["s3://archive/nothing", "OUT"], "no such file or folder: s3://archive/nothing"),
-        (["s3://archive/in", "OUT", "--report"], "--report and --statistics need folders"),
         (["s3://archive/in", "s3://archive/in", "--ledger", "L"], "would replace the scan itself"),
         (["nowhere://archive/in", "OUT"], "cannot use nowhere://archive/in"),
     ],

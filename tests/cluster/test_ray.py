@@ -26,6 +26,9 @@ from cluster.staging import Staging
 from tests.cluster.conftest import write_scans
 from tests.cluster.nodes import Nodes, nodes, wait_until
 from tests.cluster.soak import soak
+from tests.training.small_patients import write_flare22, write_teacher
+from training.__main__ import main as training_main
+from training.data.pseudo_folder import read_pseudo
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,27 @@ def test_with_a_worker_killed_and_a_case_that_kills_every_other_case_is_done_onc
     assert rows(outputs, "completions") == [(int(name != "case_05"),) for name in names]
     workers = {worker for (worker,) in rows(outputs, "worker")}
     assert len(workers) >= 2
+
+
+def test_pseudo_labels_of_real_workers_are_those_of_one_process(
+    two_nodes: Nodes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans = write_flare22(tmp_path / "raw", labelled=0, unlabelled=3) / "FLARE22_UnlabeledCase1-1000"
+    (scans / "Case_00009_0000.nii.gz").write_bytes(b"no scan")
+    words = ["--models", str(write_teacher(tmp_path / "teacher")), "--device", "cpu", "--pictures", "0"]
+    failures = []
+    for to, machines in (("one", []), ("many", ["--cluster", two_nodes.address])):
+        assert training_main(["pseudo-label", str(scans), "--to", str(tmp_path / to), *words, *machines]) == 1
+        said = capsys.readouterr().err.splitlines()
+        failures.append([line for line in said if line.startswith("Case_00009  FAILED: ")])
+    assert len(failures[0]) == 1
+    assert failures[0] == failures[1]
+    assert read_pseudo(tmp_path / "many") == read_pseudo(tmp_path / "one")
+    assert len(maps(tmp_path / "one" / "labels")) == 3
+    assert maps(tmp_path / "many" / "labels") == maps(tmp_path / "one" / "labels")
+    assert [state for (state,) in rows(tmp_path / "many", "state")] == ["done", "done", "done", "failed"]
+    # by processes of Ray, not by this one
+    assert {int(worker.partition(":")[2]) for (worker,) in rows(tmp_path / "many", "worker")}.isdisjoint({os.getpid()})
 
 
 class Stages:

@@ -1,0 +1,111 @@
+"""Numbers and pages of cases whose scan or label map is at a URL. Imported where they are asked for, and not before."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from attention_dmfnet.cli.record import RECORD_NAME
+from attention_dmfnet.cli.run_report import Earlier
+from attention_dmfnet.files.cases import Case, output_of, printable
+from attention_dmfnet.folder import CaseReport
+from attention_dmfnet.geometry import Triple, Volume
+from attention_dmfnet.notes import Note
+from attention_dmfnet.report.afterwards import report_case
+from attention_dmfnet.report.run_report import PAGES, RunReport
+
+from cluster.errors import ClusterError
+from cluster.near import Near
+from cluster.places import Place
+from cluster.remote import Remote, fetched, named, stand_ins, told_notes
+from cluster.staging import Staging
+
+
+@dataclass
+class FarReport(RunReport):
+    """A run's report whose pages name the ``places`` that folders of this machine stand for."""
+
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, report: RunReport, places: Mapping[str, str]) -> FarReport:
+        """What is added to it is added to ``report``."""
+        known = {one.name: getattr(report, one.name) for one in fields(report)}
+        return cls(**known, places=places)
+
+    def add(
+        self,
+        name: str,
+        ct: Volume,
+        labels: Volume,
+        outputs: Path,
+        notes: Sequence[Note] = (),
+        roi_mm_zyx: Triple | None = None,
+        mean_probabilities: Mapping[str, float] | None = None,
+    ) -> None:
+        """See ``RunReport``."""
+        RunReport.add(self, name, ct, labels, outputs, told_notes(notes, self.places), roi_mm_zyx, mean_probabilities)
+
+
+class Measuring:
+    """Cases that were labelled before are fetched one after the other, measured, and let go."""
+
+    def __init__(self, options: argparse.Namespace, near: Near, earlier: Earlier) -> None:
+        """``options`` are those of the command."""
+        self._options, self._near, self._earlier = options, near, earlier
+        self._staging = Staging(options.staging, options.staging_mb << 20)
+
+    def close(self) -> None:
+        """Remove what is staged."""
+        self._staging.close()
+
+    def add(self, case: Case | Remote, said: CaseReport) -> CaseReport:
+        """Add such a case to the report: ``said``, or why its scan and label map cannot be measured."""
+        try:
+            with self._staging.room(case.size if isinstance(case, Remote) else 0) as room:
+                became = self._measured(case, room)
+        except (ClusterError, OSError) as error:
+            became = CaseReport(case.name, "failed", said.output, error=str(error))
+        if became.status != "failed":
+            return said
+        for gathered in (self._earlier.report.statistics, self._earlier.report.overviews):
+            gathered.pop(case.name, None)
+        return became
+
+    def _measured(self, case: Case | Remote, room: Path) -> CaseReport:
+        near, outputs = self._near, room / "out"
+        names = stand_ins(case, room, near.inputs, near.outputs)
+        if isinstance(case, Remote):
+            assert isinstance(near.inputs, Place)
+            case = fetched(case, near.inputs, room / "in", self._options)
+        key = printable(case.name)
+        recorded = self._earlier.recorded.get(key)
+        if isinstance(near.outputs, Path):
+            outputs = near.outputs
+        else:
+            label_map = output_of(case, outputs)
+            near.outputs.fetch(label_map.name, label_map, near.there.get(label_map.name))
+            # of another label map than the one that is there, the record tells nothing
+            if self._hashes.get(key) not in (None, hashlib.sha256(label_map.read_bytes()).hexdigest()):
+                recorded = None
+                self._earlier.recorded.pop(key, None)
+        became = report_case(case, outputs, FarReport.of(self._earlier.report, names), recorded)
+        page = outputs / PAGES / f"{case.name}.html"
+        if isinstance(near.outputs, Place) and page.exists():
+            near.outputs.store(page, f"{PAGES}/{page.name}")
+        return named(became, names)
+
+    @cached_property
+    def _hashes(self) -> Mapping[str, Any]:
+        """Of each label map that the record tells of, where there is one."""
+        record: Path = self._options.record or self._near.options.outputs / RECORD_NAME
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            return {entry["case"]: entry.get("sha256") for entry in json.loads(record.read_bytes())["cases"]}
+        return {}
