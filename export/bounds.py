@@ -13,9 +13,6 @@ REDUCED_PRECISION_DSC = 0.995
 REDUCED_PRECISION_DSC_BY_ORGAN: Mapping[str, float] = {"right adrenal gland": 0.98, "left adrenal gland": 0.98}
 """Adrenals are a few hundred voxels, nearly all of them at the border."""
 
-REDUCED_PRECISION_DSC_OF_FEW = 0.98
-"""For the same reason, of any organ in a scan where it has fewer than ``figures.MANY_VOXELS``."""
-
 
 def why_refused(precision: Precision, parity: ParityFigures) -> str | None:
     """None if the figures are within the bounds for ``precision``, otherwise what is beyond them."""
@@ -25,12 +22,9 @@ def why_refused(precision: Precision, parity: ParityFigures) -> str | None:
                 f"labels differ on {parity.labels_differ:.1e} of the voxels, at most {FULL_PRECISION_LABELS_DIFFER:.0e}"
             )
         return None
-    many = parity.dsc if parity.dsc_of_many is None else parity.dsc_of_many
-    too_low = []
-    for organ, dsc in parity.dsc.items():
-        least = REDUCED_PRECISION_DSC_BY_ORGAN.get(organ, REDUCED_PRECISION_DSC)
-        if many.get(organ, 1.0) < least:
-            too_low.append(f"{organ} {many[organ]:.4f} < {least}")
-        elif dsc < REDUCED_PRECISION_DSC_OF_FEW:
-            too_low.append(f"{organ} {dsc:.4f} < {REDUCED_PRECISION_DSC_OF_FEW}")
+    too_low = [
+        f"{organ} {dsc:.4f} < {least}"
+        for organ, dsc in parity.dsc.items()
+        if dsc < (least := REDUCED_PRECISION_DSC_BY_ORGAN.get(organ, REDUCED_PRECISION_DSC))
+    ]
     return f"DSC against full precision: {', '.join(too_low)}" if too_low else None

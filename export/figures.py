@@ -24,9 +24,6 @@ from export.errors import ExportError
 
 FIGURES_NAME = "measured.json"
 
-MANY_VOXELS = 1000
-"""Of an organ of a few hundred voxels nearly all lie at the border, and three that differ are a DSC of 0.995."""
-
 
 class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How well one organ of one case was found; ``what`` says by which weights, and against whose labels."""
@@ -43,8 +40,7 @@ class ParityFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Whole scans are labelled with only this stage's network exchanged. ``max_score_difference`` is the largest one of
     any class in any voxel of their tiles, ``labels_differ`` the share of voxels whose label differs, ``dsc`` the
-    agreement of either label map by organ, the lowest of all scans, ``dsc_of_many`` that of the scans in which the
-    organ has ``MANY_VOXELS`` or more (None: it was not told apart). ``seconds_per_tile`` (median) compares runtimes
+    agreement of either label map by organ, the lowest of all scans. ``seconds_per_tile`` (median) compares runtimes
     and precisions on the machine of the test, ``machine``; ``measured_on`` names the scans.
     """
 
@@ -56,7 +52,6 @@ class ParityFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds_per_tile: Positive
     machine: Name
     measured_on: Name
-    dsc_of_many: dict[Name, Share] | None = None
 
     @property
     def row(self) -> Parity:

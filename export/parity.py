@@ -24,9 +24,8 @@ from attention_dmfnet.steps.roi import Roi
 from attention_dmfnet.steps.stage import StageModel
 
 from evaluation.accuracy.dice import dice_by_organ
-from evaluation.organs import ORGANS
 from export.contenders import Contender
-from export.figures import MANY_VOXELS, ParityFigures
+from export.figures import ParityFigures
 
 if TYPE_CHECKING:
     from attention_dmfnet.model.network import Network, Scores, Tile
@@ -50,7 +49,6 @@ class Figures:
     voxels: int = 0
     voxels_differ: int = 0
     dsc: dict[str, float] = field(default_factory=dict)
-    dsc_of_many: dict[str, float] = field(default_factory=dict)
 
     def add_tile(self, scores: Scores, reference: Scores, seconds: float) -> None:
         """Compare a tile's scores (class, z, y, x)."""
@@ -63,8 +61,6 @@ class Figures:
         self.voxels_differ += int(np.count_nonzero(labels != reference))
         for organ, dsc in dice_by_organ(labels, reference).items():
             self.dsc[organ] = min(dsc, self.dsc.get(organ, 1.0))
-            if np.count_nonzero(reference == ORGANS.index(organ) + 1) >= MANY_VOXELS:
-                self.dsc_of_many[organ] = min(dsc, self.dsc_of_many.get(organ, 1.0))
 
     def parity(self, machine: str, measured_on: str) -> ParityFigures:
         """As ``measured.json`` has it."""
@@ -77,7 +73,6 @@ class Figures:
             seconds_per_tile=round(statistics.median(self.seconds[_UNTIMED_TILES:] or self.seconds), 5),
             machine=machine,
             measured_on=measured_on,
-            dsc_of_many={organ: round(dsc, 6) for organ, dsc in self.dsc_of_many.items()},
         )
 
 

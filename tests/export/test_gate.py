@@ -1,4 +1,3 @@
-import msgspec
 import pytest
 from attention_dmfnet.model.manifest import Precision
 
@@ -34,24 +33,6 @@ def test_the_bounds_are_those_that_were_agreed(
     else:
         assert reason is not None
         assert refused in reason
-
-
-@pytest.mark.parametrize(
-    ("lowest", "of_many", "refused"),
-    [
-        # where it has few voxels, and where it has many
-        (0.98, 0.995, None),
-        (0.98, None, None),
-        (0.9799, 0.995, "liver 0.9799 < 0.98"),
-        (0.9949, 0.9949, "liver 0.9949 < 0.995"),
-    ],
-)
-def test_in_a_scan_where_an_organ_has_few_voxels_a_few_may_differ(
-    lowest: float, of_many: float | None, refused: str | None
-) -> None:
-    many = {} if of_many is None else {"liver": of_many}
-    reason = why_refused("bfloat16", msgspec.structs.replace(parity(liver=lowest), dsc_of_many=many))
-    assert reason == (None if refused is None else f"DSC against full precision: {refused}")
 
 
 def test_what_passed_has_its_figures_in_the_manifest_and_what_failed_is_gone_with_its_file() -> None:

@@ -116,21 +116,6 @@ def test_shares_are_of_all_voxels_and_the_lowest_dsc_of_all_scans_counts() -> No
     assert parity.seconds_per_tile == 2.0
 
 
-def test_an_organ_of_many_voxels_is_told_apart_from_one_of_few() -> None:
-    """Of 1,000 voxels 10 are lost: 2 * 990 / 1,990. Of 5 one is: 8 / 9."""
-    figures = Figures(_contender(_InOneCorner()))
-    figures.add_tile(np.zeros((2, 1, 1, 1), np.float32), np.zeros((2, 1, 1, 1), np.float32), 1.0)
-    few, many = np.zeros((1, 2, 5), np.uint8), np.full((10, 10, 10), LIVER, np.uint8)
-    few[0, 0] = LIVER
-    for whole in (few, many):
-        cut = whole.copy()
-        cut[0, 0, : len(whole[0, 0]) if whole is many else 1] = 0
-        figures.add_scan(cut, whole)
-    parity = figures.parity("a CPU", "2 scans")
-    assert parity.dsc["liver"] == pytest.approx(8 / 9, abs=1e-6)
-    assert parity.dsc_of_many == pytest.approx({"liver": 1980 / 1990}, abs=1e-6)
-
-
 def _ways(contenders: list[Contender]) -> set[tuple[str, str]]:
     return {(contender.runtime.backend, contender.variant.precision) for contender in contenders}
 

@@ -26,7 +26,7 @@ MOST_DROPPED_IN_SILENCE: Final = 0.1
 # what is less is a speck, or a piece that a slice too few has cut off
 _LARGE_PART: Final = 0.1
 
-_VOXELS_AT_ONCE: Final = 1 << 23
+_VOXELS_AT_ONCE: Final = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)

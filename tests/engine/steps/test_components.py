@@ -207,7 +207,7 @@ def test_what_falls_below_its_least_volume_is_not_counted() -> None:
     assert counted == {}
 
 
-@pytest.mark.parametrize("voxels_at_once", [1, 60, 1 << 23])
+@pytest.mark.parametrize("voxels_at_once", [1, 60, 1 << 21])
 def test_voxels_centres_and_boxes_are_those_of_the_voxels_one_by_one(
     voxels_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
