@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -24,7 +23,7 @@ class Store:
         self.failing = 0.0
         self.requests: Counter[str] = Counter()
         self.failed = 0
-        self._random, self._lock = Random(0), threading.Lock()
+        self._due, self._lock = 0.0, threading.Lock()
         self._application = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._serve, threaded=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -32,7 +31,10 @@ class Store:
     def _serve(self, request: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
         with self._lock:
             self.requests[request["REQUEST_METHOD"]] += 1
-            fails = self._random.random() < self.failing
+            # by the count, not by chance: a run of few requests has its share, too
+            self._due += self.failing
+            fails = self._due >= 1
+            self._due -= fails
             self.failed += fails
         if fails:
             respond("503 Slow Down", [("Content-Type", "application/xml")])
