@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, ParamSpec, Protocol, TypeVar
@@ -182,21 +183,21 @@ class _Run:
         said = (self.notes[case.name],) if case.name in self.notes else ()
         with self._recording(case) as steps:
             try:
-                scan, ct, scored = self._read_and_score(ahead, started_s)
+                scan, scored = self._read_and_score(ahead, started_s)
             except Exception as error:  # whatever it is, the other cases must not suffer from it
                 if isinstance(error, NetworkError) and not isinstance(error, RunError):
                     raise
                 return _Found(case, started_s, notes=said, error=_sentence(error, case))
-        return _Found(case, started_s, (*scan.steps, *steps), (*said, *scan.notes), scored, ct=ct)
+        return _Found(case, started_s, (*scan.steps, *steps), (*said, *scan.notes), scored, ct=scan.volume)
 
-    def _read_and_score(self, ahead: ReadAhead, started_s: float) -> tuple[Scan, Volume | None, Scored]:
+    def _read_and_score(self, ahead: ReadAhead, started_s: float) -> tuple[Scan, Scored]:
         with step("wait"):
             # first of the two: where no network loads, no case is worth a report
             self._ask_networks("loading the networks", started_s, self.segmenter.wait)
             scan = ahead.take(started_s, self.timeout_s)
         # for further outputs alone it stays in memory
-        ct = scan.volume if self.extras else None
-        return scan, ct, self._ask_networks("the networks", started_s, self.segmenter.score, scan.hand_over)
+        give = partial(scan.hand_over, keep=bool(self.extras))
+        return scan, self._ask_networks("the networks", started_s, self.segmenter.score, give)
 
     def _ask_networks(
         self,

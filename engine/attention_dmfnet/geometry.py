@@ -47,6 +47,15 @@ class Box:
         return (z, y, x)
 
 
+def box_of_labels(labels: npt.NDArray[np.integer[Any]]) -> Box | None:
+    """The least box that holds all ``labels`` (z, y, x) but 0; None if there are none."""
+    front = np.bitwise_or.reduce(labels, axis=0)
+    z, y, x = map(np.flatnonzero, (labels.max(axis=(1, 2)), front.max(axis=1), front.max(axis=0)))
+    if not len(z):
+        return None
+    return Box((int(z[0]), int(y[0]), int(x[0])), (int(z[-1]) + 1, int(y[-1]) + 1, int(x[-1]) + 1))
+
+
 @dataclass(frozen=True, slots=True)
 class NiftiForms:
     """What a NIfTI header says about the place of its voxels, word for word, in RAS and its own unit.

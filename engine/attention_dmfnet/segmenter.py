@@ -301,15 +301,13 @@ class Segmenter:
             raise kind(f"{why}; {error}") from error
 
     def _crop(self, networks: Networks, ct: Volume) -> Cropped:
-        return crop(ct, *self._stages(networks), self.manifest)
+        coarse = StageModel(self.manifest.coarse, networks.coarse)
+        return crop(ct, coarse, StageModel(self.manifest.fine, networks.fine), self.manifest)
 
     def _score(self, networks: Networks, cropped: Cropped) -> Scored:
-        found = score_cropped(cropped, self._stages(networks)[1])
+        found = score_cropped(cropped, StageModel(self.manifest.fine, networks.fine))
         # the network's own memory, which it fills again for the next scan
         return replace(found, scores=found.scores.copy())
-
-    def _stages(self, networks: Networks) -> tuple[StageModel, StageModel]:
-        return StageModel(self.manifest.coarse, networks.coarse), StageModel(self.manifest.fine, networks.fine)
 
     def _open(self) -> Networks:
         networks = self._networks

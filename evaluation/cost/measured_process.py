@@ -79,6 +79,13 @@ class MeasuredProcess:
         """CPU-seconds and peak memory; None if the processes could not be seen from here."""
         return self.watcher.cost(self._cpu_s)
 
+    def required_cost(self) -> TreeCost:
+        """The same. Raises ``EvaluationError`` if the processes could not be seen from here."""
+        cost = self.cost()
+        if cost is None:
+            raise EvaluationError("the engine's CPU-seconds cannot be seen from here; run the study on Linux")
+        return cost
+
     def last_lines(self, count: int = 1) -> str:
         """Of what the command printed, as one line: where one that failed says why."""
         lines = self._log.read_text(errors="replace").strip().splitlines()

@@ -40,9 +40,7 @@ def cpu_by_step(ct: Path, folder: Path) -> dict[str, float]:
     if process.status:
         # the last one counts the cases that failed, the one before says why
         raise EvaluationError(f"the engine failed on {ct}: {process.last_lines(2)}")
-    cost = process.cost()
-    if cost is None:
-        raise EvaluationError("the engine's CPU-seconds cannot be seen from here; run the study on Linux")
+    total = process.required_cost().cpu_s
     try:
         steps = [decode_json(line, Step) for line in marks.read_bytes().splitlines()]
     except JsonError as error:
@@ -51,7 +49,7 @@ def cpu_by_step(ct: Path, folder: Path) -> dict[str, float]:
     for step in sorted(steps, key=lambda step: step.start_s):
         if "/" not in step.name and step.cpu_s > 0:
             seconds[step.name] = seconds.get(step.name, 0.0) + step.cpu_s
-    return {**seconds, REST: cost.cpu_s - sum(seconds.values()), TOTAL: cost.cpu_s}
+    return {**seconds, REST: total - sum(seconds.values()), TOTAL: total}
 
 
 def table(runs: Sequence[dict[str, float]]) -> str:

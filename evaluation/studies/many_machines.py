@@ -41,11 +41,10 @@ def measure(scans: Path, workers: int | None, options: Sequence[str], folder: Pa
     words += [] if workers is None else ["--workers", str(workers)]
     root = Path(__file__).parents[2]
     variables: Mapping[str, str] = {"PYTHONPATH": f"{root}{os.pathsep}{root / 'engine'}"}
-    log = folder / "log"
-    with MeasuredProcess(words, variables, log) as process:
+    with MeasuredProcess(words, variables, folder / "log") as process:
         process.wait(_LIMIT_S)
     if process.status != 0:
-        raise EvaluationError(f"{' '.join(words)} ended with status {process.status}: {log.read_text()[-500:]}")
+        raise EvaluationError(f"{' '.join(words)} ended with status {process.status}: {process.last_lines(5)}")
     cost = process.cost()
     made = len(list(outputs.glob("*.nii.gz")))
     what = "attention-dmfnet predict" if workers is None else f"cluster predict, {workers} workers"

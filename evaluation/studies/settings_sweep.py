@@ -106,11 +106,9 @@ def _label(images: Path, folder: Path) -> float:
     log = folder / "log.txt"
     with MeasuredProcess(words, {}, log) as process:
         process.wait(LIMIT_S)
-    cost = process.cost()
-    if process.status or cost is None:
-        lines = log.read_text(errors="replace").strip().splitlines() or ["nothing was printed"]
-        raise EvaluationError(f"predict.sh failed with status {process.status}: {lines[-1]}; see {log}")
-    return cost.cpu_s
+    if process.status:
+        raise EvaluationError(f"predict.sh failed with status {process.status}: {process.last_lines()}; see {log}")
+    return process.required_cost().cpu_s
 
 
 def _dsc(prediction: Path, reference: Path) -> dict[str, float]:

@@ -48,10 +48,12 @@ class Scan:
     notes: tuple[Note, ...]
     steps: tuple[Step, ...]
 
-    def hand_over(self) -> Volume:
-        """The volume, once: nothing of it stays here."""
-        volume, self.volume = self.volume, None
+    def hand_over(self, keep: bool = False) -> Volume:
+        """The volume; unless it is to ``keep``, once: nothing of it stays here."""
+        volume = self.volume
         assert volume is not None
+        if not keep:
+            self.volume = None
         return volume
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attention_dmfnet.adult_volumes import ADULT_VOLUMES
-from attention_dmfnet.geometry import Box, Geometry, GeometryError, Triple, Volume, canonicalise
+from attention_dmfnet.geometry import Box, Geometry, GeometryError, Triple, Volume, box_of_labels, canonicalise
 from attention_dmfnet.steps.roi import SIDES
 
 _MM3_PER_ML: Final = 1000.0
@@ -78,7 +78,7 @@ def measure(
 
 def organ_boxes(labels: npt.NDArray[np.integer[Any]]) -> dict[int, Box]:
     """The box of each label above 0 that occurs in ``labels`` (z, y, x)."""
-    whole = _box_of_all(labels)
+    whole = box_of_labels(labels)
     if whole is None:
         return {}
     # counting costs as much for a voxel of the background: most of a scan is left out
@@ -89,15 +89,6 @@ def organ_boxes(labels: npt.NDArray[np.integer[Any]]) -> dict[int, Box]:
         z, y, x = (slice(part.start + first, part.stop + first) for part, first in slices)
         boxes[int(label)] = Box((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
     return boxes
-
-
-def _box_of_all(labels: npt.NDArray[np.integer[Any]]) -> Box | None:
-    planes = np.array([plane.any() for plane in labels])
-    if not planes.any():
-        return None
-    front = labels[planes].any(axis=0)
-    z, y, x = (np.flatnonzero(filled) for filled in (planes, front.any(axis=1), front.any(axis=0)))
-    return Box((int(z[0]), int(y[0]), int(x[0])), (int(z[-1]) + 1, int(y[-1]) + 1, int(x[-1]) + 1))
 
 
 def _measure_organ(

@@ -10,7 +10,7 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 
-from attention_dmfnet.geometry import Box, Triple
+from attention_dmfnet.geometry import Box, Triple, box_of_labels
 from attention_dmfnet.model.manifest import ComponentRule, KeepAll, KeepLargest, KeepParts
 from attention_dmfnet.notes import Note
 
@@ -27,6 +27,7 @@ MOST_DROPPED_IN_SILENCE: Final = 0.1
 _LARGE_PART: Final = 0.1
 
 _VOXELS_AT_ONCE: Final = 1 << 21
+_ONE_VOXEL: Final = Box((0, 0, 0), (1, 1, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,11 @@ class _Components:
 
     def __init__(self, labels: npt.NDArray[np.uint8]) -> None:
         # the ROI's margin holds no organ: a third of the voxels, and numbers take four bytes each
-        box = _box_of_labels(labels)
-        self._labels = labels[box.slices]
-        labels = np.ascontiguousarray(self._labels)
-        self._numbers = cc3d.connected_components(labels, connectivity=_CONNECTIVITY)
+        box = box_of_labels(labels) or _ONE_VOXEL
+        self._labels = labels
+        self._corner: _Numbers = np.array(box.start_zyx, dtype=np.int64)
+        inner = np.ascontiguousarray(labels[box.slices])
+        self._numbers = cc3d.connected_components(inner, connectivity=_CONNECTIVITY)
         count = int(self._numbers.max(initial=0)) + 1
         totals = np.zeros((4, count))
         # index 0, what is no part, has no label
@@ -104,16 +106,14 @@ class _Components:
         self._starts = np.full((count, 3), np.iinfo(np.int64).max)
         self._stops = np.zeros((count, 3), dtype=np.int64)
         # slices by slices: what is counted of a long scan is never all in memory
-        depth = max(1, _VOXELS_AT_ONCE // max(1, labels[:1].size))
-        for first in range(0, len(labels), depth):
-            numbers = self._numbers[first : first + depth]
-            runs = _Runs(numbers, first)
+        depth = max(1, _VOXELS_AT_ONCE // inner[:1].size)
+        for first in range(0, len(inner), depth):
+            runs = _Runs(self._numbers[first : first + depth], self._corner + np.array((first, 0, 0)))
             totals += runs.totals(count)
             runs.widen(self._starts, self._stops)
-            self._label_of[runs.parts] = labels[first : first + depth].reshape(-1)[runs.first_voxels]
+            self._label_of[runs.parts] = inner[first : first + depth].reshape(-1)[runs.first_voxels]
         self.counts: _Numbers = totals[0].astype(np.int64)
-        self._corner = np.array(box.start_zyx)
-        self.centres_zyx = (totals[1:] / np.maximum(totals[0], 1)).T + self._corner
+        self.centres_zyx = (totals[1:] / np.maximum(totals[0], 1)).T
 
     def of(self, label: int) -> _Numbers:
         """The parts of ``label``."""
@@ -124,8 +124,7 @@ class _Components:
         counts = self.counts[parts]
         voxels = int(counts.sum())
         centre = (self.centres_zyx[parts] * counts[:, None]).sum(axis=0) / voxels
-        start, stop = self._starts[parts].min(axis=0), self._stops[parts].max(axis=0)
-        return Kept(voxels, _triple(centre), _box(start + self._corner, stop + self._corner))
+        return Kept(voxels, _triple(centre), _box(self._starts[parts].min(axis=0), self._stops[parts].max(axis=0)))
 
     def large(self, parts: _Numbers) -> int:
         """How many of an organ's ``parts`` are a tenth of it or more."""
@@ -134,24 +133,24 @@ class _Components:
 
     def ranges_of_z(self, parts: _Numbers) -> _Numbers:
         """(part, 2) the first z of each part and the first one beyond it."""
-        ranges: _Numbers = np.stack([self._starts[parts, 0], self._stops[parts, 0]], axis=1)
-        return ranges + int(self._corner[0])
+        return np.stack([self._starts[parts, 0], self._stops[parts, 0]], axis=1)
 
     def erase(self, parts: _Numbers) -> None:
         """Set the labels of ``parts`` to 0."""
         for part in parts:
-            box = tuple(slice(*ends) for ends in zip(self._starts[part], self._stops[part], strict=True))
-            self._labels[box][self._numbers[box] == part] = 0
+            box = _box(self._starts[part], self._stops[part])
+            there = _box(self._starts[part] - self._corner, self._stops[part] - self._corner)
+            self._labels[box.slices][self._numbers[there.slices] == part] = 0
 
 
 class _Runs:
     """The voxels of all parts in some slices as runs along x, of which there are far fewer than voxels.
 
     All arrays have one entry a run, in the order of the voxels in memory: its part, its first voxel as an index into
-    these slices, its length, and where it begins in the whole, whose slice ``first_z`` is the first of these.
+    these slices, its length, and where it begins in the whole, in which ``corner_zyx`` is these slices' first voxel.
     """
 
-    def __init__(self, numbers: npt.NDArray[np.unsignedinteger[Any]], first_z: int) -> None:
+    def __init__(self, numbers: npt.NDArray[np.unsignedinteger[Any]], corner_zyx: _Numbers) -> None:
         begins = np.empty(numbers.shape, dtype=np.bool_)
         begins[..., 0] = True
         np.not_equal(numbers[..., 1:], numbers[..., :-1], out=begins[..., 1:])
@@ -162,8 +161,8 @@ class _Runs:
         self.first_voxels: _Numbers = first_voxels[inside]
         self.lengths: _Numbers = lengths[inside]
         self.parts: _Numbers = parts[inside].astype(np.int64)
-        z, self.y, self.x = np.unravel_index(self.first_voxels, numbers.shape)
-        self.z: _Numbers = z + first_z
+        begin = np.unravel_index(self.first_voxels, numbers.shape)
+        self.z, self.y, self.x = (at + by for at, by in zip(begin, corner_zyx, strict=True))
 
     def totals(self, count: int) -> npt.NDArray[np.float64]:
         """(4, count) by part: its voxels, and the sums of their z, y and x; exact for whole numbers."""
@@ -181,19 +180,6 @@ class _Runs:
             least, most = np.minimum.reduceat(begin[order], first), np.maximum.reduceat(last[order], first) + 1
             starts[numbers, axis] = np.minimum(starts[numbers, axis], least)
             stops[numbers, axis] = np.maximum(stops[numbers, axis], most)
-
-
-def _box_of_labels(labels: npt.NDArray[np.uint8]) -> Box:
-    """The least box that holds all labels; of one voxel if there are none."""
-    plane = np.bitwise_or.reduce(labels, axis=0)
-    there = (
-        labels.reshape(len(labels), -1).max(axis=1, initial=0),
-        plane.max(axis=1, initial=0),
-        plane.max(axis=0, initial=0),
-    )
-    ends = [(int(at[0]), int(at[-1]) + 1) if len(at) else (0, 1) for at in map(np.flatnonzero, there)]
-    (z, end_z), (y, end_y), (x, end_x) = ends
-    return Box((z, y, x), (end_z, end_y, end_x))
 
 
 def _box(start: _Numbers, stop: _Numbers) -> Box:
