@@ -7,7 +7,6 @@ label counts as false too:
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +17,9 @@ from attention_dmfnet.files.image_io import read_volume
 
 from evaluation.accuracy.same_grid import require_same_grid
 from evaluation.command import DONE, run_command
-from evaluation.errors import EvaluationError
 from evaluation.markdown import table
 from evaluation.organs import ORGANS
-
-_ENDING = ".nii.gz"
+from evaluation.studies.label_maps import add_folders, label_maps, made_of
 
 
 class Most(NamedTuple):
@@ -37,18 +34,13 @@ def most_of_each(references: Path, labels: Path) -> list[Most]:
 
     Raises ``EvaluationError`` where there are no references, for a scan without a label map, and for another grid.
     """
-    paths = sorted(references.glob(f"*{_ENDING}"))
-    if not paths:
-        raise EvaluationError(f"{references} holds no label maps (*{_ENDING})")
     most = [Most(0.0, "")] * len(ORGANS)
-    for path in paths:
-        if not (labels / path.name).exists():
-            raise EvaluationError(f"{labels / path.name} is missing; label every scan")
-        true, made = read_volume(path), read_volume(labels / path.name)
-        require_same_grid(true, str(path), made, str(labels / path.name))
+    for name, reference in label_maps(references).items():
+        path = made_of(name, labels)
+        true, made = read_volume(reference), read_volume(path)
+        require_same_grid(true, str(reference), made, str(path))
         wrong = made.array[made.array != true.array].astype(np.int64)
-        ml = np.bincount(wrong, minlength=len(ORGANS) + 1)[1:] * math.prod(true.geometry.spacing_zyx) / 1000
-        name = path.name.removesuffix(_ENDING)
+        ml = np.bincount(wrong, minlength=len(ORGANS) + 1)[1:] * true.geometry.voxel_volume_mm3 / 1000
         most = [max(old, Most(float(new), name), key=lambda one: one.ml) for old, new in zip(most, ml, strict=True)]
     return most
 
@@ -58,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.studies.false_organs", description="What is labelled where no organ is."
     )
-    parser.add_argument("references", type=Path, metavar="REFERENCES", help="the scans' own labels")
-    parser.add_argument("labels", type=Path, nargs="+", metavar="LABELS", help="a release's labels of them, or several")
+    add_folders(parser)
     options = parser.parse_args(arguments)
 
     def study() -> int:

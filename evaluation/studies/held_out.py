@@ -20,8 +20,8 @@ from evaluation.command import DONE, run_command
 from evaluation.errors import EvaluationError
 from evaluation.markdown import table
 from evaluation.organs import ORGANS
+from evaluation.studies.label_maps import add_folders, label_maps, made_of
 
-_ENDING = ".nii.gz"
 _ALL = frozenset(range(1, 14))
 _VESSELS = frozenset({5, 6})
 DRAWN = {
@@ -49,17 +49,14 @@ def score(references: Path, labels: Path) -> tuple[ByPatient, dict[int, float]]:
     """
     found: dict[str, dict[int, list[float]]] = {}
     ratios: dict[int, list[float]] = {}
-    paths = sorted(references.glob(f"*{_ENDING}"))
-    if not paths:
-        raise EvaluationError(f"{references} holds no label maps (*{_ENDING})")
-    for path in paths:
-        patient = path.name.removesuffix(_ENDING).rpartition("_")[0]
+    for name, reference in label_maps(references).items():
+        patient = name.rpartition("_")[0]
         drawn = DRAWN.get(patient.split("_")[0])
         if drawn is None:
-            raise EvaluationError(f"{path}: which organs its author drew is not known; names begin {', '.join(DRAWN)}")
-        if not (labels / path.name).exists():
-            raise EvaluationError(f"{labels / path.name} is missing; label every painted scan")
-        true, made = read_volume(path).array, read_volume(labels / path.name).array
+            raise EvaluationError(
+                f"{reference}: which organs its author drew is not known; names begin {', '.join(DRAWN)}"
+            )
+        true, made = read_volume(reference).array, read_volume(made_of(name, labels)).array
         mine = found.setdefault(_ONE_PATIENT.get(patient, patient), {})
         for label in sorted(drawn):
             of_true, of_made = true == label, made == label
@@ -87,8 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.studies.held_out", description="Labels of the held-out patients, paired by patient."
     )
-    parser.add_argument("references", type=Path, metavar="REFERENCES", help="the painted scans' own labels")
-    parser.add_argument("labels", type=Path, nargs="+", metavar="LABELS", help="a release's labels of them, or several")
+    add_folders(parser)
     options = parser.parse_args(arguments)
 
     def study() -> int:

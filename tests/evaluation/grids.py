@@ -20,3 +20,11 @@ def write(volume: Volume, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_volume(volume, path)
     return path
+
+
+def write_columns(path: Path, shape_zyx: tuple[int, int, int], spacing_zyx: Triple, columns: dict[int, slice]) -> Path:
+    """A label map with each label in its columns along x."""
+    array = np.zeros(shape_zyx, np.uint8)
+    for label, where in columns.items():
+        array[:, :, where] = label
+    return write(labels_of(array, spacing_zyx), path)

@@ -2,23 +2,17 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from attention_dmfnet.files.image_io import write_labels
-from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
 from evaluation.errors import EvaluationError
 from evaluation.organs import ORGANS
 from evaluation.studies.false_organs import Most, main, most_of_each
+from tests.evaluation.grids import write_columns
 
 
 def _write(path: Path, columns: dict[int, slice]) -> None:
     """Each label in its columns of 10 x 10 x 40 voxels of 10 mm: a column holds 100 mL."""
-    array = np.zeros((10, 10, 40), np.uint8)
-    for label, where in columns.items():
-        array[:, :, where] = label
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_labels(Volume(array, Geometry((10, 10, 40), (10.0, 10.0, 10.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)), path)
+    write_columns(path, (10, 10, 40), (10.0, 10.0, 10.0), columns)
 
 
 @pytest.fixture

@@ -2,22 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from attention_dmfnet.files.image_io import write_labels
-from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
 from evaluation.errors import EvaluationError
 from evaluation.studies.held_out import gut_by_patient, main, score
+from tests.evaluation.grids import write_columns
 
 
 def _write(path: Path, columns: dict[int, slice]) -> None:
     """Each label in its columns of a 4 x 4 x 40 map."""
-    array = np.zeros((4, 4, 40), np.uint8)
-    for label, where in columns.items():
-        array[:, :, where] = label
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_labels(Volume(array, Geometry((4, 4, 40), (3.0, 2.0, 2.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)), path)
+    write_columns(path, (4, 4, 40), (3.0, 2.0, 2.0), columns)
 
 
 @pytest.fixture
