@@ -44,10 +44,6 @@ Event = Ready | Finished | Lost
 class Crew(Protocol):
     """Workers that are started, given tasks, and lost at any time."""
 
-    def room(self) -> int:
-        """How many workers there is room for now."""
-        ...
-
     def start(self) -> int:
         """Ask for one more worker; its number. ``Ready`` or ``Lost`` is heard of it, perhaps never."""
         ...

@@ -6,8 +6,8 @@ import argparse
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,6 @@ from attention_dmfnet.cli.record import RECORD_NAME
 from attention_dmfnet.cli.run_report import Earlier
 from attention_dmfnet.files.cases import Case, output_of, printable
 from attention_dmfnet.folder import CaseReport
-from attention_dmfnet.geometry import Triple, Volume
-from attention_dmfnet.notes import Note
 from attention_dmfnet.report.afterwards import report_case
 from attention_dmfnet.report.run_report import PAGES, RunReport
 
@@ -28,30 +26,9 @@ from cluster.remote import Remote, fetched, named, stand_ins, told_notes
 from cluster.staging import Staging
 
 
-@dataclass
-class FarReport(RunReport):
-    """A run's report whose pages name the ``places`` that folders of this machine stand for."""
-
-    places: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, report: RunReport, places: Mapping[str, str]) -> FarReport:
-        """What is added to it is added to ``report``."""
-        known = {one.name: getattr(report, one.name) for one in fields(report)}
-        return cls(**known, places=places)
-
-    def add(
-        self,
-        name: str,
-        ct: Volume,
-        labels: Volume,
-        outputs: Path,
-        notes: Sequence[Note] = (),
-        roi_mm_zyx: Triple | None = None,
-        mean_probabilities: Mapping[str, float] | None = None,
-    ) -> None:
-        """See ``RunReport``."""
-        RunReport.add(self, name, ct, labels, outputs, told_notes(notes, self.places), roi_mm_zyx, mean_probabilities)
+def showing(report: RunReport, places: Mapping[str, str]) -> RunReport:
+    """``report``, with the same numbers and overviews; its pages name the ``places`` that folders here stand for."""
+    return replace(report, shown=lambda notes: told_notes(notes, places))
 
 
 class Measuring:
@@ -96,7 +73,7 @@ class Measuring:
             if self._hashes.get(key) not in (None, hashlib.sha256(label_map.read_bytes()).hexdigest()):
                 recorded = None
                 self._earlier.recorded.pop(key, None)
-        became = report_case(case, outputs, FarReport.of(self._earlier.report, names), recorded)
+        became = report_case(case, outputs, showing(self._earlier.report, names), recorded)
         page = outputs / PAGES / f"{case.name}.html"
         if isinstance(near.outputs, Place) and page.exists():
             near.outputs.store(page, f"{PAGES}/{page.name}")

@@ -175,9 +175,9 @@ class Labeller:
         if options.report or options.statistics:
             from attention_dmfnet.cli.run_report import start_report
 
-            from cluster.far_report import FarReport
+            from cluster.far_report import showing
 
-            gathered = FarReport.of(start_report(options), names)
+            gathered = showing(start_report(options), names)
             extras.append(gathered)
         notes = {} if note is None else {case.name: note}
         (report,) = folder.predict(

@@ -22,7 +22,7 @@ from attention_dmfnet.files.label_maps import fault_of_label_map
 from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.folder import CaseReport
 
-from cluster.crew import Crew, Ready
+from cluster.crew import Ready
 from cluster.dispatch import Dispatcher, Outcome, Rules
 from cluster.errors import ClusterError
 from cluster.labelling import Labelled, Order, Task, key_of, manifest_hash
@@ -31,7 +31,7 @@ from cluster.near import Near, near_of
 from cluster.options import needs_of, rules_of
 from cluster.places import Place
 from cluster.ray_crew import RayCrew
-from cluster.remote import Remote, files_of, named
+from cluster.remote import Remote, files_of, named, told
 
 if TYPE_CHECKING:
     from attention_dmfnet.cli.run_report import Earlier
@@ -55,7 +55,7 @@ def predict(options: argparse.Namespace) -> int:
         return status if is_back else UNUSABLE
 
 
-def _ray(order: Order, payload_of: Callable[[str], Any], rules: Rules) -> Crew:
+def _ray(order: Order, payload_of: Callable[[str], Any], rules: Rules) -> RayCrew:
     return RayCrew(order.make, payload_of, needs_of(order.options), rules.each, order.options.address)
 
 
@@ -74,8 +74,15 @@ class ManyMachines:
         """See ``cli.predict.Elsewhere``."""
         return self._hashes.pop(case, {})
 
+    def told(self, text: str) -> str:
+        """See ``cli.predict.Elsewhere``."""
+        return told(text, self.near.names)
+
     def __call__(self, work: engine.Work, earlier: Earlier | None) -> Iterator[CaseReport]:
         """See ``cli.predict.Elsewhere``. Raises ``ClusterError``."""
+        if self.options.json:
+            for passed in (*work.found.passed_over, *work.found.series):
+                yield named(folder.passed_over(passed), self.near.names)
         tasks = _tasks(work.found.cases, self.near)
         self._cases = {case.name: case for case in work.found.cases}
         options, near = self.options, self.near

@@ -111,7 +111,7 @@ class RayCrew:
         self._count = 0
 
     def room(self) -> int:
-        """See ``crew.Crew``: on the machines that are there now."""
+        """How many workers there is room for on the machines that are there now."""
         needs, found = self._needs, 0
         for node in self._ray.nodes():
             if node["Alive"]:

@@ -103,10 +103,6 @@ class SimulatedCrew:
         self._counted: set[str] = set()
         self.work_s = self.lost_s = self.twice_s = 0.0
 
-    def room(self) -> int:
-        """See ``crew.Crew``. The rules say how many are simulated."""
-        return 1
-
     def start(self) -> int:
         """See ``crew.Crew``."""
         self._count += 1

@@ -51,9 +51,6 @@ class Crew:
     alone: dict[str, list[bool]] = field(default_factory=dict)
     finished: list[str] = field(default_factory=list)
 
-    def room(self) -> int:
-        return 1
-
     def start(self) -> int:
         self.count += 1
         self.begun.append(self.count)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import tempfile
 import threading
 from pathlib import Path
 
@@ -182,6 +183,25 @@ def test_one_file_and_what_is_wrong_with_it_are_told_by_url(
     assert str(tmp_path) not in said
     assert f"s3://{BUCKET}/in/bad.nii.gz" in said
     assert "bad.nii.gz/bad.nii.gz" not in said
+
+
+def test_what_the_engine_itself_says_names_the_place_and_no_folder_that_stands_for_it(
+    store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in = str(Path(tempfile.gettempdir()) / "attention-dmfnet-")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.mhd").write_text("no scan")
+    store.put(tmp_path / "in", "in")
+    assert predict(tmp_path, models) == 2
+    said = capsys.readouterr()
+    assert f"s3://{BUCKET}/in" in said.err
+    assert stand_in not in said.out + said.err
+    write_scans(tmp_path / "more", ["a"])
+    store.put(tmp_path / "more", "in")
+    assert predict(tmp_path, models, "--json") == 0
+    said = capsys.readouterr()
+    assert f"s3://{BUCKET}/in/notes.mhd is not read" in said.out
+    assert stand_in not in said.out + said.err
 
 
 def test_a_scan_beyond_the_staging_limit_fails_by_name(

@@ -41,7 +41,8 @@ class Elsewhere(Protocol):
     """Who labels the cases of a run where this process does not: many machines."""
 
     def __call__(self, work: "Work", earlier: "Earlier | None") -> "Iterator[CaseReport]":
-        """A report on each of the cases that were found, as it ends, those included that need no work.
+        """A report on each of the cases that were found, as it ends, those included that need no work; with ``--json``
+        also on what is not read.
 
         Numbers and pages are added to the report of ``earlier`` where they are asked for.
         """
@@ -51,9 +52,14 @@ class Elsewhere(Protocol):
         """The SHA-256 of each file that was written for a case, by the file's name."""
         ...
 
+    def told(self, text: str) -> str:
+        """``text`` with the names of places elsewhere for the folders of this machine that stand for them."""
+        ...
+
 
 def run(options: argparse.Namespace, elsewhere: Elsewhere | None = None) -> int:
     """See ``commands.CommandModule``. The cases are labelled by this process, unless ``elsewhere`` is given."""
+    tell = str if elsewhere is None else elsewhere.told
     try:
         refuse_what_is_missing(options)
         found = find_cases(options.inputs, options.outputs, options.series or (), options.patient_names)
@@ -63,9 +69,9 @@ def run(options: argparse.Namespace, elsewhere: Elsewhere | None = None) -> int:
         if found.passed_over:
             progress.print_line(as_sentence(found.passed_over), sys.stderr)
         for series in found.series:
-            progress.print_line(f"not labelled: {printable(f'{series.path}, {series.kind}')}", sys.stderr)
+            progress.print_line(f"not labelled: {printable(tell(f'{series.path}, {series.kind}'))}", sys.stderr)
     except InputError as error:
-        return refuse(str(error))
+        return refuse(tell(str(error)))
     keeps = elsewhere is None and not options.overwrite
     there = [case for case in cases if keeps and os.path.lexists(output_of(case, options.outputs))]
     # The first scan is read while all else is imported: neither waits for the other. Where some label maps are there,
@@ -88,7 +94,7 @@ def run(options: argparse.Namespace, elsewhere: Elsewhere | None = None) -> int:
             work = Work(options, found, extras, further, there, segmenter, recorder, progress, ahead, elsewhere)
             failed = _report_all(_gathered(work), work)
     except (InputError, ManifestError, NetworkError) as error:
-        return refuse(str(error))
+        return refuse(tell(str(error)))
     if failed:
         say(f"{len(failed)} of {len(cases)} cases failed: {', '.join(map(printable, failed))}", sys.stderr)
     return SOME_FAILED if failed else DONE
@@ -157,11 +163,11 @@ def _reports(work: Work, report: "RunReport | None" = None, earlier: "Earlier | 
     with step("import"):
         from attention_dmfnet import folder
         from attention_dmfnet.files.label_maps import fault_of_label_map
-    if options.json:
-        yield from map(folder.passed_over, [*found.passed_over, *found.series])
     if work.elsewhere is not None:
         yield from work.elsewhere(work, earlier)
         return
+    if options.json:
+        yield from map(folder.passed_over, [*found.passed_over, *found.series])
     again: dict[str, Note] = {}
     for case in work.there:
         fault = fault_of_label_map(output_of(case, outputs), case)

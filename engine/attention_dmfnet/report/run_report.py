@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import quote
 
 from attention_dmfnet.files.cases import Case, ReportError, printable
@@ -40,8 +40,10 @@ class RunReport:
     tables: bool = True
     statistics: dict[str, tuple[OrganStatistics, ...]] = field(default_factory=dict)
     overviews: dict[str, Section] = field(default_factory=dict)
+    shown: Callable[[Sequence[Note]], Sequence[Note]] = tuple
+    """The notes as pages show them."""
 
-    wants_probabilities: Final = True
+    wants_probabilities: ClassVar[bool] = True
     """The networks' scores are asked what they say of each organ before they are let go."""
 
     def __post_init__(self) -> None:
@@ -86,7 +88,7 @@ class RunReport:
         if self.pages:
             from attention_dmfnet.report.page import case_page
 
-            text, overview = case_page(name, ct, labels, statistics, notes, roi_mm_zyx, self.release)
+            text, overview = case_page(name, ct, labels, statistics, self.shown(notes), roi_mm_zyx, self.release)
             _write(outputs / PAGES / f"{name}.html", text)
             self.overviews[name] = overview
         self.statistics[name] = statistics
