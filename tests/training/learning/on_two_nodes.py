@@ -13,13 +13,11 @@ from training.learning.source import Sample
 
 
 class Counted(Spheres):
-    """A source that writes down which process has drawn how many samples."""
-
-    drawn = 0
+    """A source that adds a byte to its process's file for each sample drawn: a kill at any moment loses no count."""
 
     def sample(self, rng: np.random.Generator) -> Sample:
-        Counted.drawn += 1
-        (Path(sys.argv[1]) / f"drawn-{os.environ['RANK']}").write_text(str(Counted.drawn))
+        with (Path(sys.argv[1]) / f"drawn-{os.environ['RANK']}").open("ab") as drawn:
+            drawn.write(b".")
         return super().sample(rng)
 
 

@@ -45,7 +45,7 @@ def lose(node: "subprocess.Popen[bytes]") -> None:
 
 def drawn(folder: Path, node: int) -> int:
     try:
-        return int((folder / f"drawn-{node}").read_text() or 0)
+        return (folder / f"drawn-{node}").stat().st_size
     except FileNotFoundError:
         return 0
 
