@@ -109,8 +109,9 @@ def _tube(
     forms = atlas.forms(vessel)
     form = forms[int(rng.integers(len(forms)))] * rng.uniform(0.2, 1.0)
     course = np.stack([np.interp(level, LEVELS, expected[:, n] + form[:, n]) for n in range(2)], -1) / spacing[1:]
-    if vessel == Tissue.AORTA and rng.uniform() < _KINKED:
-        course += _kink_mm(level, site.height_mm, rng) / spacing[1:]
+    of_kink = rng.spawn(1)[0]
+    if vessel == Tissue.AORTA and of_kink.uniform() < _KINKED:
+        course += _kink_mm(level, site.height_mm, of_kink) / spacing[1:]
     half = _half_axes(vessel, level, atlas, rng)
     if not len(shown):
         return Tube(first, _pushed_aside(tissues, vessel, Tube(first, course, half), spacing), half)
