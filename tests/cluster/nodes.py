@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +22,8 @@ _SETTINGS = {
     # a node that is gone is noticed within seconds
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "10",
+    # a worker is killed by a test, never by Ray because something else on this machine takes memory
+    "RAY_memory_monitor_refresh_ms": "0",
 }
 
 
@@ -33,7 +35,8 @@ class Nodes:
             os.environ.setdefault(name, value)
         from ray.cluster_utils import Cluster
 
-        self._settings = {"object_store_memory": 80 << 20, "include_dashboard": False}
+        # of memory as much as the workers are asked to have: what is free at this moment says nothing
+        self._settings = {"object_store_memory": 80 << 20, "memory": 4 << 30, "include_dashboard": False}
         head = {**self._settings, "num_cpus": cpus}
         with _patience():
             self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
@@ -79,7 +82,8 @@ class Nodes:
         self._cluster.shutdown()
         _, alive = psutil.wait_procs(mine, timeout=10)
         for process in alive:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 @contextmanager
@@ -121,9 +125,9 @@ def nodes(count: int, cpus: int = 1) -> Iterator[Nodes]:
         made.stop()
 
 
-def wait_until(what: Any, seconds: float = 60.0) -> None:
-    """Wait until ``what()`` is true; fails after ``seconds``."""
+def wait_until(what: Callable[[], object], seconds: float = 600.0, every_s: float = 0.2) -> None:
+    """Wait until ``what()`` is true; fails after ``seconds``, of which a busy machine may need many."""
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.2)
+        time.sleep(every_s)
