@@ -57,11 +57,21 @@ if [ "$SLURM_NNODES" -gt 1 ]; then
   sleep 20
 fi
 
-# in the background, so that Slurm's signal is heard at once and passed on
+# before the coordinator begins: a signal that comes at any moment is passed on
+coordinator='' signalled=0 told=0
+stop() {
+  signalled=1
+  if [ -n "$coordinator" ]; then
+    told=1
+    kill -TERM "$coordinator" 2> /dev/null || true
+  fi
+}
+trap stop TERM
+# in the background, so that Slurm's signal is heard at once
 python -m cluster predict "$inputs" "$outputs" --address "$head:$port" --ledger "$ledger" \
   --workers $((SLURM_NNODES * SLURM_CPUS_PER_TASK)) "$@" &
 coordinator=$!
-trap 'signalled=1; kill -TERM "$coordinator" 2> /dev/null || true' TERM
+if [ "$signalled" = 1 ] && [ "$told" = 0 ]; then stop; fi
 # a signal ends bash's wait at once, and the coordinator has yet to end its cases and Ray
 signalled=1
 while [ "$signalled" = 1 ]; do
