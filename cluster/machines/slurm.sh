@@ -22,7 +22,9 @@ kept=$outputs/ledger.kept.sqlite
 export PATH=$clone/.venv/bin:$PATH PYTHONPATH=$clone:$clone/engine RAY_USAGE_STATS_ENABLED=0
 cd "$clone"
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# not through a pipe to `head`: it leaves after the first name, and who still writes then fails
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${hosts%%$'\n'*}
 port=6379
 # the machines find each other by a token that only this user can read
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(16))')

@@ -190,7 +190,8 @@ def test_what_a_worker_of_the_manifest_stages_fits_its_volume(manifests: list[di
 
 
 FAKES = {
-    "scontrol": "echo one; echo two",
+    # slowly: whoever reads the first name alone is gone when the second one comes
+    "scontrol": "echo one; /bin/sleep 0.2; echo two; /bin/sleep 0.2; echo three",
     "srun": 'echo "srun $*" >> "$LOG"',
     "sleep": "[ $1 = 60 ] && exit 1; exit 0",
     "python": 'if [ "$1" = -m ]; then echo "python $*" >> "$LOG"; exit 1; else exec "$REAL" "$@"; fi',
@@ -248,7 +249,7 @@ time.sleep(600)
 
 def test_a_slurm_job_that_is_stopped_waits_until_its_coordinator_has_ended(tmp_path: Path) -> None:
     job, log = slurm(tmp_path, python=COORDINATOR)
-    wait_until(lambda: "labels" in log.read_text())
+    wait_until(lambda: "labels" in log.read_text() or job.poll() is not None)
     job.terminate()
     _, said = job.communicate(timeout=600)
     assert job.returncode == 130, said
