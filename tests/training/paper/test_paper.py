@@ -231,7 +231,7 @@ def test_processes_are_asked_to_stop_once_and_waited_for(tmp_path: Path) -> None
         # a line is one write: two processes share the pipe
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *a: (os.write(1, b'saved\\n'), sys.exit(143)))\n"
-        "os.write(1, b'ready\\n')\ntime.sleep(100)\n"
+        "os.write(1, b'ready\\n')\ntime.sleep(600)\n"
     )
     code = "from training.paper.processes import run_commands\n"
     code += "print([each.status for each in run_commands([['slow']] * 3, at_once=2)])"
