@@ -18,7 +18,6 @@ from evaluation.cost.cold_start import CaseRun
 from evaluation.errors import ArgumentsError, EvaluationError
 from tests.evaluation.cost.fakes import fake_scan, fake_system, run_of, sample, tree_of
 
-
 # what is compared has to be watched, and so to be there for a while on a busy machine
 WATCHED = "time.sleep(1.5); label()"
 
