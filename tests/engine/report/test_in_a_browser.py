@@ -61,15 +61,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chromium = webdriver.Chrome(options=options, service=Service(driver))
+    chromium = _begun(binary, driver, tmp_path_factory)
     try:
         # what a page computes may take longer than the half a minute that is allowed otherwise
         chromium.set_script_timeout(READY_WITHIN_S)
@@ -78,6 +70,26 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield chromium
     finally:
         chromium.quit()
+
+
+def _begun(binary: str, driver: str, folders: pytest.TempPathFactory, tries: int = 5) -> Any:
+    """Both have a minute at most to begin, whatever is set: on a busy machine they are begun again."""
+    from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.chrome.service import Service
+
+    for left in reversed(range(tries)):
+        options = webdriver.ChromeOptions()
+        options.binary_location = binary
+        for flag in (*FLAGS, f"--user-data-dir={folders.mktemp('profile')}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        try:
+            return webdriver.Chrome(options=options, service=Service(driver))
+        except WebDriverException:
+            if not left:
+                raise
+    return None
 
 
 def _open(browser: Any, path: Path) -> None:
