@@ -257,15 +257,33 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
 def _opened(path: Path) -> sqlite3.Connection:
     try:
         rows = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+        # in one transaction: of two that begin at once, neither sees the tables of the other without their version
+        rows.execute("BEGIN IMMEDIATE")
         version = rows.execute("PRAGMA user_version").fetchone()[0]
         tables = rows.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if version != _SCHEMA_VERSION and (version or tables):
             raise ClusterError(f"{path} is there and no ledger of version {_SCHEMA_VERSION}; name another --ledger")
-        # killed at any moment, a coordinator loses nothing; a machine without power may lose what ended last
-        rows.execute("PRAGMA journal_mode = WAL")
-        rows.execute("PRAGMA synchronous = NORMAL")
-        rows.executescript(_SCHEMA)
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            rows.execute(statement)
         rows.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        rows.execute("COMMIT")
+        # killed at any moment, a coordinator loses nothing; a machine without power may lose what ended last
+        _keep_a_log(rows)
+        rows.execute("PRAGMA synchronous = NORMAL")
     except sqlite3.Error as error:
         raise ClusterError(f"cannot open the ledger {path}: {error}; name another --ledger") from error
     return rows
+
+
+def _keep_a_log(rows: sqlite3.Connection) -> None:
+    """Turn on the write-ahead log. Where others open the file just now, SQLite refuses at once and does not wait."""
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            rows.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return

@@ -29,7 +29,7 @@ TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILI
 # the peers' interpreter: makes no model, and "labels" by copying the scan; as long as it takes to be watched
 FAKE_PEER = """#!/bin/sh
 if [ "$2" = predict ]; then
-  sleep 0.5
+  sleep 2
   for scan in "$4"/*; do cp "$scan" "$5/$(basename "$scan" | sed s/_0000//)"; done
 fi
 """

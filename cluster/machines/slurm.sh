@@ -22,7 +22,9 @@ kept=$outputs/ledger.kept.sqlite
 export PATH=$clone/.venv/bin:$PATH PYTHONPATH=$clone:$clone/engine RAY_USAGE_STATS_ENABLED=0
 cd "$clone"
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# not through a pipe to `head`: it leaves after the first name, and who still writes then fails
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${hosts%%$'\n'*}
 port=6379
 # the machines find each other by a token that only this user can read
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(16))')
@@ -57,11 +59,21 @@ if [ "$SLURM_NNODES" -gt 1 ]; then
   sleep 20
 fi
 
-# in the background, so that Slurm's signal is heard at once and passed on
+# before the coordinator begins: a signal that comes at any moment is passed on
+coordinator='' signalled=0 told=0
+stop() {
+  signalled=1
+  if [ -n "$coordinator" ]; then
+    told=1
+    kill -TERM "$coordinator" 2> /dev/null || true
+  fi
+}
+trap stop TERM
+# in the background, so that Slurm's signal is heard at once
 python -m cluster predict "$inputs" "$outputs" --address "$head:$port" --ledger "$ledger" \
   --workers $((SLURM_NNODES * SLURM_CPUS_PER_TASK)) "$@" &
 coordinator=$!
-trap 'signalled=1; kill -TERM "$coordinator" 2> /dev/null || true' TERM
+if [ "$signalled" = 1 ] && [ "$told" = 0 ]; then stop; fi
 # a signal ends bash's wait at once, and the coordinator has yet to end its cases and Ray
 signalled=1
 while [ "$signalled" = 1 ]; do

@@ -58,7 +58,8 @@ def soak(there: Nodes, folder: Path, cases: int, every_s: float, lose_a_node: bo
     coordinator, done_then = _run("cluster", *words), 0
     try:
         while True:
-            time.sleep(0.2)
+            # often: of few cases, the moment to kill is soon over
+            time.sleep(0.05)
             done = _done(outputs)
             status = coordinator.poll()
             if status is not None:

@@ -21,6 +21,7 @@ from cluster.places import Place, place
 from cluster.staging import Staging
 from tests.cluster.conftest import write_scans
 from tests.cluster.inline import InlineCrew
+from tests.cluster.nodes import wait_until
 from tests.cluster.store import BUCKET, Store
 from tests.engine.dicom.made import write_enhanced, write_series
 from tests.engine.tiny import block_phantom
@@ -294,16 +295,18 @@ def test_staging_never_holds_more_than_it_may(tmp_path: Path) -> None:
     def stage(size: int) -> None:
         with staging.room(size):
             entered.append(size)
-            release.wait(10)
+            release.wait(600)
 
     threads = [threading.Thread(target=stage, args=(60,)) for _ in range(2)]
     for thread in threads:
         thread.start()
+    wait_until(lambda: entered)
+    # the other one has the time to make the mistake
     threads[0].join(0.3)
     assert entered == [60]
     release.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(600)
     assert entered == [60, 60]
     with pytest.raises(ClusterError, match="do not fit"), staging.room(101):
         pass

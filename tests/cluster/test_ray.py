@@ -16,6 +16,7 @@ import pytest
 from attention_dmfnet.cli.main import main as engine_main
 
 import cluster.predict_command
+from cluster import ray_crew
 from cluster.__main__ import main
 from cluster.crew import Event, Ready
 from cluster.dispatch import Rules
@@ -90,7 +91,7 @@ def test_with_a_worker_killed_and_a_case_that_kills_every_other_case_is_done_onc
     killed: list[int | None] = []
 
     def kill() -> None:
-        wait_until(lambda: done(outputs) >= 2, 300)
+        wait_until(lambda: done(outputs) >= 2)
         killed.append(two_nodes.kill_a_worker(Random(0)))
 
     killer = threading.Thread(target=kill)
@@ -141,7 +142,11 @@ class Stages:
         return payload
 
 
-def test_workers_that_are_let_go_remove_what_they_staged(two_nodes: Nodes, tmp_path: Path) -> None:
+def test_workers_that_are_let_go_remove_what_they_staged(
+    two_nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # that they do it is what counts here, not how soon on a busy machine
+    monkeypatch.setattr(ray_crew, "_END_S", 600.0)
     crew = RayCrew(functools.partial(Stages, tmp_path), str, Needs(memory_mb=200), 2, two_nodes.address)
     crew.start()
     ready: list[Event] = []
@@ -150,7 +155,7 @@ def test_workers_that_are_let_go_remove_what_they_staged(two_nodes: Nodes, tmp_p
         ready.extend(crew.wait(1.0))
         return bool(ready)
 
-    wait_until(began, 120)
+    wait_until(began)
     assert isinstance(ready[0], Ready)
     assert len(list(tmp_path.iterdir())) == 1
     crew.close()

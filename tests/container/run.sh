@@ -30,11 +30,13 @@ failed=()
 # ---- an engine -------------------------------------------------------------------------------------------------------
 
 install_engine() {
-  apt-get update -q && apt-get install -y -q --no-install-recommends docker.io mmdebstrap
+  # a package source that does not answer once is asked again
+  local again=(-o Acquire::Retries=5)
+  apt-get "${again[@]}" update -q && apt-get "${again[@]}" install -y -q --no-install-recommends docker.io mmdebstrap
 }
 
 make_base() {
-  local file option options=() codename
+  local file option options=(--aptopt='Acquire::Retries "5";') codename
   for file in /etc/apt/sources.list.d/*.sources /etc/apt/sources.list; do
     if [ -f "$file" ]; then cat "$file"; echo; fi
   done >"$WORK/sources"
@@ -55,8 +57,10 @@ start_engine() {
     --storage-driver=overlay2 --oom-score-adjust=0 --data-root "$WORK/data" --exec-root "$WORK/exec" \
     --pidfile "$WORK/dockerd.pid" --host "$DOCKER_HOST" >"$WORK/dockerd.txt" 2>&1 </dev/null &
   daemon_pid=$!
-  for _ in $(seq 120); do
+  # on a busy machine this takes minutes
+  for _ in $(seq 1200); do
     if "${docker[@]}" info >/dev/null 2>&1; then return 0; fi
+    kill -0 "$daemon_pid" 2>/dev/null || break
     sleep 0.25
   done
   tail -n 20 "$WORK/dockerd.txt"
@@ -84,7 +88,7 @@ set_up_engine() {
 
 stop_engine() {
   kill "$daemon_pid" 2>/dev/null
-  for _ in $(seq 80); do
+  for _ in $(seq 400); do
     kill -0 "$daemon_pid" 2>/dev/null || break
     sleep 0.25
   done

@@ -146,7 +146,7 @@ def test_the_labels_of_one_scan_are_made_while_the_networks_see_the_next(
 
     def late_label(self: Segmenter, found: Scored, probabilities: bool = False) -> Segmentation:
         # the first scan's labels are made from scores that the second scan's must not have replaced
-        assert second_seen.wait(timeout=20)
+        assert second_seen.wait(timeout=600)
         return label(self, found, probabilities)
 
     monkeypatch.setattr(Segmenter, "score", watched_score)
@@ -217,12 +217,12 @@ class _Tracked(Volume):
 def test_the_next_scan_is_read_while_this_one_is_held_and_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = FakeDisk(monkeypatch)
     with ReadAhead([ScanFile(Path(f"{number}.nii")) for number in range(5)]) as ahead:
-        assert disk.reading.acquire(timeout=10)
+        assert disk.reading.acquire(timeout=600)
         for number in range(5):
             scan = ahead.take()
             assert scan.notes == ()
             if number < 4:  # the next one is read while this one is held
-                assert disk.reading.acquire(timeout=10)
+                assert disk.reading.acquire(timeout=600)
             del scan
     assert disk.most_alive == 2
 
@@ -270,7 +270,7 @@ def test_no_scan_is_read_before_the_one_ahead_of_it_was_taken(monkeypatch: pytes
 
     def read(path: Path, notes: list[Note], strict: bool) -> Volume:
         begun.append(path.name)
-        gate.result(timeout=10)
+        gate.result(timeout=600)
         return block_phantom()[0]
 
     monkeypatch.setattr(image_io, "read_scan", read)

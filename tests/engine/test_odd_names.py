@@ -32,7 +32,7 @@ ODD_NAMES = [
 def _run(inputs: Path, outputs: Path, models: Path, *options: str, **settings: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "attention_dmfnet", "predict", str(inputs), str(outputs), "--models", str(models)]
     return subprocess.run(
-        [*command, *options], cwd=ROOT, capture_output=True, encoding="utf-8", check=False, timeout=120, **settings
+        [*command, *options], cwd=ROOT, capture_output=True, encoding="utf-8", check=False, timeout=600, **settings
     )
 
 

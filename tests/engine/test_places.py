@@ -23,7 +23,7 @@ from attention_dmfnet.model.manifest import Manifest
 from attention_dmfnet.model.network import Scores, Tile
 from attention_dmfnet.segmenter import segment
 from attention_dmfnet.steps.stage import StageModel
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from evaluation.organs import ORGANS
@@ -204,7 +204,7 @@ SPACING_MM = st.floats(2.5, 4.5, allow_nan=False, width=32)
 DEGREES = st.floats(-44.0, 44.0, allow_nan=False, width=32)
 
 
-@settings(max_examples=15, phases=PHASES, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=15, phases=PHASES)
 @given(st.sampled_from(ORDERS), st.tuples(DEGREES, DEGREES, DEGREES), st.tuples(SPACING_MM, SPACING_MM, SPACING_MM))
 @example(ORDERS[0], (45.0, 0.0, 0.0), (3.0, 3.0, 3.0))
 def test_in_any_geometry_the_labels_lie_on_the_scan_and_the_organs_where_they_are(
@@ -214,7 +214,7 @@ def test_in_any_geometry_the_labels_lie_on_the_scan_and_the_organs_where_they_ar
         _check_thirteen_organs(order, angles_deg, spacing, Path(folder))
 
 
-@settings(max_examples=15, phases=PHASES, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=15, phases=PHASES)
 @given(
     st.sampled_from(ORDERS),
     st.tuples(DEGREES, DEGREES, DEGREES),

@@ -111,7 +111,7 @@ def test_every_runtime_reads_the_files_without_a_warning(exported: Path, capfd: 
 def test_another_process_makes_the_same_bytes(exported: Path, runs: tuple[Path, Path], tmp_path: Path) -> None:
     # by the command line, and not after other exports as in the fixture: nothing in the file may count on from those
     command = [sys.executable, "-m", "export", "onnx", *map(str, runs), "--to", str(tmp_path / "again")]
-    subprocess.run([*command, "--release", "1.2.3", "--precision", "float16"], check=True, cwd=ROOT, timeout=600)
+    subprocess.run([*command, "--release", "1.2.3", "--precision", "float16"], check=True, cwd=ROOT, timeout=1800)
     names = ["coarse.float16.onnx", "fine.float16.onnx"]
     weights = ["coarse.safetensors", "fine.safetensors"]
     assert {path.name for path in (tmp_path / "again").glob("*.onnx")} == set(names)

@@ -24,6 +24,9 @@ _POLL_S = 2.0
 _SILENT_POLLS = 20
 """A process that was not heard of in so many polls, 40 s, is gone. Polls, not seconds: a suspended machine is not."""
 
+_ONE_POLL_S = 20.0
+"""A poll that takes longer than this has nobody to ask."""
+
 _FAILED = "failed"
 _GONE = "{} of the run is gone, most likely killed for want of memory"
 
@@ -72,13 +75,20 @@ class Watch:
             return
         if is_of_connection(error):
             # another process is gone: what is known of it is told in a moment, and ends this one
-            time.sleep(2 * _POLL_S)
+            self._await_a_poll()
             self._over.set()
             raise TrainingError(f"{_GONE.format('another process')}; go on with --resume") from error
         if error is not None and not isinstance(error, TrainingStoppedError):
             self._tell(_FAILED, f"{self._rank}: {error}")
         self._over.set()
         self._tell(f"over-{self._rank}", "")
+
+    def _await_a_poll(self) -> None:
+        """Wait until the thread has asked once more, which takes longer where the machine is busy; not for ever."""
+        beats, until = self._beats, time.monotonic() + _ONE_POLL_S
+        # the one after it has begun
+        while self._beats < beats + 2 and time.monotonic() < until:
+            time.sleep(0.1)
 
     def poll(self) -> str | None:
         """Say that this process lives, and what is wrong with another one, if something is."""

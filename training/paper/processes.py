@@ -32,7 +32,8 @@ def run_commands(commands: Sequence[Sequence[str]], at_once: int = 1) -> list[En
     ended: dict[int, Ended] = {}
     waiting = list(enumerate(commands))
     running: dict[int, tuple[int, subprocess.Popen[bytes], float]] = {}
-    with _passing_on(running) as asked:
+    told: dict[int, int] = {}
+    with _asked_to_stop() as asked:
         while waiting or running:
             while waiting and not asked and len(running) < at_once:
                 slot = min(set(range(at_once)) - running.keys())
@@ -41,7 +42,13 @@ def run_commands(commands: Sequence[Sequence[str]], at_once: int = 1) -> list[En
                 # a session of its own, so that a signal for it reaches all its processes, and reaches them once
                 process = subprocess.Popen([sys.executable, "-m", *words], env=environment, start_new_session=True)
                 running[slot] = number, process, time.monotonic()
+                told[slot] = 0
             for slot, (number, process, began) in list(running.items()):
+                # here and not when a signal comes: a process that is being started then is known here
+                for signal_number in asked[told[slot] :]:
+                    told[slot] += 1
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal_number)
                 status = process.poll()
                 if status is not None:
                     del running[slot]
@@ -60,17 +67,14 @@ def _gpu(slot: int) -> str:
 
 
 @contextlib.contextmanager
-def _passing_on(running: dict[int, tuple[int, subprocess.Popen[bytes], float]]) -> Iterator[list[int]]:
-    """Pass SIGTERM and Ctrl-C on to the sessions that run; the list holds the numbers of the signals that came."""
+def _asked_to_stop() -> Iterator[list[int]]:
+    """SIGTERM and Ctrl-C only add their numbers to the list; every one of them is to be passed on."""
     asked: list[int] = []
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         asked.append(number)
-        for _, process, _ in running.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
 
-    before: dict[int, Any] = {each: signal.signal(each, pass_on) for each in (signal.SIGTERM, signal.SIGINT)}
+    before: dict[int, Any] = {each: signal.signal(each, note) for each in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield asked
     finally:

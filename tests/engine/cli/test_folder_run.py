@@ -97,7 +97,7 @@ def test_engines_side_by_side_finish_all_and_clear_up_after_a_killed_one(tmp_pat
     ]
     made: dict[str, int] = {}
     for engine in engines:
-        out, err = engine.communicate(timeout=120)
+        out, err = engine.communicate(timeout=600)
         assert engine.returncode == DONE, err
         for report in map(json.loads, out.splitlines()):
             made[report["case"]] = made.get(report["case"], 0) + (report["status"] == "done")
@@ -117,7 +117,7 @@ def test_what_a_library_prints_is_not_among_the_lines_of_json(inputs: Path, tmp_
     )
     arguments = ["predict", str(inputs), str(tmp_path / "out"), "--models", str(models), "--json"]
     run = subprocess.run(
-        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
     )
     assert run.returncode == DONE
     assert [json.loads(line)["case"] for line in run.stdout.splitlines()] == ["a"]
@@ -129,6 +129,6 @@ def test_what_a_library_prints_is_not_among_the_lines_of_json(inputs: Path, tmp_
 def test_standard_streams_that_are_closed_stop_nothing(inputs: Path, tmp_path: Path, models: Path, closed: str) -> None:
     line = f'exec "$0" -m attention_dmfnet predict "$@" {closed}'
     arguments = [sys.executable, str(inputs), str(tmp_path / "out"), "--models", str(models)]
-    run = subprocess.run(["sh", "-c", line, *arguments], cwd=ROOT, check=False, timeout=120)
+    run = subprocess.run(["sh", "-c", line, *arguments], cwd=ROOT, check=False, timeout=600)
     assert run.returncode == DONE
     np.testing.assert_array_equal(read_volume(tmp_path / "out" / "a.nii.gz").array, TRUTH)

@@ -214,7 +214,7 @@ def test_a_run_that_is_told_to_stop_leaves_only_whole_files(tmp_path: Path, mode
         assert run.stdout is not None
         run.stdout.readline()  # the first case is done, the others are not
         run.send_signal(signal.SIGTERM)
-        _, err = run.communicate(timeout=60)
+        _, err = run.communicate(timeout=600)
     assert run.returncode == 130
     assert "Traceback" not in err
     assert (tmp_path / "out" / "run.json").exists()

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -24,6 +23,7 @@ from tests.engine.dicom.stored_series import small_grid, stored
 from tests.engine.dicom.test_seg import ALGORITHM, NUMBERS, _labels
 from tests.engine.dicom.verifier import needed
 from tests.engine.tiny import block_phantom
+from tests.ports import free_port
 from tests.test_viewers_page import blocks_of, command_with, typed
 
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -37,7 +37,7 @@ class Archive:
 
     def ask(self, path: str, body: bytes | None = None, kind: str = "application/dicom", takes: str = "*/*") -> bytes:
         request = urllib.request.Request(self.address + path, body, {"Content-Type": kind, "Accept": takes})
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:
             content: bytes = answer.read()
         return content
 
@@ -49,9 +49,7 @@ class Archive:
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     program = needed("Orthanc", "orthanc")
     folder = tmp_path_factory.mktemp("orthanc")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = {
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "index"),
@@ -70,11 +68,12 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
             yield Archive(port)
         finally:
             running.terminate()
-            running.wait(60)
+            running.wait(600)
 
 
 def _wait_for(archive: Archive, running: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(240):
+    until_s = time.monotonic() + 600
+    while time.monotonic() < until_s:
         assert running.poll() is None, log.read_text()
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
             archive.ask("/system")

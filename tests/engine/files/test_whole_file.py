@@ -91,7 +91,7 @@ def test_a_name_that_is_taken_is_not_written_over(tmp_path: Path, monkeypatch: p
 def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom attention_dmfnet.files.whole_file import replacing\n"
-        "with replacing(Path(sys.argv[1]) / 'b.nii.gz', '.nii.gz'):\n    print('begun', flush=True)\n    time.sleep(60)"
+        "with replacing(Path(sys.argv[1]) / 'b.nii.gz', '.nii.gz'):\n    print('begun', flush=True)\n    time.sleep(99)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as run:
         assert run.stdout is not None

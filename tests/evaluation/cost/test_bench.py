@@ -18,6 +18,9 @@ from evaluation.cost.cold_start import CaseRun
 from evaluation.errors import ArgumentsError, EvaluationError
 from tests.evaluation.cost.fakes import fake_scan, fake_system, run_of, sample, tree_of
 
+# what is compared has to be watched, and so to be there for a while on a busy machine
+WATCHED = "time.sleep(1.5); label()"
+
 
 def run(system: str, wall_s: float, cpu_s: float = 1.0, peak_mib: float = 100.0, case: str = "a") -> CaseRun:
     samples = [sample(0.0), sample(0.1, busy_s=0.1), sample(2.0, busy_s=3.0)]
@@ -55,7 +58,7 @@ def test_the_page_names_the_machine() -> None:
 
 def test_the_systems_take_turns_and_who_goes_first_changes(tmp_path: Path) -> None:
     scans = [fake_scan(tmp_path / "scans", f"{name}_0000.nii.gz") for name in ("a", "b")]
-    systems = [fake_system(name=name) for name in ("ours", "peer")]
+    systems = [fake_system(WATCHED, name=name) for name in ("ours", "peer")]
     runs = compare(systems, scans, 2, tmp_path / "out")
     assert [(run.case, run.system) for run in runs] == [
         *[("a", "ours"), ("a", "peer"), ("b", "ours"), ("b", "peer")],
@@ -65,7 +68,7 @@ def test_the_systems_take_turns_and_who_goes_first_changes(tmp_path: Path) -> No
 
 
 def test_a_system_that_fails_is_not_compared(tmp_path: Path) -> None:
-    systems = [fake_system(name="ours"), fake_system("sys.exit('broken')", name="peer")]
+    systems = [fake_system(WATCHED, name="ours"), fake_system("sys.exit('broken')", name="peer")]
     with pytest.raises(EvaluationError, match="peer on case: exit status 1: broken"):
         compare(systems, [fake_scan(tmp_path)], 1, tmp_path / "out")
 

@@ -24,12 +24,12 @@ def test_the_system_sees_one_scan_and_an_empty_folder_for_its_labels(tmp_path: P
 
 
 def test_samples_cover_the_case_from_before_its_start_to_after_its_end(tmp_path: Path) -> None:
-    run = cold_start(fake_system("time.sleep(0.5); label()"), fake_scan(tmp_path), tmp_path / "out")
+    run = cold_start(fake_system("time.sleep(1.5); label()"), fake_scan(tmp_path), tmp_path / "out")
     times_s = [sample.time_s for sample in run.samples]
     assert times_s == sorted(times_s)
     assert times_s[0] < run.start_s < run.stop_s <= times_s[-1]
     assert times_s[1] - times_s[0] >= 0.1
-    assert run.wall_s >= 0.5
+    assert run.wall_s >= 1.5
     assert len(times_s) > 3
     assert all(b.busy_s >= a.busy_s for a, b in zip(run.samples, run.samples[1:], strict=False))
     assert all(sample.ram_mib > 0 and sample.gpu_mib is None for sample in run.samples)
@@ -38,7 +38,7 @@ def test_samples_cover_the_case_from_before_its_start_to_after_its_end(tmp_path:
 def test_the_cases_own_cost_is_measured(tmp_path: Path) -> None:
     run = cold_start(fake_system("burn(0.5); label()"), fake_scan(tmp_path), tmp_path / "out")
     assert run.tree is not None
-    assert 0.5 <= run.tree.cpu_s < 2.0
+    assert 0.5 <= run.tree.cpu_s < 5.0
     assert 5 < run.tree.peak_mib < 100
 
 
@@ -58,7 +58,7 @@ def test_a_run_without_a_label_map_has_failed_and_says_why(tmp_path: Path, code:
 def test_a_run_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     run = cold_start(fake_system("time.sleep(600)"), fake_scan(tmp_path), tmp_path / "out", time_limit_s=0.5)
     assert run.failure == "stopped after 0.5 s"
-    assert run.wall_s < 60
+    assert run.wall_s < 300
 
 
 def test_a_system_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,45 @@ SLACK_CPU_S = 1.5
 SLACK_MIB = 80.0
 
 BURN = "import time\nwhile time.process_time() < {cpu_s}: pass\n"
-# long enough alive afterwards for a watcher on a busy machine to look
-HOLD = "import time\nmemory = b'x' * ({mib} << 20)\n{then}\ntime.sleep(1.0)\n"
+PATIENCE_S = 600.0
 
 
-def measured(tmp_path: Path, code: str) -> TreeCost:
+def hold(folder: Path, mib: int, then: str = "", at_the_end: str = "") -> str:
+    """A program that takes memory and ends when it has been looked at: see ``let_go``."""
+    return f"""
+import os, time
+from pathlib import Path
+folder = Path({str(folder)!r})
+memory = b"x" * ({mib} << 20)
+{then}
+(folder / f"held-{{os.getpid()}}").touch()
+while not (folder / "seen").exists():
+    time.sleep(0.02)
+{at_the_end}
+"""
+
+
+def let_go(process: MeasuredProcess, folder: Path, holding: int) -> None:
+    """Wait until ``holding`` processes hold their memory, and the watcher has looked at them from then on."""
+    watcher, until_s = process.watcher, time.monotonic() + PATIENCE_S
+    before: int | None = None
+    while process.status is None and time.monotonic() < until_s:
+        if before is None and len(list(folder.glob("held-*"))) == holding:
+            before = len(watcher.samples)
+        # the first of them may have been begun before; of several processes, what they share is looked at more rarely
+        if before is not None and any(
+            holding == 1 or sample.pss_mib is not None for sample in watcher.samples[before + 1 :]
+        ):
+            break
+        time.sleep(0.02)
+    (folder / "seen").touch()
+
+
+def measured(tmp_path: Path, code: str, holding: int = 0) -> TreeCost:
     with MeasuredProcess([sys.executable, "-c", code], {}, tmp_path / "log") as process:
-        process.wait(60)
+        if holding:
+            threading.Thread(target=let_go, args=(process, tmp_path, holding), daemon=True).start()
+        process.wait(PATIENCE_S)
     assert process.status == 0, (tmp_path / "log").read_text()
     cost = process.cost()
     assert cost is not None
@@ -47,33 +80,33 @@ def test_cpu_seconds_of_children_count_even_when_they_have_ended(tmp_path: Path)
 
 
 def test_peak_memory_is_what_was_touched(tmp_path: Path) -> None:
-    cost = measured(tmp_path, HOLD.format(mib=200, then=""))
+    cost = measured(tmp_path, hold(tmp_path, 200), holding=1)
     assert 200 <= cost.peak_mib < 200 + SLACK_MIB
     assert 200 <= cost.peak_rss_mib < 200 + SLACK_MIB
 
 
 def test_a_peak_between_two_samples_is_not_missed(tmp_path: Path) -> None:
-    cost = measured(tmp_path, HOLD.format(mib=200, then="del memory"))
+    cost = measured(tmp_path, hold(tmp_path, 200, "del memory"), holding=1)
     assert 200 <= cost.peak_process_mib < 200 + SLACK_MIB
     assert cost.peak_mib == cost.peak_process_mib
 
 
 def test_memory_of_processes_that_run_together_is_added_up(tmp_path: Path) -> None:
-    child = HOLD.format(mib=100, then="time.sleep(1.0)")
+    child = hold(tmp_path, 100)
     code = (
         "import subprocess, sys\n"
         f"children = [subprocess.Popen([sys.executable, '-c', {child!r}]) for _ in range(2)]\n"
         "for child in children: child.wait()"
     )
-    cost = measured(tmp_path, code)
+    cost = measured(tmp_path, code, holding=2)
     assert 100 <= cost.peak_process_mib < 100 + SLACK_MIB
     assert 200 <= cost.peak_rss_mib < 200 + 3 * SLACK_MIB
     assert 180 <= cost.peak_mib <= cost.peak_rss_mib
 
 
 def test_memory_that_processes_share_counts_once(tmp_path: Path) -> None:
-    then = "import os\nchildren = [os.fork() for _ in range(1)]\ntime.sleep(1.5)\nif children[0]: os.wait()"
-    cost = measured(tmp_path, HOLD.format(mib=200, then=then))
+    code = hold(tmp_path, 200, "child = os.fork()", "if child: os.wait()")
+    cost = measured(tmp_path, code, holding=2)
     assert cost.peak_rss_mib >= 400
     assert cost.peak_pss_mib is not None
     assert cost.peak_pss_mib < 200 + SLACK_MIB
@@ -141,13 +174,14 @@ def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_what_the_command_prints_is_kept_and_it_hears_its_variables(tmp_path: Path) -> None:
     code = "import os, sys; print(os.environ['COLOUR']); print('bad', file=sys.stderr)"
     with MeasuredProcess([sys.executable, "-c", code], {"COLOUR": "blue"}, tmp_path / "log") as process:
-        process.wait(60)
+        process.wait(PATIENCE_S)
     assert sorted((tmp_path / "log").read_text().split()) == ["bad", "blue"]
 
 
 def assert_ends(pid: int) -> None:
     """The child's own parent is gone, so the system reaps it, but not at once."""
-    for _ in range(500):
+    until_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until_s:
         try:
             os.kill(pid, 0)
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -169,5 +203,5 @@ def test_a_process_that_ends_before_it_is_looked_at_is_measured(
 
     monkeypatch.setattr(subprocess, "Popen", Late)
     with MeasuredProcess(["sh", "-c", "exit 3"], {}, tmp_path / "log") as process:
-        process.wait(60)
+        process.wait(PATIENCE_S)
     assert process.status == 3

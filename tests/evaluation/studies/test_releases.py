@@ -12,9 +12,9 @@ from evaluation.errors import ArgumentsError, EvaluationError
 from evaluation.studies.releases import main, mean_dsc, releases_table, unpack
 from tests.evaluation.cost.fakes import fake_scan
 
-# a release that "labels" by copying the reference or an empty map, and takes long enough to be watched
+# a release that "labels" by copying the reference or an empty map, in time enough to be watched on a busy machine
 PREDICT = """#!/bin/sh
-sleep 0.5
+sleep 2
 cp "$(dirname "$0")/labels.nii.gz" "$2/a.nii.gz"
 """
 

@@ -1,8 +1,8 @@
 """Training over two nodes: torchrun on two loopback addresses, one of which is lost and comes back."""
 
+import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import safetensors
 
+from tests.ports import free_port
 from training.learning.checkpoint import CHECKPOINT
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -19,9 +20,7 @@ SCRIPT = Path(__file__).with_name("on_two_nodes.py")
 
 def start(folder: Path, epochs: int, how: str) -> list[subprocess.Popen[bytes]]:
     """One torchrun for each node."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.2", 0))
-        port = free.getsockname()[1]
+    port = free_port("127.0.0.2")
     paths = f"{ROOT}{os.pathsep}{ROOT / 'engine'}"
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     nodes = []
@@ -39,7 +38,9 @@ def lose(node: "subprocess.Popen[bytes]") -> None:
     if node.poll() is None:
         launcher = psutil.Process(node.pid)
         for process in (*launcher.children(recursive=True), launcher):
-            process.kill()
+            # one may end because another one did
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         node.wait()
 
 
@@ -53,7 +54,7 @@ def drawn(folder: Path, node: int) -> int:
 def test_a_lost_node_ends_the_run_with_a_checkpoint_within_a_minute_and_it_goes_on_from_there(tmp_path: Path) -> None:
     first, second = start(tmp_path, 100_000, "begin")
     try:
-        until = time.monotonic() + 400
+        until = time.monotonic() + 1000
         while min(drawn(tmp_path, 0), drawn(tmp_path, 1)) < 12:
             assert time.monotonic() < until, (tmp_path / "said-0").read_text()
             assert first.poll() is None, (tmp_path / "said-0").read_text()
@@ -72,5 +73,5 @@ def test_a_lost_node_ends_the_run_with_a_checkpoint_within_a_minute_and_it_goes_
     for rank in (0, 1):
         assert 2 * step <= drawn(tmp_path, rank) <= 2 * (step + 2)
     again = start(tmp_path, step // 4 + 2, "resume")
-    assert [node.wait(timeout=400) for node in again] == [0, 0], (tmp_path / "said-0").read_text()
+    assert [node.wait(timeout=1000) for node in again] == [0, 0], (tmp_path / "said-0").read_text()
     assert f"from step {step} on" in (tmp_path / "said-0").read_text()

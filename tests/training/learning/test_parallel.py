@@ -36,7 +36,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     script = str(ROOT / "tests" / "training" / "learning" / "in_two_processes.py")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, script, str(folder)], env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([*command, script, str(folder)], env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     (folder / "stderr").write_text(done.stderr)
     return folder

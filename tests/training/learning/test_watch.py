@@ -1,7 +1,6 @@
 """Claims about processes that train together: when one fails, the others end, with one sentence."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from training.errors import TrainingError
 from training.learning.stop import TrainingStoppedError
 from training.learning.watch import Watch
@@ -99,9 +99,7 @@ except TrainingError as error:
 
 @pytest.mark.parametrize("how", ["fails", "killed"])
 def test_one_of_two_that_fails_ends_the_other_within_a_minute(tmp_path: Path, how: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     common = {
         **os.environ,
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'engine'}",
@@ -117,7 +115,7 @@ def test_one_of_two_that_fails_ends_the_other_within_a_minute(tmp_path: Path, ho
         )
         for rank in (0, 1)
     ]
-    assert processes[1].wait(timeout=500) == (137 if how == "killed" else 1)
+    assert processes[1].wait(timeout=1000) == (137 if how == "killed" else 1)
     failed = time.monotonic()
     _, said = processes[0].communicate(timeout=100)
     assert time.monotonic() - failed < 60

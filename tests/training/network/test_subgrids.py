@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from training.network.cpu.subgrids import convolve_on_subgrids
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.sampled_from([(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 3), (3, 2)]),
     st.tuples(*[st.integers(1, 9)] * 3),

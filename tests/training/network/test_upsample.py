@@ -13,7 +13,7 @@ def reference(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="trilinear", align_corners=False)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.tuples(st.integers(1, 2), st.integers(1, 3), *[st.integers(1, 6)] * 3))
 def test_it_is_trilinear_interpolation(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)

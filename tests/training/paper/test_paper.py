@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attention_dmfnet.files.image_io import write_labels, write_volume
@@ -231,7 +232,7 @@ def test_processes_are_asked_to_stop_once_and_waited_for(tmp_path: Path) -> None
         # a line is one write: two processes share the pipe
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *a: (os.write(1, b'saved\\n'), sys.exit(143)))\n"
-        "os.write(1, b'ready\\n')\ntime.sleep(100)\n"
+        "os.write(1, b'ready\\n')\ntime.sleep(600)\n"
     )
     code = "from training.paper.processes import run_commands\n"
     code += "print([each.status for each in run_commands([['slow']] * 3, at_once=2)])"
@@ -241,6 +242,22 @@ def test_processes_are_asked_to_stop_once_and_waited_for(tmp_path: Path) -> None
         assert [parent.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
         parent.terminate()
         assert parent.stdout.read() == "saved\nsaved\n[143, 143, 143]\n"  # the third was never begun
+
+
+def test_one_that_is_being_started_when_the_stop_comes_hears_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(600)\n")
+    start = subprocess.Popen
+
+    def started(*given: Any, **named: Any) -> "subprocess.Popen[bytes]":
+        process: subprocess.Popen[bytes] = start(*given, **named)
+        signal.raise_signal(signal.SIGTERM)
+        return process
+
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(subprocess, "Popen", started)
+    assert [each.status for each in run_commands([["slow"]] * 2)] == [143, 143]
 
 
 def test_those_at_once_see_a_gpu_each_and_one_that_fails_stops_no_other(
