@@ -31,7 +31,10 @@ _SOFT_SPACE = (
 loops of bowel that no course can go round."""
 
 _BOWEL = (Tissue.COLON, Tissue.COLON_CONTENT, Tissue.SMALL_BOWEL, Tissue.BOWEL_CONTENT)
-_SEARCH_MM = 18.0
+_SEARCH_MM, _FURTHER_MM = 18.0, 34.0
+"""How far a course is pushed aside; and where an organ still tears the vessel."""
+_TORN = 0.5
+"""Of a slice of the tube, what may not be drawn."""
 _PRIOR_MM = 9.0
 _STIFFNESS = 0.25
 """Cost of one step sideways (2 mm) from a slice to the next; a tube wholly inside an organ costs ``_BLOCKED``."""
@@ -157,7 +160,9 @@ def _half_axes(vessel: Tissue, level: Floats, atlas: CourseAtlas, rng: np.random
     return np.asarray(axes.clip((1.8, 5.0), (16.0, 18.0)))
 
 
-def _pushed_aside(tissues: TissueMap, vessel: Tissue, tube: Tube, spacing: Floats) -> Floats:
+def _pushed_aside(
+    tissues: TissueMap, vessel: Tissue, tube: Tube, spacing: Floats, search_mm: float = _SEARCH_MM
+) -> Floats:
     """The middles of the cheapest course near the tube's: a dynamic programme over shifts in the axial plane.
 
     A shift costs its square over ``_PRIOR_MM``, a step between slices ``_STIFFNESS``, and what the tube would take the
@@ -172,9 +177,9 @@ def _pushed_aside(tissues: TissueMap, vessel: Tissue, tube: Tube, spacing: Float
     weight[[int(t) for t in _BOWEL]] = 0.6
     if vessel == Tissue.VENA_CAVA:
         weight[int(Tissue.LIVER)] = 0.35
-    reach = [int(_SEARCH_MM / mm) for mm in spacing[1:]]
+    reach = [int(search_mm / mm) for mm in spacing[1:]]
     shifts = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), -1)
-    prior = ((shifts * spacing[1:]) ** 2).sum(-1) / (2 * _PRIOR_MM**2)
+    prior = ((shifts * spacing[1:]) ** 2).sum(-1) / (2 * (_PRIOR_MM * search_mm / _SEARCH_MM) ** 2)
     count = len(tube.middles)
     cost = np.empty((count, *prior.shape), np.float32)
     for n, (middle, half) in enumerate(zip(tube.middles, tube.half_mm, strict=True)):
@@ -189,6 +194,9 @@ def _pushed_aside(tissues: TissueMap, vessel: Tissue, tube: Tube, spacing: Float
         inner = tuple(slice(side, size - side) for side, size in zip(sides, window.shape, strict=True))
         cost[n] = _BLOCKED * share[inner] + prior
     moves = _cheapest_path(cost)
+    blocked = (cost - prior)[np.arange(count), moves[:, 0], moves[:, 1]] / _BLOCKED
+    if blocked.max() > _TORN and search_mm < _FURTHER_MM:
+        return _pushed_aside(tissues, vessel, tube, spacing, _FURTHER_MM)
     moved = tube.middles + ndimage.gaussian_filter1d(shifts[moves[:, 0], moves[:, 1]].astype(float), 2.0, axis=0)
     return np.asarray(moved)
 
