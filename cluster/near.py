@@ -99,13 +99,16 @@ def near_of(options: argparse.Namespace, here: Path) -> Near:
     if isinstance(inputs, Place):
         local.inputs = here / "inputs"
         sizes = mirror(inputs, local.inputs)
-        if set(sizes) == {inputs.url.rpartition("/")[2]}:  # one file
-            local.inputs = local.inputs / next(iter(sizes))
+        first = next(iter(sizes))
+        if inputs.is_itself(first):
+            local.inputs = local.inputs / first
     there: Mapping[str, int] = {}
     if isinstance(outputs, Place):
         local.outputs = here / "outputs"
         local.outputs.mkdir()
         there = outputs.sizes()
+        if any(map(outputs.is_itself, there)):
+            raise ClusterError(f"{outputs} is a file; choose a folder for outputs")
         # the report shows what it says of cases that were labelled before, also where this run adds nothing to it
         wanted = options.record is None or (options.record is False and (options.report or options.statistics))
         if RECORD_NAME in there and wanted:

@@ -155,7 +155,7 @@ class ManyMachines:
     def _ended(self, outcome: Outcome, task: Task, earlier: Earlier | None) -> tuple[Ending, CaseReport]:
         worker = self._workers.get(outcome.worker, "")
         if outcome.lost is not None:
-            why = f"{_path_of(task.case, self.near)}: {outcome.lost}"
+            why = f"{_path_of(task.case, self.near.inputs)}: {outcome.lost}"
             return Ending(worker, error=why), CaseReport(task.case.name, "failed", self._output(task.case), error=why)
         made: Labelled = outcome.result
         said = made.report
@@ -192,12 +192,12 @@ class ManyMachines:
         return f"{self.near.outputs}/{case.name}.nii.gz"
 
 
-def _path_of(case: Case | Remote, near: Near) -> str:
-    if not isinstance(case, Remote):
-        return str(case.path)
-    first = next(iter(case.members))
-    url = str(near.inputs)
-    return url if near.options.inputs.is_file() and url.endswith(f"/{first}") else f"{url}/{first}"
+def _path_of(case: Case | Remote, inputs: Path | Place) -> str:
+    """Of a case's first file."""
+    if isinstance(case, Remote) and isinstance(inputs, Place):
+        return inputs.url_of(next(iter(case.members)))
+    assert not isinstance(case, Remote)
+    return str(case.path)
 
 
 def _tasks(cases: Sequence[Case], near: Near) -> dict[str, Task]:
@@ -205,11 +205,9 @@ def _tasks(cases: Sequence[Case], near: Near) -> dict[str, Task]:
     tasks: dict[str, Task] = {}
     for case in cases:
         task = Task(_remote(case, near) if isinstance(near.inputs, Place) else case)
-        if _path_of(task.case, near) == f"{near.outputs}/{case.name}.nii.gz":
-            raise ClusterError(
-                f"the labels of {_path_of(task.case, near)} would replace the scan itself; choose another place for "
-                "outputs"
-            )
+        path = _path_of(task.case, near.inputs)
+        if path == f"{near.outputs}/{case.name}.nii.gz":
+            raise ClusterError(f"the labels of {path} would replace the scan itself; choose another place for outputs")
         if tasks.setdefault(key_of(case), task) is not task:
             raise ClusterError(f"two cases are called {key_of(case)} where their bytes are shown; rename one")
     return tasks
