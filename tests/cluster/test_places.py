@@ -115,6 +115,26 @@ def test_a_record_elsewhere_names_the_places_too(store: Store, tmp_path: Path, m
     assert options["inputs"] == f"s3://{BUCKET}/in"
 
 
+def test_the_record_names_the_places_while_the_run_goes_on(
+    store: Store, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(write_scans(tmp_path / "in", ["a", "b", "c"]), "in")
+    give, there = InlineCrew.give, tmp_path / "out" / "run.json"
+    seen = []
+
+    def looked(self: InlineCrew, worker: int, task: str) -> None:
+        seen.append(there.read_text() if there.exists() else "")
+        give(self, worker, task)
+
+    monkeypatch.setattr(InlineCrew, "give", looked)
+    words = [f"s3://{BUCKET}/in", str(there.parent), "--models", str(models), "--staging", str(tmp_path / "staging")]
+    assert main(["predict", *words]) == 0
+    # the third case is given out when the first one has ended
+    (run,) = json.loads(seen[-1])["runs"]
+    assert (run["ended"], run["options"]["inputs"]) == (None, f"s3://{BUCKET}/in")
+    assert str(Path(tempfile.gettempdir()) / "attention-dmfnet-") not in seen[-1]
+
+
 def test_an_empty_scan_in_a_bucket_fails_by_its_name(
     store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
