@@ -99,6 +99,15 @@ class Place:
         except Exception as error:
             raise ClusterError(f"cannot fetch {self.url_of(name)}: {_said(error)}") from error
 
+    def beginning(self, name: str, size: int) -> bytes:
+        """The first ``size`` bytes of the file ``name``, which has as many. Raises ``ClusterError``."""
+        files, path = self._files[0], self._path(name)
+        try:
+            # of nothing, a store refuses to give a part
+            return bytes(_again(lambda: files.cat_file(path, start=0, end=size))) if size else b""
+        except Exception as error:
+            raise ClusterError(f"cannot fetch {self.url_of(name)}: {_said(error)}") from error
+
     def store(self, file: Path, name: str) -> None:
         """Copy ``file`` here under ``name``, whole or not at all. Raises ``ClusterError``."""
         files, _ = self._files

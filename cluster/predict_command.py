@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from attention_dmfnet import folder
 from attention_dmfnet.cli import predict as engine
 from attention_dmfnet.cli.status import UNUSABLE, refuse
-from attention_dmfnet.files.cases import Case, output_of
-from attention_dmfnet.files.label_maps import fault_of_label_map
+from attention_dmfnet.files.cases import Case
 from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.folder import CaseReport
 
@@ -27,6 +26,7 @@ from cluster.dispatch import Dispatcher, Outcome, Rules
 from cluster.errors import ClusterError
 from cluster.labelling import Labelled, Order, Task, key_of, manifest_hash
 from cluster.ledger import LEDGER_NAME, Ending, Ledger
+from cluster.looking import Looking
 from cluster.near import Near, near_of
 from cluster.options import needs_of, rules_of
 from cluster.places import Place
@@ -91,7 +91,7 @@ class ManyMachines:
         ):
             there = _label_maps(near, tasks)
             if not options.overwrite:
-                self._look_at(ledger.unknown(list(there)), there, tasks)
+                self._look_at(ledger.unknown(list(there)), there, tasks, work.progress.show)
             done = ledger.prepare(list(tasks), there, options.overwrite)
             for name in done:
                 missing = near.missing(work.further[tasks[name].case.name])
@@ -183,14 +183,17 @@ class ManyMachines:
             with contextlib.closing(Measuring(self.options, self.near, earlier)) as measuring:
                 yield measuring.add
 
-    def _look_at(self, names: Sequence[str], there: dict[str, int], tasks: dict[str, Task]) -> None:
+    def _look_at(
+        self, names: Sequence[str], there: dict[str, int], tasks: dict[str, Task], show: Callable[[str], None]
+    ) -> None:
         """Label maps that no row of the ledger tells of: what is not whole is made again, with a note."""
-        if isinstance(self.near.outputs, Place):
+        if not names:
             return
-        for name in names:
-            case = tasks[name].case
-            if not isinstance(case, Remote):
-                fault = fault_of_label_map(output_of(case, self.near.outputs), case)
+        with contextlib.closing(Looking(self.options, self.near)) as looking:
+            for name in names:
+                show(f"{name}: is its label map whole?")
+                case = tasks[name].case
+                fault = looking.fault_of(self._cases[case.name], case)
                 if fault is not None:
                     tasks[name] = Task(case, folder.made_again(fault))
                     del there[name]
