@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import cluster.folder_job
+from cluster.dispatch import Rules
 from cluster.folder_job import Needs, do_all, timed
 from cluster.ledger import LEDGER_NAME, Ending, Ledger
 from tests.cluster.inline import InlineCrew
@@ -16,7 +17,7 @@ from tests.cluster.inline import InlineCrew
 @pytest.fixture(autouse=True)
 def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
     def crew(make: Callable[[], Any], payload_of: Any, *_: object) -> InlineCrew:
-        return InlineCrew(SimpleNamespace(make=make), payload_of, cluster.folder_job.Rules(0))  # type: ignore[arg-type]
+        return InlineCrew(SimpleNamespace(make=make), payload_of, Rules(0))  # type: ignore[arg-type]
 
     monkeypatch.setattr(cluster.folder_job, "RayCrew", crew)
 
