@@ -84,7 +84,7 @@ _WORD = {
 }
 
 _OTHERS = {
-    14: Tissue.VESSEL,
+    14: Tissue.PORTAL_VEIN,
     15: Tissue.COLON,
     16: Tissue.SMALL_BOWEL,
     17: Tissue.BLADDER,
@@ -168,7 +168,7 @@ _TS_BY_WORDS: list[tuple[str, Tissue]] = [
     ("liver", Tissue.LIVER),
     ("lung", Tissue.LUNG),
     ("pancreas", Tissue.PANCREAS),
-    ("portal_vein", Tissue.VESSEL),
+    ("portal_vein", Tissue.PORTAL_VEIN),
     ("rib", Tissue.CORTICAL_BONE),
     ("sacrum", Tissue.SPONGIOSA),
     ("small_bowel", Tissue.SMALL_BOWEL),

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from training.errors import TrainingError
 from training.painting.audit import Finding, failed
-from training.painting.bodies import COURSES, audit_body, body_paths, complete_hidden, read_atlas, read_body
+from training.painting.bodies import COURSES, audit_body, body_paths, read_atlas, read_body
+from training.painting.body_building import complete_hidden
 from training.painting.courses import COPIED_DSC, Course, PlacedBody, courses_of_map
 
 

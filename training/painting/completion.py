@@ -19,6 +19,7 @@ from training.painting.anatomy import Anatomy, TissueMap
 from training.painting.diaphragm import draw_diaphragm
 from training.painting.esophagus import draw_through
 from training.painting.great_vessels import VesselSite, draw_great_vessels, site_of
+from training.painting.liver_veins import draw_liver_veins
 from training.painting.tissue import NO_HU, Tissue
 from training.painting.vessel_courses import LEVELS, CourseAtlas, Frame, course_in, frame_of
 
@@ -82,6 +83,12 @@ class Body:
         """The body with muscle between its lungs and what lies below them."""
         tissues = self.tissues.copy()
         draw_diaphragm(tissues, BODY_SPACING_ZYX, rng)
+        return self._with_tissues(tissues)
+
+    def with_liver_veins(self, rng: np.random.Generator) -> Body:
+        """The body with portal, splenic, mesenteric and hepatic veins."""
+        tissues = self.tissues.copy()
+        draw_liver_veins(tissues, BODY_SPACING_ZYX, rng)
         return self._with_tissues(tissues)
 
     def _with_tissues(self, tissues: TissueMap) -> Body:

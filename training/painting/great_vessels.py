@@ -3,10 +3,8 @@
 A template's vessels arrive torn and thinned where the warp squeezes them, and end where its field of view ends. Drawn
 are: an aorta from its bifurcation to the chest, as wide as in the maps that show one (14 to 32 mm); a vena cava from
 its bifurcation to the right atrium, from a slit to 35 mm, which lies in the liver's groove and, where there is none,
-in the liver; iliac vessels, renal veins and an atrium at their ends, which are no part of either label; and the
-diaphragm's crura, muscle on both sides of the aorta and before it. Widths: Erbel & Eggebrecht, Heart 2006; Prince et
-al., Radiology 1983.
-The thickness of the crura is a range chosen by eye.
+in the liver; and what is beside them, which is no part of either label. Widths: Erbel & Eggebrecht, Heart 2006; Prince
+et al., Radiology 1983.
 """
 
 from __future__ import annotations
@@ -20,12 +18,14 @@ from scipy import ndimage
 from training.painting.anatomy import TissueMap
 from training.painting.tissue import Tissue
 from training.painting.vessel_courses import LEVELS, CourseAtlas, Floats, Frame
+from training.painting.vessel_neighbours import Tube, draw_atrium, draw_crura, draw_iliacs, draw_renal_veins, inside
 
 _Mask = npt.NDArray[np.bool_]
 Triple = tuple[float, float, float]
 
 _SOFT_SPACE = (
     Tissue.MUSCLE, Tissue.FAT, Tissue.LUNG, Tissue.HEART, Tissue.VESSEL, Tissue.SOFT, Tissue.CARTILAGE, Tissue.AIRWAY,
+    Tissue.PORTAL_VEIN,
 )  # fmt: skip
 """What a vessel takes the place of. Bone and organs stay, but for the liver where the vena cava runs through it, and
 loops of bowel that no course can go round."""
@@ -38,8 +38,8 @@ _STIFFNESS = 0.25
 
 _BLOCKED = 6.0
 _LOWEST, _ABOVE_LIVER_MM = -0.62, 75.0
-_CRURA_FROM, _CRURA_TO = -0.05, 0.95
-_ILIAC_MM = 70.0
+_KINKED = 0.15
+"""How many aortas have a kink: a share chosen by eye, as is how far it bows."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,6 @@ class VesselSite:
     height_mm: float
     aorta: Floats
     vena_cava: Floats
-
-
-@dataclass(frozen=True)
-class _Tube:
-    """Half axes (n, 2) in mm along y and x, slice by slice from ``first`` on, around ``middles`` (n, 2) in voxels."""
-
-    first: int
-    middles: Floats
-    half_mm: Floats
 
 
 def site_of(frame: Frame, atlas: CourseAtlas, grid_origin_zyx: Floats) -> VesselSite:
@@ -92,17 +83,17 @@ def draw_great_vessels(
     upper = np.arange(len(tissues))[:, None, None] > liver[0] + 0.45 * (top - liver[0])
     room = np.isin(tissues, (*_SOFT_SPACE, *_BOWEL)) | ((tissues == Tissue.LIVER) & upper)
     _draw(tissues, cava, Tissue.VENA_CAVA, room, spacing)
-    _draw_crura(tissues, aorta, site, spacing, rng)
-    _draw_atrium(tissues, cava, spacing, rng)
-    _draw_iliacs(tissues, aorta, spacing, rng)
-    _draw_iliacs(tissues, cava, spacing, rng)
-    _draw_renal_veins(tissues, cava, spacing, rng)
+    draw_crura(tissues, aorta, float(site.origin_mm[0]), site.height_mm, spacing, rng)
+    draw_atrium(tissues, cava, spacing, rng)
+    draw_iliacs(tissues, aorta, spacing, rng)
+    draw_iliacs(tissues, cava, spacing, rng)
+    draw_renal_veins(tissues, cava, spacing, rng)
 
 
 def _tube(
     tissues: TissueMap, vessel: Tissue, site: VesselSite, atlas: CourseAtlas, spacing: Floats, last: int,
     rng: np.random.Generator,
-) -> _Tube:  # fmt: skip
+) -> Tube:  # fmt: skip
     """The vessel as a tube from its bifurcation to slice ``last``, through the slices that the map shows already."""
     lowest = site.origin_mm[0] + (_LOWEST + rng.normal(0, 0.06)) * site.height_mm
     shown = np.flatnonzero((tissues == vessel).sum((1, 2)) >= 4)
@@ -118,9 +109,12 @@ def _tube(
     forms = atlas.forms(vessel)
     form = forms[int(rng.integers(len(forms)))] * rng.uniform(0.2, 1.0)
     course = np.stack([np.interp(level, LEVELS, expected[:, n] + form[:, n]) for n in range(2)], -1) / spacing[1:]
+    of_kink = rng.spawn(1)[0]
+    if vessel == Tissue.AORTA and of_kink.uniform() < _KINKED:
+        course += _kink_mm(level, site.height_mm, of_kink) / spacing[1:]
     half = _half_axes(vessel, level, atlas, rng)
     if not len(shown):
-        return _Tube(first, _pushed_aside(tissues, vessel, _Tube(first, course, half), spacing), half)
+        return Tube(first, _pushed_aside(tissues, vessel, Tube(first, course, half), spacing), half)
     own = np.array([np.argwhere(tissues[z] == vessel).mean(0) for z in shown])
     own_half = np.array([2 * (np.argwhere(tissues[z] == vessel) * spacing[1:]).std(0) for z in shown])
     steady = ndimage.gaussian_filter1d(own, 1.5, axis=0, mode="nearest")
@@ -130,9 +124,16 @@ def _tube(
     )
     inside = (slices >= shown[0]) & (slices <= shown[-1])
     half = np.stack([np.interp(slices, shown, own_half[:, n]) for n in range(2)], -1).clip(2.0, 18.0)
-    pushed = _pushed_aside(tissues, vessel, _Tube(first, middles, half), spacing)
+    pushed = _pushed_aside(tissues, vessel, Tube(first, middles, half), spacing)
     fade = np.exp(-np.maximum(shown[0] - slices, slices - shown[-1]).clip(0) * spacing[0] / 25.0)[:, None]
-    return _Tube(first, np.where(inside[:, None], middles, fade * middles + (1 - fade) * pushed), half)
+    return Tube(first, np.where(inside[:, None], middles, fade * middles + (1 - fade) * pushed), half)
+
+
+def _kink_mm(level: Floats, height_mm: float, rng: np.random.Generator) -> Floats:
+    """(n, 2) mm y and x: an aorta that grew too long bends to the front and to a side, below the diaphragm."""
+    middle, reach_mm = rng.uniform(-0.4, 0.7), rng.uniform(14, 30)
+    bow = np.exp(-0.5 * ((level - middle) * height_mm / reach_mm) ** 2)
+    return np.asarray(bow[:, None] * np.array([-rng.uniform(0, 10), rng.choice((-1, 1)) * rng.uniform(6, 18)]))
 
 
 def _half_axes(vessel: Tissue, level: Floats, atlas: CourseAtlas, rng: np.random.Generator) -> Floats:
@@ -156,7 +157,7 @@ def _half_axes(vessel: Tissue, level: Floats, atlas: CourseAtlas, rng: np.random
     return np.asarray(axes.clip((1.8, 5.0), (16.0, 18.0)))
 
 
-def _pushed_aside(tissues: TissueMap, vessel: Tissue, tube: _Tube, spacing: Floats) -> Floats:
+def _pushed_aside(tissues: TissueMap, vessel: Tissue, tube: Tube, spacing: Floats) -> Floats:
     """The middles of the cheapest course near the tube's: a dynamic programme over shifts in the axial plane.
 
     A shift costs its square over ``_PRIOR_MM``, a step between slices ``_STIFFNESS``, and what the tube would take the
@@ -222,105 +223,10 @@ def _ellipse(half_mm: Floats, spacing: Floats) -> _Mask:
     return disc
 
 
-def _draw(tissues: TissueMap, tube: _Tube, tissue: Tissue, room: _Mask, spacing: Floats) -> None:
+def _draw(tissues: TissueMap, tube: Tube, tissue: Tissue, room: _Mask, spacing: Floats) -> None:
     """Fill the slices of the tube that do not show the vessel yet, wherever there is ``room``."""
     shown = (tissues == tissue).sum((1, 2)) >= 4
     for n, (middle, half) in enumerate(zip(tube.middles, tube.half_mm, strict=True)):
         z = tube.first + n
         if not shown[z]:
-            tissues[z][_inside(tissues.shape, middle, half, spacing) & room[z]] = tissue
-
-
-def _inside(shape: tuple[int, ...], middle: Floats, half: Floats, spacing: Floats) -> _Mask:
-    y, x = (np.arange(size, dtype=np.float64) for size in shape[1:])
-    down = ((y - middle[0]) * spacing[1] / half[0]) ** 2
-    across = ((x - middle[1]) * spacing[2] / half[1]) ** 2
-    # at least the voxel in the middle, however thin the vessel
-    down[int(np.clip(round(middle[0]), 0, len(y) - 1))] = min(down.min(), 0.2)
-    across[int(np.clip(round(middle[1]), 0, len(x) - 1))] = min(across.min(), 0.2)
-    inside: _Mask = down[:, None] + across[None, :] <= 1
-    return inside
-
-
-def _draw_crura(tissues: TissueMap, aorta: _Tube, site: VesselSite, spacing: Floats, rng: np.random.Generator) -> None:
-    """Bands of muscle on both sides of the aorta, the right one thicker and further to the front."""
-    room = np.isin(tissues, (Tissue.FAT, Tissue.SOFT, Tissue.VESSEL))
-    right_mm, left_mm = rng.uniform(4, 11), rng.uniform(2.5, 7)
-    gap_mm, lowest = rng.uniform(0.5, 3.0), rng.uniform(-0.15, 0.1)
-    y, x = (np.arange(size, dtype=np.float64) for size in tissues.shape[1:])
-    for n, (middle, half) in enumerate(zip(aorta.middles, aorta.half_mm, strict=True)):
-        z = aorta.first + n
-        level = (z * spacing[0] - site.origin_mm[0]) / site.height_mm
-        if not max(_CRURA_FROM, lowest) <= level <= _CRURA_TO:
-            continue
-        dy, dx = ((y - middle[0]) * spacing[1])[:, None], ((x - middle[1]) * spacing[2])[None, :]
-        away = np.hypot(dy / half[0], dx / half[1])
-        beyond_mm = (away - 1) * np.hypot(dy, dx) / np.maximum(away, 1e-6)
-        grown = min(1.0, 0.35 + (level - lowest) / 0.5)
-        # from behind the aorta's side to its front; above the coeliac artery both meet before it
-        front = 0.2 + 1.3 * float(np.clip((level - 0.45) / 0.4, 0, 1))
-        thick = np.where(dx < 0, right_mm, left_mm) * grown
-        behind = dy <= half[0] * 1.3
-        before = -dy <= half[0] * front
-        band = (beyond_mm >= gap_mm) & (beyond_mm <= gap_mm + thick) & behind & before
-        tissues[z][band & room[z]] = Tissue.MUSCLE
-
-
-def _draw_atrium(tissues: TissueMap, cava: _Tube, spacing: Floats, rng: np.random.Generator) -> None:
-    """The right atrium, into which the vena cava opens: heart, an ellipsoid above and before its end."""
-    last = cava.first + len(cava.middles) - 1
-    height = rng.uniform(22, 40)
-    room = np.isin(tissues, (Tissue.FAT, Tissue.LUNG, Tissue.SOFT, Tissue.VESSEL, Tissue.MUSCLE, Tissue.AIRWAY))
-    for z in range(last + 1, min(last + 1 + int(2 * height / spacing[0]), len(tissues))):
-        share = (z - last) * spacing[0] / height - 1  # from -1 at the cava's end to 1
-        wide = 24.0 * np.sqrt(max(1 - share * share, 0.0)) + 4.0 * (share < 0)
-        middle = cava.middles[-1] - np.array([(1 + share) * 10.0, 0.0]) / spacing[1:]
-        tissues[z][_inside(tissues.shape, middle, np.array([wide, wide * 0.85]), spacing) & room[z]] = Tissue.HEART
-
-
-def _draw_iliacs(tissues: TissueMap, tube: _Tube, spacing: Floats, rng: np.random.Generator) -> None:
-    """Below the bifurcation two vessels run apart; they are no part of the label."""
-    room = np.isin(tissues, (Tissue.FAT, Tissue.SOFT, Tissue.MUSCLE))
-    radius = float(tube.half_mm[0].mean()) * rng.uniform(0.5, 0.65)
-    apart = rng.uniform(0.45, 0.75)
-    start = tube.middles[0]
-    for z in range(tube.first - 1, max(tube.first - int(_ILIAC_MM / spacing[0]), -1), -1):
-        below = (tube.first - z) * spacing[0]
-        for side in (-1, 1):
-            middle = start + np.array([-0.25 * below, side * (radius * 0.8 + apart * below)]) / spacing[1:]
-            half = np.array([radius, radius * 1.15])
-            tissues[z][_inside(tissues.shape, middle, half, spacing) & room[z]] = Tissue.VESSEL
-
-
-def _draw_renal_veins(tissues: TissueMap, cava: _Tube, spacing: Floats, rng: np.random.Generator) -> None:
-    """From each kidney's inner side to the vena cava, the left one before the aorta."""
-    room = np.isin(tissues, (Tissue.FAT, Tissue.SOFT))
-    for kidney, inner in ((Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA), (Tissue.LEFT_KIDNEY, Tissue.LEFT_MEDULLA)):
-        where = np.argwhere((tissues == kidney) | (tissues == inner))
-        if not len(where):
-            continue
-        middle = where.mean(0)
-        near = where[abs(where[:, 0] - middle[0]) * spacing[0] < 12]
-        side = near[:, 2].max() if kidney == Tissue.RIGHT_KIDNEY else near[:, 2].min()
-        end_z = int(np.clip(round(middle[0]) + int(rng.integers(0, 4)) - cava.first, 0, len(cava.middles) - 1))
-        end = np.array([cava.first + end_z, *cava.middles[end_z]])
-        start = np.array([middle[0], near[near[:, 2] == side][:, 1].mean(), side])
-        through = (start + end) / 2
-        if kidney == Tissue.LEFT_KIDNEY:
-            through = _before_aorta(tissues, through, spacing)
-        radius = rng.uniform(3.0, 5.5)
-        for share in np.linspace(0, 1, 60):
-            at = (1 - share) ** 2 * start + 2 * share * (1 - share) * through + share**2 * end
-            z = round(float(at[0]))
-            for slice_ in range(max(z - 1, 0), min(z + 2, len(tissues))):
-                disc = _inside(tissues.shape, at[1:], np.array([radius, radius]), spacing)
-                tissues[slice_][disc & room[slice_]] = Tissue.VESSEL
-
-
-def _before_aorta(tissues: TissueMap, middle: Floats, spacing: Floats) -> Floats:
-    """The point in front of the aorta in the slice of ``middle``; a curve through it passes there twice as far off."""
-    z = int(np.clip(round(float(middle[0])), 0, len(tissues) - 1))
-    aorta = np.argwhere(tissues[z] == Tissue.AORTA)
-    if not len(aorta):
-        return middle
-    return np.array([middle[0], aorta[:, 0].min() - 14.0 / spacing[1], aorta[:, 1].mean()])
+            tissues[z][inside(tissues.shape, middle, half, spacing) & room[z]] = tissue

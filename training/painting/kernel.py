@@ -30,11 +30,11 @@ _SPONGIOSA, _CORTICAL_BONE, _MUSCLE, _FAT = (
 _STOMACH, _DUODENUM, _COLON, _SMALL_BOWEL = (
     int(Tissue.STOMACH), int(Tissue.DUODENUM), int(Tissue.COLON), int(Tissue.SMALL_BOWEL),
 )  # fmt: skip
-# the contents are the last tissues, in this order
+# the contents follow one another, in this order
 _STOMACH_CONTENT, _DUODENUM_CONTENT, _COLON_CONTENT, _BOWEL_CONTENT = (
     int(Tissue.STOMACH_CONTENT), int(Tissue.DUODENUM_CONTENT), int(Tissue.COLON_CONTENT), int(Tissue.BOWEL_CONTENT),
 )  # fmt: skip
-_FIRST_CONTENT = _STOMACH_CONTENT
+_FIRST_CONTENT, _LAST_CONTENT = _STOMACH_CONTENT, _BOWEL_CONTENT
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)
@@ -119,7 +119,7 @@ def paint(
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
 def _is_bowel(t: int) -> Any:
     """Whether tissue ``t`` is the wall or the content of colon or small bowel."""
-    return t in (_COLON, _SMALL_BOWEL) or t >= _COLON_CONTENT
+    return t in (_COLON, _SMALL_BOWEL) or _COLON_CONTENT <= t <= _LAST_CONTENT
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
@@ -133,7 +133,7 @@ def _textured(
         value = hu[_VESSEL]
     if t == _PANCREAS and n1 > 1.1:
         value -= 70  # fat between the pancreas's lobules
-    if t >= _FIRST_CONTENT:
+    if _FIRST_CONTENT <= t <= _LAST_CONTENT:
         if n3 > gas[t] or j < level[t]:
             value = -950 + 10 * n1
         elif abs(n2) < fold[t]:

@@ -18,6 +18,7 @@ from training.painting.audit import passes
 from training.painting.bodies import SAME_PATIENT, is_held_out, load
 from training.painting.body_library import BodyLibrary, open_library, write_library
 from training.painting.completion import REAL, Body
+from training.painting.liver_veins import without_liver_veins
 from training.painting.morph import SHARE, morph
 from training.painting.recombine import transplant
 
@@ -114,7 +115,10 @@ def _make(job: _Job, item: tuple[str, int]) -> int | None:
 def _attempt(kind: str, library: BodyLibrary, one: str, other: str, rng: np.random.Generator) -> Body | None:
     first, second = (library[library.names.index(name)] for name in (one, other))
     if kind == MIXED:
-        return transplant(first, second, with_pancreas=bool(rng.uniform() < 0.5))
+        # the pancreas that comes may lie elsewhere: its veins are drawn where it is
+        bare = replace(first, tissues=without_liver_veins(first.tissues))
+        made = transplant(bare, second, with_pancreas=bool(rng.uniform() < 0.5))
+        return None if made is None else made.with_liver_veins(rng)
     return morph(first, second, share=float(rng.uniform(*SHARE)))
 
 

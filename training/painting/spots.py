@@ -17,12 +17,12 @@ _SOLID_ORGANS = frozenset(int(organ) for organ in (1, 2, 3, 4, 13))
 
 _BACKGROUND = (
     Tissue.COLON, Tissue.SMALL_BOWEL, Tissue.FAT, Tissue.VESSEL, Tissue.SOFT, Tissue.COLON_CONTENT,
-    Tissue.BOWEL_CONTENT,
+    Tissue.BOWEL_CONTENT, Tissue.PORTAL_VEIN,
 )  # fmt: skip
 _HOLD_METAL = (Tissue.SPONGIOSA, Tissue.CORTICAL_BONE, Tissue.MUSCLE, *_BACKGROUND)
 _SOLID = (
     # organ, most lesions, the tissues that show them
-    (Tissue.LIVER, 4, (Tissue.LIVER,)),
+    (Tissue.LIVER, 4, (Tissue.LIVER, Tissue.HEPATIC_VEIN)),
     (Tissue.RIGHT_KIDNEY, 2, (Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA)),
     (Tissue.LEFT_KIDNEY, 2, (Tissue.LEFT_KIDNEY, Tissue.LEFT_MEDULLA)),
     (Tissue.SPLEEN, 1, (Tissue.SPLEEN,)),

@@ -14,7 +14,8 @@ from PIL import Image
 
 from training.arrays import Hu, Labels, Rgb
 from training.errors import TrainingError
-from training.painting.bodies import build, is_held_out, load
+from training.painting.bodies import is_held_out, load
+from training.painting.body_building import build
 from training.painting.painted_scans import ANATOMIES, FIELDS, write_painted_scans
 from training.painting.painter import FINE_CANVAS, Painter
 from training.pictures import column_of, fullest_slice, row_of, slice_with_labels

@@ -52,6 +52,10 @@ class Tissue(IntEnum):
     DUODENUM_CONTENT = 33
     COLON_CONTENT = 34
     BOWEL_CONTENT = 35
+    PORTAL_VEIN = 36
+    """With the splenic and the superior mesenteric vein, outside of the liver."""
+    HEPATIC_VEIN = 37
+    """Any vein inside the liver, and a part of it."""
 
 
 TISSUES = 40
@@ -70,6 +74,7 @@ _INNER = {
     Tissue.LEFT_MEDULLA: Tissue.LEFT_KIDNEY,
     Tissue.STOMACH_CONTENT: Tissue.STOMACH,
     Tissue.DUODENUM_CONTENT: Tissue.DUODENUM,
+    Tissue.HEPATIC_VEIN: Tissue.LIVER,
 }
 
 
@@ -119,6 +124,8 @@ _BY_PHASE: dict[Tissue, tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     Tissue.HEART: ((30, 55), (140, 330), (90, 180)),
     Tissue.VESSEL: ((30, 52), (100, 300), (110, 190)),
     Tissue.SOFT: ((-30, 55), (-20, 70), (-20, 80)),
+    Tissue.PORTAL_VEIN: ((30, 52), (55, 180), (120, 205)),
+    Tissue.HEPATIC_VEIN: ((28, 52), (45, 100), (100, 185)),
 }
 
 _MOST_FAT_HU = 50

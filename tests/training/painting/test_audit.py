@@ -15,7 +15,8 @@ from training.__main__ import main
 from training.painting.anatomy import TissueMap, read_organ_map
 from training.painting.audit import Illness, audit, failed, passes
 from training.painting.audit_command import audit_file
-from training.painting.bodies import COURSES, _build_one, _Job, faults_of
+from training.painting.bodies import COURSES, faults_of
+from training.painting.body_building import _build_one, _Job
 from training.painting.completion import BODY_SPACING_ZYX
 from training.painting.located import locate
 from training.painting.tissue import NO_HU, Tissue

@@ -15,7 +15,7 @@ from training.__main__ import main
 from training.errors import TrainingError
 from training.painting import audit_command
 from training.painting.anatomy import TissueMap, read_organ_map
-from training.painting.bodies import complete_hidden
+from training.painting.body_building import complete_hidden
 from training.painting.completion import Body
 from training.painting.courses import PlacedBody, compare_courses, courses_of_map, read_expert
 from training.painting.tissue import NO_HU, Tissue

@@ -1,11 +1,14 @@
 """Aorta and vena cava are drawn whole, from their bifurcations to the chest and the heart, and never into organs."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
 from tests.training.painting.test_vessel_courses import patient
+from training.painting import great_vessels
 from training.painting.anatomy import TissueMap
 from training.painting.great_vessels import VesselSite, draw_great_vessels, site_of
 from training.painting.tissue import Tissue
@@ -133,3 +136,32 @@ def test_the_width_of_the_cava_comes_and_goes() -> None:
 def test_the_same_generator_draws_the_same() -> None:
     np.testing.assert_array_equal(drawn(body(), 4), drawn(body(), 4))
     assert (drawn(body(), 4) != drawn(body(), 5)).any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_kinked_aorta_bows_to_one_side_comes_back_and_stays_one_tube(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bow = great_vessels._kink_mm(np.linspace(-1, 2, 301), 100.0, np.random.default_rng(seed))
+    most = int(abs(bow[:, 1]).argmax())
+    assert 6 <= abs(bow[most, 1]) <= 18
+    # to the front is less y
+    assert -10 <= bow[most, 0] <= 0
+    assert abs(bow[[0, -1]]).max() < 1
+    monkeypatch.setattr(great_vessels, "_KINKED", 1.0)
+    parts, _ = ndimage.label(drawn(body(), seed) == Tissue.AORTA, np.ones((3, 3, 3)))
+    assert np.bincount(parts.ravel())[1:].max() >= 0.97 * np.count_nonzero(parts)
+
+
+def test_some_aortas_are_kinked(monkeypatch: pytest.MonkeyPatch) -> None:
+    bows = []
+
+    def straight(level: npt.NDArray[np.float64], height_mm: float, rng: np.random.Generator) -> Any:
+        bows.append(height_mm)
+        return np.zeros((len(level), 2))
+
+    monkeypatch.setattr(great_vessels, "_kink_mm", straight)
+    for seed in range(60):
+        drawn(body(), seed)
+    # 9 of 60 are expected
+    assert 2 <= len(bows) <= 20

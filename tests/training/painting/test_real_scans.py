@@ -13,7 +13,8 @@ from tests.training.bodies import anatomy
 from tests.training.raw_anatomy import write_raw_anatomy
 from training.errors import TrainingError
 from training.painting.anatomy import Anatomy
-from training.painting.bodies import body_paths, build, read_body
+from training.painting.bodies import body_paths, read_body
+from training.painting.body_building import build
 from training.painting.completion import BODY_SPACING_ZYX, Body, complete
 from training.painting.real_scans import VALIDATION_ONLY, one_phase_each, read_real_scan, real_scan_names
 from training.painting.tissue import Tissue

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tests.training.painting.test_great_vessels import ATLAS, body, site
-from training.painting import bodies
+from training.painting import body_building
 from training.painting.audit import Finding
-from training.painting.bodies import finished, read_body, with_sound_vessels
+from training.painting.bodies import finished, read_body
+from training.painting.body_building import with_sound_vessels
 from training.painting.completion import Body
 from training.painting.tissue import NO_HU
 from training.painting.vessel_courses import CourseAtlas
@@ -42,7 +43,7 @@ def test_the_first_drawing_without_a_fault_of_the_vessels_is_taken(
     def audited(body: Body, atlas: CourseAtlas | None) -> list[Finding]:
         return [_finding(organ) for organ in faults.get(body.drawing, [])]
 
-    monkeypatch.setattr(bodies, "audit_body", audited)
+    monkeypatch.setattr(body_building, "audit_body", audited)
     taken, found = with_sound_vessels(_body(), ATLAS)
     assert (taken.drawing, len(found)) == (drawing, left)
 
@@ -51,5 +52,5 @@ def test_what_was_audited_is_what_is_painted(tmp_path: Path) -> None:
     first, other = (finished(replace(_body(), drawing=number), ATLAS, 0) for number in (0, 2))
     assert (first.tissues != other.tissues).any()
     path = tmp_path / "somebody_0.npz"
-    bodies._save(replace(_body(), drawing=2), path, [])
+    body_building._save(replace(_body(), drawing=2), path, [])
     np.testing.assert_array_equal(finished(read_body(path), ATLAS, 0).tissues, other.tissues)

@@ -1,0 +1,251 @@
+"""Organ maps become the cache of completed bodies: each in the first template body in which the audit passes it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from attention_dmfnet.geometry import Volume
+
+from evaluation.organs import ORGANS
+from training.errors import TrainingError
+from training.painting.anatomy import Anatomy, read_icrp, read_organ_map, read_ts_example
+from training.painting.audit import Finding
+from training.painting.bodies import COURSES, audit_body, finished, is_held_out, organ_maps, read_atlas
+from training.painting.completion import REAL, Body, complete
+from training.painting.real_scans import one_phase_each, read_real_scan, real_scan_names
+from training.painting.tissue import Tissue, label_of_tissue
+from training.painting.vessel_courses import CourseAtlas, make_atlas
+
+log = logging.getLogger(__name__)
+
+_VARIANTS = 2
+_MOST_DRAWINGS = 12
+_MOST_TEMPLATES = 6
+_SEXES = ("am", "af")
+_DRAWN = frozenset({int(Tissue.AORTA), int(Tissue.VENA_CAVA)})
+_INDISPENSABLE = _DRAWN | {int(Tissue.LIVER), int(Tissue.RIGHT_KIDNEY), int(Tissue.LEFT_KIDNEY)}
+"""The vessels are drawn by rule; where they run is told by the others."""
+
+Tried = tuple[Body, list[Finding]]
+"""A body, and what the audit does not pass in it."""
+
+
+@dataclass(frozen=True)
+class _Template:
+    """The bodies that a map is completed in: a reference phantom from head to foot, and a scan within its field.
+
+    ``scan`` None: TS-example.
+    """
+
+    sex: str
+    arms: bool
+    scan: str | None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One body to complete: from an organ map (None: the TS-example scan itself), in the first template that suits.
+
+    ``scans`` are those whose body and HU the first variant may take, labelled in ``labels``.
+    """
+
+    data: Path
+    source: Path | None
+    variant: int
+    donor: Path | None
+    folder: Path
+    scans: tuple[str | None, ...] = (None,)
+    labels: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return REAL if self.source is None else _name(self.source)
+
+    def templates(self) -> list[_Template]:
+        """What to try in turn. A held-out body stays what it was."""
+        seed = sum(map(ord, self.name)) + self.variant
+        sexes = [_SEXES[(seed + n) % 2] for n in range(2)]
+        if self.variant:
+            every = [_Template(sex, seed % 5 == 0, None) for sex in sexes]
+        else:
+            every = [_Template(sexes[0], seed % 5 == 0, scan) for scan in self.scans]
+        return every[: 1 if is_held_out(self.name) else _MOST_TEMPLATES]
+
+
+def build(data: Path, folder: Path, workers: int = 2, scan_labels: Path | None = None) -> list[Path]:
+    """Complete every organ map below ``data``/anatomy twice, in two template bodies, and save them in ``folder``.
+
+    The first is the body of a real scan, the second a reference phantom's. With ``scan_labels``, a folder of label maps
+    of the scans in ``data``/ct, the first is another scan's for most maps; without it the TS-example serves them all.
+    A body that the audit does not pass is completed in other templates.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = organ_maps(data)
+    if not (folder / COURSES).exists():
+        maps = [path for path in sources if not is_held_out(_name(path)) and not _name(path).startswith("word")]
+        with ProcessPoolExecutor(workers) as pool:
+            make_atlas(list(pool.map(read_organ_map, maps))).save(folder / COURSES)
+    scans: list[str] = []
+    if scan_labels is not None:
+        names = one_phase_each(real_scan_names(data))
+        scans = [name for name in names if _labels(scan_labels, name).exists()]
+    jobs = [_Job(data, None, 0, None, folder)]
+    for variant in range(_VARIANTS):
+        for source in sources:
+            # held-out bodies: no validation scan is painted on a scan that may be labelled wrong
+            of_ts = variant or is_held_out(_name(source))
+            turn = (None,) if of_ts else _in_turn([None, *scans], _name(source))
+            jobs.append(_Job(data, source, variant, _donor(source, variant, sources), folder, turn, scan_labels))
+    # maps that share a scan one after the other: it is read once
+    jobs.sort(key=lambda job: job.scans[0] or "")
+    with ProcessPoolExecutor(workers) as pool:
+        return list(pool.map(_build_one, jobs, chunksize=2))
+
+
+def _labels(folder: Path, scan: str) -> Path:
+    return folder / f"{scan}.nii.gz"
+
+
+def _in_turn(scans: Sequence[str | None], name: str) -> tuple[str | None, ...]:
+    """All of them, from the one on that a map of this ``name`` is given."""
+    first = int(np.random.default_rng(list(name.encode())).integers(len(scans)))
+    return (*scans[first:], *scans[:first])
+
+
+@functools.lru_cache(maxsize=2)
+def _abdomen(data: Path, scan: str | None, labels: Path | None) -> Anatomy:
+    if scan is None or labels is None:
+        return read_ts_example(data)
+    return read_real_scan(data / "ct" / f"{scan}_0000.nii.gz", _labels(labels, scan))
+
+
+def _name(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def _donor(source: Path, variant: int, sources: Sequence[Path]) -> Path | None:
+    """A WORD map, which has all the gut, of the same side of the split, to lend what ``source`` lacks."""
+    side = is_held_out(_name(source))
+    whole = [path for path in sources if _name(path).startswith("word") and is_held_out(_name(path)) is side]
+    others = [path for path in whole if path != source]
+    if not others:
+        return None
+    return others[(sum(map(ord, _name(source))) * 7 + 5 * variant) % len(others)]
+
+
+def _build_one(job: _Job) -> Path:
+    path = job.folder / f"{job.name}_{job.variant}.npz"
+    if path.exists():
+        return path
+    courses = read_atlas(job.folder)
+    body, found = least_faulty(_completed(job, template, courses) for template in job.templates())
+    if not is_held_out(job.name):
+        body, found = without_failed_organs(body, found, courses)
+    _save(body, path, [str(finding) for finding in found])
+    log.info("completed %s%s", path.name, "" if not found else f", not painted from: {'; '.join(map(str, found))}")
+    return path
+
+
+def least_faulty(tries: Iterable[Tried]) -> Tried:
+    """The first of the tries that the audit passes, else the first with the fewest faults."""
+    best: Tried | None = None
+    for tried in tries:
+        if best is None or len(tried[1]) < len(best[1]):
+            best = tried
+        if not best[1]:
+            break
+    assert best is not None
+    return best
+
+
+def _completed(job: _Job, template: _Template, courses: CourseAtlas) -> Tried:
+    atlas = courses.without([job.name])
+    abdomen = _abdomen(job.data, template.scan, job.labels)
+    target: Anatomy = abdomen if job.source is None else read_organ_map(job.source)
+    whole = read_icrp(job.data / "anatomy", template.sex, arms=template.arms)
+    lacks = frozenset(range(1, 14)) - _DRAWN - target.known
+    donor = read_organ_map(job.donor) if job.donor is not None and lacks else None
+    body = complete(target, abdomen, whole, atlas, donor, prefer_abdomen=job.variant == 0)
+    # what a donor lent and the audit does not pass is left out of it
+    lent = body.known - target.known - _DRAWN
+    body = _unknown(body, lent & _organs_of(_faults(body, atlas)))
+    # by all courses, as it is painted
+    return (body, _faults(body, courses)) if is_held_out(job.name) else with_sound_vessels(body, courses)
+
+
+def without_failed_organs(body: Body, found: Sequence[Finding], courses: CourseAtlas) -> tuple[Body, list[Finding]]:
+    """The body without the organs that its author drew in a way that the audit does not pass in any template.
+
+    They teach nothing, and the rest of the body can be taught. Also what is still found.
+    """
+    wrong = _organs_of(found)
+    if not wrong or wrong & _INDISPENSABLE:
+        return body, list(found)
+    return with_sound_vessels(_unknown(body, wrong), courses)
+
+
+def _unknown(body: Body, organs: frozenset[int]) -> Body:
+    """The body with ``organs`` made a tissue of which nothing is taught."""
+    if not organs:
+        return body
+    tissues = np.where(np.isin(label_of_tissue()[body.tissues], sorted(organs)), np.uint8(Tissue.UNKNOWN), body.tissues)
+    return replace(body, tissues=tissues, known=body.known - organs)
+
+
+def complete_hidden(path: Path, atlas: CourseAtlas) -> Body:
+    """The body of an organ map below DATA/anatomy whose own aorta and vena cava are hidden and drawn by the others'.
+
+    To see how far drawn vessels are from real ones. Raises ``TrainingError`` for a map elsewhere.
+    """
+    data = next((parent.parent for parent in path.resolve().parents if parent.name == "anatomy"), None)
+    if data is None:
+        raise TrainingError(f"{path} does not lie below a folder anatomy/; name a map of the data folder")
+    shown = read_organ_map(path)
+    hidden = np.where(np.isin(shown.tissues, sorted(_DRAWN)), np.uint8(0), shown.tissues)
+    target = Anatomy(shown.name, Volume(hidden, shown.volume.geometry), shown.known - _DRAWN)
+    others = atlas.without([shown.name])
+    whole = read_icrp(data / "anatomy", _SEXES[0])
+    return finished(complete(target, read_ts_example(data), whole, others, prefer_abdomen=False), others, 0)
+
+
+def with_sound_vessels(body: Body, atlas: CourseAtlas) -> Tried:
+    """The body with the first drawing of its vessels that the audit passes, and what it does not pass otherwise.
+
+    Of drawings that all fail the one with the fewest faults.
+    """
+    best: Tried | None = None
+    for drawing in range(_MOST_DRAWINGS if body.vessels is not None else 1):
+        drawn = replace(body, drawing=drawing)
+        found = _faults(drawn, atlas)
+        if best is None or len(found) < len(best[1]):
+            best = drawn, found
+        if not _organs_of(found) & _DRAWN:
+            break
+    assert best is not None
+    return best
+
+
+def _organs_of(found: Iterable[Finding]) -> frozenset[int]:
+    return frozenset(ORGANS.index(finding.organ) + 1 for finding in found)
+
+
+def _faults(body: Body, atlas: CourseAtlas) -> list[Finding]:
+    return [finding for finding in audit_body(body, atlas) if finding.severity == "fail"]
+
+
+def _save(body: Body, path: Path, faults: Sequence[str]) -> None:
+    part = path.with_suffix(".part.npz")
+    site = body.vessels
+    assert site is not None
+    np.savez_compressed(
+        part, tissues=body.tissues, hu=body.hu, origin_lps=np.array(body.origin_lps), aorta=site.aorta,
+        vena_cava=site.vena_cava, frame=np.array([*site.origin_mm, site.height_mm]), known=np.array(sorted(body.known)),
+        faults=np.array(faults, dtype=str), drawing=body.drawing,
+    )  # fmt: skip
+    part.rename(path)
