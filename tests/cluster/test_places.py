@@ -230,7 +230,8 @@ def test_outputs_that_are_a_file_are_refused_and_the_file_stays(
     scan = scan.rename(scan.with_name("a.nii.gz"))
     store.put(scan.parent, "in")
     words = [f"s3://{BUCKET}/in/a.nii.gz"] * 2
-    assert main(["predict", *words, "--models", str(models), "--ledger", str(tmp_path / "ledger.sqlite")]) == 2
+    words += ["--models", str(models), "--ledger", str(tmp_path / "ledger.sqlite"), "--overwrite"]
+    assert main(["predict", *words]) == 2
     assert f"s3://{BUCKET}/in/a.nii.gz is a file; choose a folder for outputs" in capsys.readouterr().err
     assert store.content("in") == {"a.nii.gz": scan.read_bytes()}
 
