@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from attention_dmfnet.cli.record import RECORD_NAME
 from attention_dmfnet.cli.run_report import Earlier
-from attention_dmfnet.files.cases import Case, output_of, printable
+from attention_dmfnet.files.cases import Case, output_of
 from attention_dmfnet.folder import CaseReport
-from attention_dmfnet.report.afterwards import report_case
 from attention_dmfnet.report.run_report import PAGES, RunReport
 
 from cluster.errors import ClusterError
@@ -62,27 +55,13 @@ class Measuring:
         if isinstance(case, Remote):
             assert isinstance(near.inputs, Place)
             case = fetched(case, near.inputs, room / "in", self._options)
-        key = printable(case.name)
-        recorded = self._earlier.recorded.get(key)
         if isinstance(near.outputs, Path):
             outputs = near.outputs
         else:
             label_map = output_of(case, outputs)
             near.outputs.fetch(label_map.name, label_map, near.there.get(label_map.name))
-            # of another label map than the one that is there, the record tells nothing
-            if self._hashes.get(key) not in (None, hashlib.sha256(label_map.read_bytes()).hexdigest()):
-                recorded = None
-                self._earlier.recorded.pop(key, None)
-        became = report_case(case, outputs, showing(self._earlier.report, names), recorded)
+        became = self._earlier.measured(case, outputs, showing(self._earlier.report, names))
         page = outputs / PAGES / f"{case.name}.html"
         if isinstance(near.outputs, Place) and page.exists():
             near.outputs.store(page, f"{PAGES}/{page.name}")
         return named(became, names)
-
-    @cached_property
-    def _hashes(self) -> Mapping[str, Any]:
-        """Of each label map that the record tells of, where there is one."""
-        record: Path = self._options.record or self._near.options.outputs / RECORD_NAME
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-            return {entry["case"]: entry.get("sha256") for entry in json.loads(record.read_bytes())["cases"]}
-        return {}

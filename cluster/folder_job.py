@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attention_dmfnet.cli.case_line import failed_line
 from attention_dmfnet.cli.progress import Progress
 
 from cluster.dispatch import Dispatcher, Rules
@@ -58,25 +59,27 @@ def do_all(
         crew = RayCrew(make, items.__getitem__, needs, rules.each, address)
         try:
             rules = rules.with_workers(crew.room())
-            names: dict[int, str] = {}
-            dispatcher = Dispatcher(ledger, crew, rules, show=progress.show)
-            dispatcher.warn = lambda line: progress.print_line(line, sys.stderr)
-            dispatcher.told = lambda ready: names.update({ready.worker: ready.name})
-            ours = []
-            for outcome in dispatcher.run():
-                result: Done | None = outcome.result
-                error = outcome.lost if result is None else result.error
-                seconds = 0.0 if result is None else result.seconds
-                if ledger.end(outcome.name, Ending(names.get(outcome.worker, ""), seconds, error=error)):
-                    ours.append(outcome.name)
-                    if error is not None:
-                        progress.print_line(f"{outcome.name}  FAILED: {error}", sys.stderr)
-                    progress.case_done()
-                    yield outcome.name, error
-            for name, error in ledger.ended_elsewhere(ours):
+            for name, error in _endings(Dispatcher(ledger, crew, rules, show=progress.show), ledger, progress):
                 if error is not None:
-                    progress.print_line(f"{name}  FAILED: {error}", sys.stderr)
+                    progress.print_line(failed_line(name, error), sys.stderr)
+                progress.case_done()
                 yield name, error
         finally:
             progress.clear()
             crew.close()
+
+
+def _endings(dispatcher: Dispatcher, ledger: Ledger, progress: Progress) -> Iterator[tuple[str, str | None]]:
+    """Each item as it ends here, then those that another coordinator has ended; with its error or None."""
+    names: dict[int, str] = {}
+    dispatcher.warn = lambda line: progress.print_line(line, sys.stderr)
+    dispatcher.told = lambda ready: names.update({ready.worker: ready.name})
+    ours = []
+    for outcome in dispatcher.run():
+        result: Done | None = outcome.result
+        error = outcome.lost if result is None else result.error
+        seconds = 0.0 if result is None else result.seconds
+        if ledger.end(outcome.name, Ending(names.get(outcome.worker, ""), seconds, error=error)):
+            ours.append(outcome.name)
+            yield outcome.name, error
+    yield from ledger.ended_elsewhere(ours)

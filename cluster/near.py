@@ -11,12 +11,10 @@ from pathlib import Path
 
 from attention_dmfnet.cli.progress import say
 from attention_dmfnet.cli.record import RECORD_NAME
-from attention_dmfnet.files.whole_file import replacing
 
 from cluster.errors import ClusterError
 from cluster.mirror import mirror
 from cluster.places import Place
-from cluster.remote import told
 
 
 @dataclass(frozen=True)
@@ -59,34 +57,25 @@ class Near:
         return [path for path in outputs if path.relative_to(self.options.outputs).as_posix() not in self.there]
 
     def bring_back(self) -> bool:
-        """Store at the outputs' URL what the engine wrote of the whole run, and name the places in its record.
+        """Store at the outputs' URL what the engine wrote of the whole run: its record, tables and index of the pages.
 
-        Says what cannot be stored; returns whether tables and index of the pages are where they belong.
+        Says what cannot be stored; returns whether tables and index are where they belong.
         """
-        try:
-            self._bring_record_back()
-        except (ClusterError, OSError) as error:
-            say(f"cannot keep the record: {error}; the label maps are there", sys.stderr)
         if not isinstance(self.outputs, Place):
             return True
-        try:
-            for path in sorted(self.options.outputs.glob("[!.]*")):
-                if path.name != RECORD_NAME:
-                    self.outputs.store(path, path.name)
-        except ClusterError as error:
-            say(f"cannot keep the report: {error}; the label maps are there", sys.stderr)
-            return False
-        return True
-
-    def _bring_record_back(self) -> None:
-        record: Path = self.options.record or self.options.outputs / RECORD_NAME
-        if self.options.record is False or not self.names or not record.exists():
-            return
-        text = told(record.read_text(encoding="utf-8"), self.names)
-        with replacing(record, ".json") as partial:
-            partial.write_text(text, encoding="utf-8")
-        if isinstance(self.outputs, Place) and not self.options.record:
-            self.outputs.store(record, RECORD_NAME)
+        is_back = True
+        for path in sorted(self.options.outputs.glob("[!.]*")):
+            is_record = path.name == RECORD_NAME
+            # with --no-record it was fetched to be read
+            if is_record and self.options.record is False:
+                continue
+            try:
+                self.outputs.store(path, path.name)
+            except ClusterError as error:
+                what = "record" if is_record else "report"
+                say(f"cannot keep the {what}: {error}; the label maps are there", sys.stderr)
+                is_back = is_back and is_record
+        return is_back
 
 
 def near_of(options: argparse.Namespace, here: Path) -> Near:
@@ -99,13 +88,16 @@ def near_of(options: argparse.Namespace, here: Path) -> Near:
     if isinstance(inputs, Place):
         local.inputs = here / "inputs"
         sizes = mirror(inputs, local.inputs)
-        if set(sizes) == {inputs.url.rpartition("/")[2]}:  # one file
-            local.inputs = local.inputs / next(iter(sizes))
+        first = next(iter(sizes))
+        if inputs.is_itself(first):
+            local.inputs = local.inputs / first
     there: Mapping[str, int] = {}
     if isinstance(outputs, Place):
         local.outputs = here / "outputs"
         local.outputs.mkdir()
         there = outputs.sizes()
+        if any(map(outputs.is_itself, there)):
+            raise ClusterError(f"{outputs} is a file; choose a folder for outputs")
         # the report shows what it says of cases that were labelled before, also where this run adds nothing to it
         wanted = options.record is None or (options.record is False and (options.report or options.statistics))
         if RECORD_NAME in there and wanted:

@@ -86,17 +86,27 @@ class Place:
         It has ``size`` bytes; None: that is not known.
         """
         files, _ = self._files
+        source = self._path(name)
         to.parent.mkdir(parents=True, exist_ok=True)
 
         def copy() -> None:
-            files.get_file(self._path(name), str(to))
+            files.get_file(source, str(to))
             if size is not None and to.stat().st_size != size:
                 raise OSError(f"{to.stat().st_size} of {size} bytes came")
 
         try:
             _again(copy)
         except Exception as error:
-            raise ClusterError(f"cannot fetch {self._url(name)}: {_said(error)}") from error
+            raise ClusterError(f"cannot fetch {self.url_of(name)}: {_said(error)}") from error
+
+    def beginning(self, name: str, size: int) -> bytes:
+        """The first ``size`` bytes of the file ``name``, which has as many. Raises ``ClusterError``."""
+        files, path = self._files[0], self._path(name)
+        try:
+            # of nothing, a store refuses to give a part
+            return bytes(_again(lambda: files.cat_file(path, start=0, end=size))) if size else b""
+        except Exception as error:
+            raise ClusterError(f"cannot fetch {self.url_of(name)}: {_said(error)}") from error
 
     def store(self, file: Path, name: str) -> None:
         """Copy ``file`` here under ``name``, whole or not at all. Raises ``ClusterError``."""
@@ -122,24 +132,39 @@ class Place:
         try:
             _again(copy)
         except Exception as error:
-            raise ClusterError(f"cannot store {self._url(name)}: {_said(error)}") from error
+            raise ClusterError(f"cannot store {self.url_of(name)}: {_said(error)}") from error
 
     def open(self, name: str) -> IO[bytes]:
         """The file ``name``, of which only what is read is fetched."""
         opened: IO[bytes] = self._files[0].open(self._path(name), "rb", block_size=1 << 17, cache_type="readahead")
         return opened
 
+    def url_of(self, name: str) -> str:
+        """The URL of the file ``name``. Raises ``ClusterError`` if the place cannot be asked what it is."""
+        return self.url if self.is_itself(name) else f"{self.url}/{name}"
+
+    def is_itself(self, name: str) -> bool:
+        """Whether this place is one file, called ``name``; a folder may have the name of a file in it.
+
+        Raises ``ClusterError`` if the place cannot be asked.
+        """
+        return self.url.rpartition("/")[2] == name and self._is_one_file
+
     def _path(self, name: str) -> str:
         root = self._files[1]
-        # a place that is one file has that file alone
-        return root if root.rpartition("/")[2] == name and self._is_one_file else f"{root}/{name}"
+        return root if self.is_itself(name) else f"{root}/{name}"
 
     @cached_property
     def _is_one_file(self) -> bool:
-        return bool(_again(lambda: self._files[0].isfile(self._files[1])))
-
-    def _url(self, name: str) -> str:
-        return self.url if self.url.endswith(f"/{name}") else f"{self.url}/{name}"
+        files, root = self._files
+        try:
+            # a bucket may have a file and a folder of the same name: then it is the folder that is listed. `isfile`
+            # would take a request that failed for a no.
+            return bool(_again(lambda: files.info(root)["type"] == "file" and files.find(root) == [root]))
+        except FileNotFoundError:
+            return False
+        except Exception as error:
+            raise self._unusable(error) from error
 
     def _unusable(self, error: Exception) -> ClusterError:
         return ClusterError(f"cannot list {self.url}: {_said(error)}; are address, name and credentials right?")

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from attention_dmfnet import folder
 from attention_dmfnet.cli import predict as engine
 from attention_dmfnet.cli.status import UNUSABLE, refuse
-from attention_dmfnet.files.cases import Case, output_of
-from attention_dmfnet.files.label_maps import fault_of_label_map
+from attention_dmfnet.files.cases import Case
 from attention_dmfnet.files.whole_file import remove_leftovers
 from attention_dmfnet.folder import CaseReport
 
@@ -27,6 +26,7 @@ from cluster.dispatch import Dispatcher, Outcome, Rules
 from cluster.errors import ClusterError
 from cluster.labelling import Labelled, Order, Task, key_of, manifest_hash
 from cluster.ledger import LEDGER_NAME, Ending, Ledger
+from cluster.looking import Looking
 from cluster.near import Near, near_of
 from cluster.options import needs_of, rules_of
 from cluster.places import Place
@@ -35,8 +35,6 @@ from cluster.remote import Remote, files_of, named, told
 
 if TYPE_CHECKING:
     from attention_dmfnet.cli.run_report import Earlier
-
-    from cluster.far_report import Measuring
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -68,7 +66,6 @@ class ManyMachines:
     _hashes: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _workers: dict[int, str] = field(default_factory=dict)
     _cases: dict[str, Case] = field(default_factory=dict)
-    _measuring: Measuring | None = None
 
     def hashes(self, case: str) -> Mapping[str, str]:
         """See ``cli.predict.Elsewhere``."""
@@ -90,19 +87,15 @@ class ManyMachines:
         made_by = model if options.organs is None else f"{model} only {' '.join(sorted(options.organs))}"
         with (
             Ledger(options.ledger or near.options.outputs / LEDGER_NAME, made_by) as ledger,
-            contextlib.ExitStack() as ending,
+            self._measuring(earlier) as measured,
         ):
-            if earlier is not None and near.names:
-                from cluster.far_report import Measuring
-
-                self._measuring = Measuring(options, near, earlier)
-                ending.callback(self._measuring.close)
             there = _label_maps(near, tasks)
             if not options.overwrite:
-                self._look_at(ledger.unknown(list(there)), there, tasks)
+                self._look_at(ledger.unknown(list(there)), there, tasks, work.progress.show)
             done = ledger.prepare(list(tasks), there, options.overwrite)
             for name in done:
-                yield self._skipped(tasks[name], near.missing(work.further[tasks[name].case.name]), earlier)
+                missing = near.missing(work.further[tasks[name].case.name])
+                yield measured(tasks[name].case, self._skipped(tasks[name], missing))
             if len(done) == len(tasks):
                 return
             staging_bytes = options.staging_mb << 20
@@ -111,7 +104,13 @@ class ManyMachines:
             crew = _ray(order, tasks.__getitem__, rules)
             try:
                 rules = rules.with_workers(crew.room())
-                yield from self._dispatched(Dispatcher(ledger, crew, rules), ledger, tasks, set(done), work, earlier)
+                ended = set(done)
+                yield from self._dispatched(Dispatcher(ledger, crew, rules), ledger, tasks, ended, work, earlier)
+                for name, error in ledger.ended_elsewhere(list(ended)):
+                    case = tasks[name].case
+                    # what another coordinator has made since, is as it asked for
+                    failed = CaseReport(case.name, "failed", self._output(case), error=error)
+                    yield measured(case, self._skipped(tasks[name], ())) if error is None else failed
             finally:
                 crew.close()
                 if isinstance(near.outputs, Path):
@@ -127,6 +126,7 @@ class ManyMachines:
         work: engine.Work,
         earlier: Earlier | None,
     ) -> Iterator[CaseReport]:
+        """What comes of each case that is ended here; its name is added to ``ended``."""
         progress = work.progress
         dispatcher.show = progress.show
         dispatcher.warn = lambda line: progress.print_line(line, sys.stderr)
@@ -137,12 +137,6 @@ class ManyMachines:
             if ledger.end(outcome.name, ending):
                 ended.add(outcome.name)
                 yield said
-        for name, error in ledger.ended_elsewhere(list(ended)):
-            if error is None:
-                # what another coordinator has made since, is as it asked for
-                yield self._skipped(tasks[name], (), earlier)
-            else:
-                yield CaseReport(tasks[name].case.name, "failed", self._output(tasks[name].case), error=error)
 
     def _ready(self, ready: Ready, work: engine.Work) -> None:
         runtime, manifest = ready.told
@@ -155,7 +149,7 @@ class ManyMachines:
     def _ended(self, outcome: Outcome, task: Task, earlier: Earlier | None) -> tuple[Ending, CaseReport]:
         worker = self._workers.get(outcome.worker, "")
         if outcome.lost is not None:
-            why = f"{_path_of(task.case, self.near)}: {outcome.lost}"
+            why = f"{_path_of(task.case, self.near.inputs)}: {outcome.lost}"
             return Ending(worker, error=why), CaseReport(task.case.name, "failed", self._output(task.case), error=why)
         made: Labelled = outcome.result
         said = made.report
@@ -169,21 +163,37 @@ class ManyMachines:
         sizes = (made.bytes_read, made.bytes_written, sha256, made.output_bytes)
         return Ending(worker, made.seconds, *sizes, error), said
 
-    def _skipped(self, task: Task, missing: Sequence[Path], earlier: Earlier | None) -> CaseReport:
-        case = self._cases[task.case.name]
-        said = named(folder.skipped(case, self.near.options.outputs, missing), self.near.names)
-        if self._measuring is not None:
-            return self._measuring.add(task.case, said)
-        return said if earlier is None else earlier.add(case, said)
+    def _skipped(self, task: Task, missing: Sequence[Path]) -> CaseReport:
+        said = folder.skipped(self._cases[task.case.name], self.near.options.outputs, missing)
+        return named(said, self.near.names)
 
-    def _look_at(self, names: Sequence[str], there: dict[str, int], tasks: dict[str, Task]) -> None:
+    @contextlib.contextmanager
+    def _measuring(self, earlier: Earlier | None) -> Iterator[Callable[[Any, CaseReport], CaseReport]]:
+        """What measures a case that was labelled before, where numbers are asked for, and says what became of it.
+
+        It is given the case, which may be a ``Remote``, and what is said of it.
+        """
+        if earlier is None:
+            yield lambda case, said: said
+        elif not self.near.names:
+            yield earlier.add
+        else:
+            from cluster.far_report import Measuring
+
+            with contextlib.closing(Measuring(self.options, self.near, earlier)) as measuring:
+                yield measuring.add
+
+    def _look_at(
+        self, names: Sequence[str], there: dict[str, int], tasks: dict[str, Task], show: Callable[[str], None]
+    ) -> None:
         """Label maps that no row of the ledger tells of: what is not whole is made again, with a note."""
-        if isinstance(self.near.outputs, Place):
+        if not names:
             return
-        for name in names:
-            case = tasks[name].case
-            if not isinstance(case, Remote):
-                fault = fault_of_label_map(output_of(case, self.near.outputs), case)
+        with contextlib.closing(Looking(self.options, self.near)) as looking:
+            for name in names:
+                show(f"{name}: is its label map whole?")
+                case = tasks[name].case
+                fault = looking.fault_of(self._cases[case.name], case)
                 if fault is not None:
                     tasks[name] = Task(case, folder.made_again(fault))
                     del there[name]
@@ -192,12 +202,12 @@ class ManyMachines:
         return f"{self.near.outputs}/{case.name}.nii.gz"
 
 
-def _path_of(case: Case | Remote, near: Near) -> str:
-    if not isinstance(case, Remote):
-        return str(case.path)
-    first = next(iter(case.members))
-    url = str(near.inputs)
-    return url if near.options.inputs.is_file() and url.endswith(f"/{first}") else f"{url}/{first}"
+def _path_of(case: Case | Remote, inputs: Path | Place) -> str:
+    """Of a case's first file."""
+    if isinstance(case, Remote) and isinstance(inputs, Place):
+        return inputs.url_of(next(iter(case.members)))
+    assert not isinstance(case, Remote)
+    return str(case.path)
 
 
 def _tasks(cases: Sequence[Case], near: Near) -> dict[str, Task]:
@@ -205,11 +215,9 @@ def _tasks(cases: Sequence[Case], near: Near) -> dict[str, Task]:
     tasks: dict[str, Task] = {}
     for case in cases:
         task = Task(_remote(case, near) if isinstance(near.inputs, Place) else case)
-        if _path_of(task.case, near) == f"{near.outputs}/{case.name}.nii.gz":
-            raise ClusterError(
-                f"the labels of {_path_of(task.case, near)} would replace the scan itself; choose another place for "
-                "outputs"
-            )
+        path = _path_of(task.case, near.inputs)
+        if path == f"{near.outputs}/{case.name}.nii.gz":
+            raise ClusterError(f"the labels of {path} would replace the scan itself; choose another place for outputs")
         if tasks.setdefault(key_of(case), task) is not task:
             raise ClusterError(f"two cases are called {key_of(case)} where their bytes are shown; rename one")
     return tasks

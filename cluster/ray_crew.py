@@ -36,7 +36,7 @@ _END_S: Final = 5.0
 """Workers get so long to clean up behind themselves."""
 
 Handler = Callable[[Any], Any]
-"""What a worker does with the payload of one task. Its method ``close``, if there is one, is called at the end."""
+"""What a worker does with the payload of one task; ``end_handler`` is called at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,14 @@ class _Actor:
 
     def end(self) -> None:
         """Clean up: the process is killed next."""
-        close = getattr(self._handler, "close", None)
-        if close is not None:
-            close()
+        end_handler(self._handler)
+
+
+def end_handler(handler: Handler | None) -> None:
+    """Let a handler clean up behind itself, where it was made and has a ``close``."""
+    close = getattr(handler, "close", None)
+    if close is not None:
+        close()
 
 
 class RayCrew:

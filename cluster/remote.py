@@ -67,10 +67,9 @@ def files_of(case: Case) -> Sequence[Path]:
 def stand_ins(case: Case | Remote, room: Path, inputs: Path | Place, outputs: Path | Place) -> dict[str, str]:
     """What ``in`` and ``out`` in the folder ``room`` stand for while ``case`` is there."""
     names = {str(room / "in"): str(inputs), str(room / "out"): str(outputs)}
-    if isinstance(case, Remote):
+    if isinstance(case, Remote) and isinstance(inputs, Place):
         first = next(iter(case.members))
-        if str(inputs).endswith(f"/{first}"):  # a place that is one file
-            return {str(room / "in" / first): str(inputs), **names}
+        return {str(room / "in" / first): inputs.url_of(first), **names}
     return names
 
 

@@ -46,6 +46,8 @@ RUN_BY = {
     "make kills": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
     "make cluster-soak": "test_ray.py::test_the_soak_on_few_cases_with_its_coordinator_killed",
     "python -m tests.cluster.soak": "test_make.py::test_what_looks_for_faults_is_called_as_it_should_be",
+    "python -m tests.cluster.ledger_times": "test_costs.py::test_every_case_of_the_timed_ledger_is_ended",
+    "python -m tests.cluster.store_requests": "test_costs.py::test_a_scan_costs_two_requests_and_a_run_five",
     "python -m cluster predict": "test_predict_command.py::test_a_repeated_run_labels_nothing_and_a_new_model_all",
     "python -m cluster simulate": "test_simulation.py::test_the_command_prints_both_runs_and_the_plan",
     "python -m cluster status": "test_ledger.py::test_status_counts_and_names_what_failed",

@@ -6,7 +6,7 @@ from typing import Any
 from cluster.crew import Event, Finished, Ready
 from cluster.dispatch import Rules
 from cluster.labelling import Order
-from cluster.ray_crew import _Actor
+from cluster.ray_crew import end_handler
 
 
 class InlineCrew:
@@ -38,8 +38,4 @@ class InlineCrew:
         return self._now
 
     def close(self) -> None:
-        if self._handler is not None:
-            # as in a worker's own process
-            actor = _Actor(lambda: self._handler)
-            actor._handler = self._handler
-            actor.end()
+        end_handler(self._handler)

@@ -28,6 +28,14 @@ def scans(tmp_path: Path, store: Store) -> Path:
     return folder
 
 
+@pytest.fixture
+def labelled(store: Store, tmp_path: Path, models: Path) -> Path:
+    """Two scans and their label maps in the bucket, of a run that is over; its folder, where the ledger is."""
+    store.put(write_scans(tmp_path / "in", ["a", "b"]), "in")
+    assert far(tmp_path, models) == 0
+    return tmp_path
+
+
 def far(folder: Path, models: Path, *words: str, inputs: str = URLS["in"], outputs: str = URLS["out"]) -> int:
     own = ["--models", str(models), "--ledger", str(folder / "ledger.sqlite"), "--staging", str(folder / "staging")]
     return main(["predict", inputs, outputs, *own, *words])
@@ -41,30 +49,32 @@ def read(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def as_told(files: dict[str, bytes], places: dict[str, str]) -> dict[str, bytes]:
-    """Without seconds and what is of many machines alone, and with the names of ``places`` for their folders."""
-    files = {name: content for name, content in files.items() if not name.startswith(("run.json", "ledger.sqlite"))}
-    for name in files:
-        if not name.endswith(".nii.gz"):
-            text = files[name].decode()
-            for folder, place in places.items():
-                text = text.replace(folder, place)
-            files[name] = re.sub(r'data-value="[0-9.]+">[0-9]+\.[0-9]</td>', "seconds", text).encode()
-    return files
-
-
-def notes(record: bytes, places: dict[str, str]) -> str:
-    text = json.dumps([(case["case"], case["status"], case["notes"]) for case in json.loads(record)["cases"]])
+def renamed(text: str, places: dict[str, str]) -> str:
+    """With the names of ``places`` for their folders."""
     for folder, place in places.items():
         text = text.replace(folder, place)
     return text
 
 
+def as_told(files: dict[str, bytes], places: dict[str, str]) -> dict[str, bytes]:
+    """``renamed``, without seconds and what is of many machines alone."""
+    files = {name: content for name, content in files.items() if not name.startswith(("run.json", "ledger.sqlite"))}
+    for name in files:
+        if not name.endswith(".nii.gz"):
+            text = renamed(files[name].decode(), places)
+            files[name] = re.sub(r'data-value="[0-9.]+">[0-9]+\.[0-9]</td>', "seconds", text).encode()
+    return files
+
+
+def notes(record: bytes, places: dict[str, str]) -> str:
+    cases = json.loads(record)["cases"]
+    return renamed(json.dumps([(case["case"], case["status"], case["notes"]) for case in cases]), places)
+
+
 def lines(out: str, places: dict[str, str]) -> list[str]:
     """What was said of each case that was not labelled now, in any order."""
-    for folder, place in places.items():
-        out = out.replace(folder, place)
-    return sorted(line for line in out.splitlines() if "  skipped: " in line or "  FAILED: " in line)
+    said = renamed(out, places).splitlines()
+    return sorted(line for line in said if "  skipped: " in line or "  FAILED: " in line)
 
 
 def test_pages_and_tables_of_a_bucket_are_those_of_folders_at_first_and_again(
@@ -86,34 +96,30 @@ def test_pages_and_tables_of_a_bucket_are_those_of_folders_at_first_and_again(
     assert list((tmp_path / "staging").iterdir()) == []
 
 
-def test_scans_of_a_bucket_are_reported_on_in_a_folder(store: Store, scans: Path, tmp_path: Path, models: Path) -> None:
-    outputs = tmp_path / "out"
-    places = {str(scans): URLS["in"], str(tmp_path / "solo"): str(outputs)}
-    for _ in range(2):
-        assert near(tmp_path, models, "--statistics") == 1
-        assert far(tmp_path, models, "--statistics", outputs=str(outputs)) == 1
-        assert as_told(read(outputs), places) == as_told(read(tmp_path / "solo"), places)
-
-
-def test_scans_of_a_folder_are_measured_in_a_bucket_without_a_record(
-    store: Store, scans: Path, tmp_path: Path, models: Path
+@pytest.mark.parametrize("far_end", ["in", "out"])
+def test_where_scans_or_label_maps_are_in_a_folder_tables_are_those_of_one_machine_with_and_without_a_record(
+    far_end: str, store: Store, scans: Path, tmp_path: Path, models: Path
 ) -> None:
+    outputs, words = tmp_path / "out", ["--statistics"]
+    where = {"outputs": str(outputs)} if far_end == "in" else {"inputs": str(scans)}
+    if far_end == "out":
+        words.append("--no-record")
     for _ in range(2):
-        assert near(tmp_path, models, "--statistics", "--no-record") == 1
-        assert far(tmp_path, models, "--statistics", "--no-record", inputs=str(scans)) == 1
-        made = store.content("out")
-        assert made == read(tmp_path / "solo")
-    assert sorted(name for name in made if not name.endswith(".nii.gz")) == ["statistics.csv", "statistics.json"]
+        assert near(tmp_path, models, *words) == 1
+        assert far(tmp_path, models, *words, **where) == 1
+        made = read(outputs) if far_end == "in" else store.content("out")
+        assert as_told(made, {}) == as_told(read(tmp_path / "solo"), {})
+    ours = {name for name in made if not name.endswith(".nii.gz") and not name.startswith("ledger.sqlite")}
+    record = set() if far_end == "out" else {"run.json"}
+    assert ours == {"statistics.csv", "statistics.json"} | record
 
 
-def test_of_a_label_map_that_was_replaced_the_record_tells_nothing(store: Store, tmp_path: Path, models: Path) -> None:
-    store.put(write_scans(tmp_path / "in", ["a", "b"]), "in")
-    assert far(tmp_path, models) == 0
+def test_of_a_label_map_that_was_replaced_the_record_tells_nothing(store: Store, labelled: Path, models: Path) -> None:
     files = store.files()
     files.pipe_file(f"{BUCKET}/out/a.nii.gz", files.cat_file(f"{BUCKET}/out/b.nii.gz"))
     # another ledger, which knows neither of them
-    (tmp_path / "ledger.sqlite").unlink()
-    assert far(tmp_path, models, "--report") == 0
+    (labelled / "ledger.sqlite").unlink()
+    assert far(labelled, models, "--report") == 0
     index = store.content("out")["report.html"].decode()
     # seconds and ROI of either
     numbers = re.findall(r'<td class="number" data-value="([0-9.]*)">', index)
@@ -121,10 +127,8 @@ def test_of_a_label_map_that_was_replaced_the_record_tells_nothing(store: Store,
 
 
 def test_what_cannot_be_fetched_or_stored_is_told_and_counts(
-    store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    store: Store, labelled: Path, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.put(write_scans(tmp_path / "in", ["a", "b"]), "in")
-    assert far(tmp_path, models) == 0
     put, fetch = Place.store, Place.fetch
 
     def refused(self: Place, file: Path, name: str) -> None:
@@ -140,11 +144,11 @@ def test_what_cannot_be_fetched_or_stored_is_told_and_counts(
     capsys.readouterr()
     with monkeypatch.context() as patch:
         patch.setattr(Place, "fetch", gone)
-        assert far(tmp_path, models, "--statistics") == 1
+        assert far(labelled, models, "--statistics") == 1
     said = capsys.readouterr()
     assert "a  FAILED: cannot fetch a.nii.gz: Not Found" in said.out
     assert "b  skipped: " in said.out
     assert {row["case"] for row in json.loads(store.content("out")["statistics.json"])["cases"]} == {"b"}
     monkeypatch.setattr(Place, "store", refused)
-    assert far(tmp_path, models, "--statistics") == 2
+    assert far(labelled, models, "--statistics") == 2
     assert "cannot keep the report: cannot store statistics.csv: Denied" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -115,6 +116,26 @@ def test_a_record_elsewhere_names_the_places_too(store: Store, tmp_path: Path, m
     assert options["inputs"] == f"s3://{BUCKET}/in"
 
 
+def test_the_record_names_the_places_while_the_run_goes_on(
+    store: Store, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(write_scans(tmp_path / "in", ["a", "b", "c"]), "in")
+    give, there = InlineCrew.give, tmp_path / "out" / "run.json"
+    seen = []
+
+    def looked(self: InlineCrew, worker: int, task: str) -> None:
+        seen.append(there.read_text() if there.exists() else "")
+        give(self, worker, task)
+
+    monkeypatch.setattr(InlineCrew, "give", looked)
+    words = [f"s3://{BUCKET}/in", str(there.parent), "--models", str(models), "--staging", str(tmp_path / "staging")]
+    assert main(["predict", *words]) == 0
+    # the third case is given out when the first one has ended
+    (run,) = json.loads(seen[-1])["runs"]
+    assert (run["ended"], run["options"]["inputs"]) == (None, f"s3://{BUCKET}/in")
+    assert str(Path(tempfile.gettempdir()) / "attention-dmfnet-") not in seen[-1]
+
+
 def test_an_empty_scan_in_a_bucket_fails_by_its_name(
     store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,18 +193,63 @@ def test_a_volume_of_a_series_that_holds_two_is_the_same_one_from_a_bucket(
     assert store.content("out") == expected
 
 
-def test_one_file_and_what_is_wrong_with_it_are_told_by_url(
-    store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("stored", "named"),
+    [
+        (["in/bad.nii.gz"], "in/bad.nii.gz"),
+        (["in/bad.nii.gz/bad.nii.gz"], "in/bad.nii.gz/bad.nii.gz"),
+        # a bucket may have both; what lies in the folder is what is listed
+        (["in/bad.nii.gz", "in/bad.nii.gz/bad.nii.gz"], "in/bad.nii.gz/bad.nii.gz"),
+    ],
+    ids=["a file", "a folder", "both"],
+)
+def test_one_file_or_a_folder_of_its_name_and_what_is_wrong_are_told_by_url(
+    stored: list[str], named: str, store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "bad.nii.gz").write_bytes(b"no scan")
-    store.put(tmp_path / "in", "in")
+    for path in stored:
+        store.files().pipe_file(f"{BUCKET}/{path}", b"another" if path != named else b"no scan")
+    assert Place(f"s3://{BUCKET}/in/bad.nii.gz").url_of("bad.nii.gz") == f"s3://{BUCKET}/{named}"
     assert predict(tmp_path, models, inputs="in/bad.nii.gz") == 1
     said = capsys.readouterr().out
     assert said.startswith("bad  FAILED: ")
     assert str(tmp_path) not in said
-    assert f"s3://{BUCKET}/in/bad.nii.gz" in said
-    assert "bad.nii.gz/bad.nii.gz" not in said
+    assert re.findall(rf"s3://{BUCKET}/[^ :;,]*nii\.gz", said) == [f"s3://{BUCKET}/{named}"]
+
+
+def test_a_folder_called_like_its_scan_is_labelled(store: Store, tmp_path: Path, models: Path) -> None:
+    scans = write_scans(tmp_path / "in", ["a"])
+    expected = solo(scans, tmp_path, models)
+    store.put(scans, "in/a_0000.nii.gz")
+    assert predict(tmp_path, models, "--no-record", inputs="in/a_0000.nii.gz") == 0
+    assert store.content("out") == expected
+
+
+def test_outputs_that_are_a_file_are_refused_and_the_file_stays(
+    store: Store, tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = write_scans(tmp_path / "in", ["a"]) / "a_0000.nii.gz"
+    scan = scan.rename(scan.with_name("a.nii.gz"))
+    store.put(scan.parent, "in")
+    words = [f"s3://{BUCKET}/in/a.nii.gz"] * 2
+    words += ["--models", str(models), "--ledger", str(tmp_path / "ledger.sqlite"), "--overwrite"]
+    assert main(["predict", *words]) == 2
+    assert f"s3://{BUCKET}/in/a.nii.gz is a file; choose a folder for outputs" in capsys.readouterr().err
+    assert store.content("in") == {"a.nii.gz": scan.read_bytes()}
+
+
+def test_a_store_that_does_not_answer_is_not_taken_for_a_folder(
+    store: Store, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.files().pipe_file(f"{BUCKET}/in/a.nii.gz", b"scan")
+    monkeypatch.setattr(cluster.places, "_TRIES", 2)
+    monkeypatch.setattr(store.files(), "retries", 1)
+    there = Place(f"s3://{BUCKET}/in/a.nii.gz")
+    store.failing = 1.0
+    store.files().invalidate_cache()
+    with pytest.raises(ClusterError, match=f"cannot list s3://{BUCKET}/in/a.nii.gz"):
+        there.url_of("a.nii.gz")
+    store.failing = 0.0
+    assert there.url_of("a.nii.gz") == f"s3://{BUCKET}/in/a.nii.gz"
 
 
 def test_what_the_engine_itself_says_names_the_place_and_no_folder_that_stands_for_it(

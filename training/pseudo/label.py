@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
+from attention_dmfnet.cli.case_line import failed_line
 from attention_dmfnet.cli.progress import Progress
 from attention_dmfnet.files.cases import InputError, ScanFile, case_name, list_cases
 from attention_dmfnet.files.image_io import ImageError, write_labels
@@ -166,7 +167,7 @@ def _label_missing(paths: Sequence[Path], labeller: Labeller, folder: Path) -> d
                 _label(path, ahead.take(), labeller, folder)
             except (ImageError, GeometryError, PseudoError) as error:
                 failed[case_name(path)] = str(error)
-                progress.print_line(f"{case_name(path)}  FAILED: {error}", sys.stderr)
+                progress.print_line(failed_line(case_name(path), str(error)), sys.stderr)
             progress.case_done()
     return failed
 

@@ -11,7 +11,7 @@ def as_line(report: CaseReport) -> str:
     """One line: name, seconds by step, ROI as left-right x front-back x head-foot in mm, organs found with mL."""
     report = _printable(report)
     if report.status == "failed":
-        return f"{report.case}  FAILED: {report.error}"
+        return failed_line(report.case, str(report.error))
     if report.status in ("skipped", "passed over"):
         return f"{report.case}  {report.status}: {'; '.join(report.notes)}"
     steps = ", ".join(f"{name} {seconds:.1f}" for name, seconds in report.seconds.items() if name != "total")
@@ -21,6 +21,11 @@ def as_line(report: CaseReport) -> str:
         parts.append("ROI {2:.0f} x {1:.0f} x {0:.0f} mm".format(*report.roi_mm))
     parts.append(found or "no organs found")
     return "  ".join(parts) + "".join(f"  [{note}]" for note in report.notes)
+
+
+def failed_line(case: str, error: str) -> str:
+    """One line for a case, or whatever else was to be done, that failed."""
+    return f"{printable(case)}  FAILED: {printable(error)}"
 
 
 def as_json(report: CaseReport) -> str:

@@ -38,7 +38,14 @@ __all__ = ["Elsewhere", "Work", "add_options", "load_segmenter", "run"]
 
 
 class Elsewhere(Protocol):
-    """Who labels the cases of a run where this process does not: many machines."""
+    """Who labels the cases of a run where this process does not: many machines.
+
+    ``options`` are the run's as they were typed: INPUTS and OUTPUTS may be places elsewhere, which folders of this
+    machine stand for.
+    """
+
+    @property
+    def options(self) -> argparse.Namespace: ...
 
     def __call__(self, work: "Work", earlier: "Earlier | None") -> "Iterator[CaseReport]":
         """A report on each of the cases that were found, as it ends, those included that need no work; with ``--json``
@@ -90,7 +97,7 @@ def run(options: argparse.Namespace, elsewhere: Elsewhere | None = None) -> int:
         further = {
             case.name: [path for extra in extras for path in extra.paths(case, options.outputs)] for case in cases
         }
-        with _recorder(options, further) or contextlib.nullcontext() as recorder:
+        with _recorder(options, further, elsewhere) or contextlib.nullcontext() as recorder:
             work = Work(options, found, extras, further, there, segmenter, recorder, progress, ahead, elsewhere)
             failed = _report_all(_gathered(work), work)
     except (InputError, ManifestError, NetworkError) as error:
@@ -120,14 +127,18 @@ class Work:
     elsewhere: Elsewhere | None = None
 
 
-def _recorder(options: argparse.Namespace, further: Mapping[str, Sequence[Path]]) -> "RunRecorder | None":
+def _recorder(
+    options: argparse.Namespace, further: Mapping[str, Sequence[Path]], elsewhere: Elsewhere | None
+) -> "RunRecorder | None":
     # False: --no-record
     if options.record is False:
         return None
     with step("import"):
         from attention_dmfnet.cli.record import RECORD_NAME, RunRecorder
-    said = {name: value for name, value in vars(options).items() if name not in ("command", "record")}
-    return RunRecorder(options.record or options.outputs / RECORD_NAME, said, further)
+    typed = options if elsewhere is None else elsewhere.options
+    tell = str if elsewhere is None else elsewhere.told
+    said = {name: value for name, value in vars(typed).items() if name not in ("command", "record")}
+    return RunRecorder(options.record or options.outputs / RECORD_NAME, said, further, tell)
 
 
 def load_segmenter(options: argparse.Namespace) -> "Segmenter":

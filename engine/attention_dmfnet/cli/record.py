@@ -11,7 +11,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -121,13 +121,16 @@ class RunRecorder:
         path: Path,
         options: Mapping[str, object],
         further: Mapping[str, Sequence[Path]] = MappingProxyType({}),
+        tell: Callable[[str], str] = str,
     ) -> None:
         """``further`` are the files that are written for a case beside its label map, by the case's name.
 
+        ``tell`` has the names of places elsewhere for the folders of this machine that stand for them in a sentence.
         Raises ``InputError`` if a file is there that is no record of ours: it is not replaced.
         """
         self._path = path
         self._further = further
+        self._tell = tell
         if not path.parent.is_dir():
             raise InputError(f"there is no folder {path.parent} for the record; make it, or name another with --record")
         read_record(path)
@@ -156,7 +159,7 @@ class RunRecorder:
         """
         if report.status == "passed over":
             return
-        case = _case_record(report, self._run.id, self._further.get(report.case, ()), hashes)
+        case = _case_record(report, self._run.id, self._further.get(report.case, ()), hashes, self._tell)
         self._cases[case.case] = case
         if time.perf_counter() - self._written_s >= _LEAST_SHARE * self._took_s:
             self._write()
@@ -175,7 +178,7 @@ class RunRecorder:
         self._run.ended, self._run.exit_status = _now(), status
         self._write()
         if self._fault is not None:
-            say(f"{self._fault}; the label maps are complete", sys.stderr)
+            say(f"{self._tell(self._fault)}; the label maps are complete", sys.stderr)
 
     def _write(self) -> None:
         """Never fails: label maps count for more than their record."""
@@ -222,19 +225,24 @@ def _merged(there: Record, run: RunRecord, cases: Mapping[str, CaseRecord]) -> R
 
 
 def _case_record(
-    report: "CaseReport", run: str, further: Sequence[Path] = (), known: Mapping[str, str] | None = None
+    report: "CaseReport",
+    run: str,
+    further: Sequence[Path],
+    known: Mapping[str, str] | None,
+    tell: Callable[[str], str],
 ) -> CaseRecord:
     from attention_dmfnet.cli.case_line import rounded
 
     told = rounded(report)
-    notes = [NoteRecord(note.code, str(note)) for note in told.notes]
+    notes = [NoteRecord(note.code, tell(str(note))) for note in told.notes]
+    error = None if told.error is None else tell(told.error)
     output = printable(Path(report.output).name)
     # the label map is compressed, half a megabyte, and was written a moment ago: this takes a millisecond
     hashes = dict(known or ()) or hashes_of([Path(report.output), *further] if report.status == "done" else [])
     sha256 = hashes.pop(output, None)
     measured = (told.seconds, told.roi_mm, told.volumes_ml)
     status = "skipped" if report.status == "passed over" else report.status
-    return CaseRecord(told.case, run, status, output, sha256, hashes, *measured, notes, told.error)
+    return CaseRecord(told.case, run, status, output, sha256, hashes, *measured, notes, error)
 
 
 def hashes_of(files: Sequence[Path]) -> dict[str, str]:

@@ -53,6 +53,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """See ``commands.CommandModule``."""
+    from attention_dmfnet.cli.case_line import failed_line
     from attention_dmfnet.model.loading import default_models
     from attention_dmfnet.model.manifest import ManifestError, load_manifest
     from attention_dmfnet.report.afterwards import report_cases
@@ -75,8 +76,9 @@ def run(options: argparse.Namespace) -> int:
                 cases, outputs, report, lambda case: show(f"{printable(case)}: report"), options.record
             ):
                 progress.case_done()
-                said = f"FAILED: {printable(one.error)}" if one.error is not None else "in the report"
-                progress.print_line(f"{printable(one.case)}  {said}", sys.stdout)
+                done = f"{printable(one.case)}  in the report"
+                line = done if one.error is None else failed_line(one.case, one.error)
+                progress.print_line(line, sys.stdout)
                 seen.append(one)
         finally:
             progress.clear()

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from attention_dmfnet.files.cases import Case, printable
+from attention_dmfnet.files.cases import Case
 from attention_dmfnet.folder import CaseReport
 from attention_dmfnet.model.loading import default_models
 from attention_dmfnet.model.manifest import load_manifest
 from attention_dmfnet.model.wanted_organs import wanted_organs
-from attention_dmfnet.report.afterwards import read_record, report_case
+from attention_dmfnet.report.afterwards import RECORD_NAME, Recorded, read_record, report_case
 from attention_dmfnet.report.run_report import RunReport
 
 
@@ -34,21 +34,28 @@ class Earlier:
         """``options`` are those of the command ``predict``; ``report`` is where the run's numbers are gathered."""
         self.report = report
         self._outputs: Path = options.outputs
-        self._record: Path | None = options.record or None
+        self._record: Path = options.record or options.outputs / RECORD_NAME
+        self._before: dict[str, CaseReport] = {}
 
     @cached_property
-    def recorded(self) -> dict[str, CaseReport]:
-        """By the case's name, as the record has it."""
-        return read_record(self._outputs, self._record)
+    def _recorded(self) -> Recorded:
+        return read_record(self._record)
 
     def add(self, case: Case, said: CaseReport) -> CaseReport:
         """Add such a case to the report: ``said``, or why its scan and label map cannot be measured."""
-        became = report_case(case, self._outputs, self.report, self.recorded.get(printable(case.name)))
+        became = self.measured(case, self._outputs, self.report)
         return became if became.status == "failed" else said
+
+    def measured(self, case: Case, outputs: Path, report: RunReport) -> CaseReport:
+        """Add such a case, whose label map is in ``outputs``, to ``report``; what became of it."""
+        before = self._recorded.of(case, outputs)
+        if before is not None:
+            self._before[case.name] = before
+        return report_case(case, outputs, report, before)
 
     def row(self, one: CaseReport) -> CaseReport:
         """What the index shows of it: of a case that was skipped, time, ROI and notes of the run that made it."""
-        before = self.recorded.get(printable(one.case)) if one.status == "skipped" else None
+        before = self._before.get(one.case) if one.status == "skipped" else None
         if before is None:
             return one
         notes = (*before.notes, *one.notes)

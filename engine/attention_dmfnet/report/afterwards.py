@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,11 @@ def report_cases(
     Seconds, ROI and notes are those of the run's ``record``, where there is one; None: that beside the label maps.
     ``on_case`` hears the name of each case that is begun. ``finish`` is left to the caller.
     """
-    recorded = read_record(outputs, record)
+    recorded = read_record(record or outputs / RECORD_NAME)
     for case in cases:
         if on_case is not None:
             on_case(case.name)
-        yield report_case(case, outputs, report, recorded.get(printable(case.name)))
+        yield report_case(case, outputs, report, recorded.of(case, outputs))
 
 
 def report_case(case: Case, outputs: Path, report: RunReport, recorded: CaseReport | None = None) -> CaseReport:
@@ -66,29 +67,40 @@ def _failed(case: Case, outputs: Path, error: str) -> CaseReport:
     return CaseReport(case.name, "failed", str(output_of(case, outputs)), error=error)
 
 
-def read_record(outputs: Path, record: Path | None = None) -> dict[str, CaseReport]:
-    """What the ``record`` of a run (None: run.json) says of each case in ``outputs``; nothing where there is none.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the record of a run says: by the printable name of a case, of which label map (its SHA-256), and what."""
 
-    A label map that was replaced since is not what the record tells of, and is left out.
-    """
+    said: Mapping[str, tuple[str | None, CaseReport]]
+
+    def of(self, case: Case, outputs: Path) -> CaseReport | None:
+        """What it says of the label map of ``case`` in ``outputs``.
+
+        None where it does not tell of the case, or of another label map than the one that is there.
+        """
+        sha256, report = self.said.get(printable(case.name), (None, None))
+        if sha256 is None:
+            return report
+        try:
+            label_map = output_of(case, outputs).read_bytes()
+        except OSError:
+            return None
+        return report if hashlib.sha256(label_map).hexdigest() == sha256 else None
+
+
+def read_record(record: Path) -> Recorded:
+    """What the file ``record`` says of each case that was labelled; nothing where there is none."""
     try:
-        said: Any = json.loads((record or outputs / RECORD_NAME).read_text(encoding="utf-8"))
+        said: Any = json.loads(record.read_text(encoding="utf-8"))
         entries = [entry for entry in said["cases"] if entry.get("status") == "done"]
-        return {entry["case"]: _recorded(entry) for entry in entries if _is_as_it_was(entry, outputs)}
+        return Recorded({entry["case"]: (_hash_in(entry), _recorded(entry)) for entry in entries})
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         # a report does without it: it is not what the numbers are made of
-        return {}
+        return Recorded({})
 
 
-def _is_as_it_was(entry: Mapping[str, Any], outputs: Path) -> bool:
-    if not entry.get("sha256"):
-        return True
-    try:
-        label_map = (outputs / f"{entry['case']}.nii.gz").read_bytes()
-    except OSError:
-        # a name that was made printable is not the file's: what cannot be asked is believed
-        return True
-    return hashlib.sha256(label_map).hexdigest() == str(entry["sha256"])
+def _hash_in(entry: Mapping[str, Any]) -> str | None:
+    return str(entry["sha256"]) if entry.get("sha256") else None
 
 
 def _recorded(entry: Mapping[str, Any]) -> CaseReport:

@@ -1,5 +1,7 @@
 """``run.json``: what is in it, when it is written, and what it never does."""
 
+import argparse
+import errno
 import hashlib
 import json
 import os
@@ -8,14 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from attention_dmfnet import __version__
-from attention_dmfnet.cli import record
+from attention_dmfnet.cli import predict, record
 from attention_dmfnet.cli.main import main
+from attention_dmfnet.cli.parser import parse
 from attention_dmfnet.cli.record import CaseRecord, ModelsRecord, Record, RunRecord, RunRecorder, RuntimeRecord
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, UNUSABLE
 from attention_dmfnet.files.image_io import write_volume
@@ -41,6 +45,54 @@ def _predict(scans: Path, models: Path, *options: str) -> int:
 
 def _read(path: Path) -> Any:
     return json.loads(path.read_bytes())
+
+
+class _Bucket:
+    """Cases that are labelled elsewhere: ``stands_in`` is a folder here, and what was typed is a URL."""
+
+    def __init__(self, stands_in: Path, record: Path) -> None:
+        self.options = argparse.Namespace(inputs="s3://archive/in", outputs="s3://archive/out", device="cuda")
+        self._stands_in, self._record = str(stands_in), record
+        self.seen: list[Any] = []
+
+    def __call__(self, work: predict.Work, earlier: object) -> Iterator[CaseReport]:
+        for case in work.found.cases:
+            note = Note("code", f"a note on {case.path}")
+            yield CaseReport(case.name, "failed", "", notes=(note,), error=f"cannot read {case.path}")
+            # as each case ends
+            self.seen.append(_read(self._record))
+
+    def hashes(self, case: str) -> Mapping[str, str]:
+        return {}
+
+    def told(self, text: str) -> str:
+        return text.replace(self._stands_in, "s3://archive/in")
+
+
+def test_a_record_of_places_elsewhere_names_them_from_the_first_case_on(
+    scans: Path, models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = scans.parent / "out"
+    options = parse(["predict", str(scans), str(out), "--models", str(models)])
+    bucket = _Bucket(scans, out / "run.json")
+    assert predict.run(options, bucket) == SOME_FAILED
+    first = bucket.seen[0]
+    assert first["runs"][0]["options"] == vars(bucket.options)
+    assert first["runs"][0]["exit_status"] is None
+    (case,) = first["cases"]
+    assert (case["error"], case["notes"][0]["text"]) == (
+        "cannot read s3://archive/in/a.nii.gz",
+        "a note on s3://archive/in/a.nii.gz",
+    )
+
+    def denied(folder: Path) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # and where it cannot be written
+    monkeypatch.setattr(record, "_locked", denied)
+    elsewhere = _Bucket(scans.parent, out / "run.json")
+    assert predict.run(options, elsewhere) == SOME_FAILED
+    assert "cannot write s3://archive/in/out/run.json: Permission denied; " in capsys.readouterr().err
 
 
 def test_a_record_tells_what_made_each_label_map(scans: Path, models: Path) -> None:

@@ -141,12 +141,11 @@ def test_a_label_map_that_was_replaced_since_has_no_time(scans: Path, models: Pa
 def test_a_label_map_that_cannot_be_read_takes_no_other_cases_time(scans: Path, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert _predict(scans, out, models) == DONE
-    before = read_record(out)
-    assert len(before) > 1
-    name = sorted(before)[0]
-    (out / f"{name}.nii.gz").unlink()
-    (out / f"{name}.nii.gz").mkdir()
-    assert read_record(out) == before
+    (out / "a.nii.gz").unlink()
+    (out / "a.nii.gz").mkdir()
+    recorded = read_record(out / "run.json")
+    cases = [ScanFile(scans / name) for name in ("a_0000.nii.gz", "b.nii.gz")]
+    assert [recorded.of(case, out) is not None for case in cases] == [False, True]
 
 
 def test_a_record_that_is_not_there_is_refused(
