@@ -39,7 +39,7 @@ _PRIOR_MM = 9.0
 _STIFFNESS = 0.25
 """Cost of one step sideways (2 mm) from a slice to the next; a tube wholly inside an organ costs ``_BLOCKED``."""
 
-_BLOCKED = 6.0
+_BLOCKED, _NEVER = 6.0, 1e6
 _LOWEST, _ABOVE_LIVER_MM = -0.62, 75.0
 _KINKED = 0.15
 """How many aortas have a kink: a share chosen by eye, as is how far it bows."""
@@ -180,6 +180,8 @@ def _pushed_aside(
     reach = [int(search_mm / mm) for mm in spacing[1:]]
     shifts = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), -1)
     prior = ((shifts * spacing[1:]) ** 2).sum(-1) / (2 * (_PRIOR_MM * search_mm / _SEARCH_MM) ** 2)
+    if vessel == Tissue.VENA_CAVA:  # however far it is pushed, it does not pass to the left of the aorta
+        prior[shifts[..., 1] * spacing[2] > _SEARCH_MM] = _NEVER
     count = len(tube.middles)
     cost = np.empty((count, *prior.shape), np.float32)
     for n, (middle, half) in enumerate(zip(tube.middles, tube.half_mm, strict=True)):
