@@ -65,7 +65,12 @@ class _Job:
 
     @property
     def name(self) -> str:
+        """The map's."""
         return REAL if self.source is None else _name(self.source)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.name}_{self.variant}.npz"
 
     def templates(self) -> list[_Template]:
         """What to try in turn. A held-out body stays what it was."""
@@ -140,7 +145,7 @@ def _donor(source: Path, variant: int, sources: Sequence[Path]) -> Path | None:
 
 
 def _build_one(job: _Job) -> Path:
-    path = job.folder / f"{job.name}_{job.variant}.npz"
+    path = job.path
     if path.exists():
         return path
     courses = read_atlas(job.folder)
@@ -172,6 +177,8 @@ def _completed(job: _Job, template: _Template, courses: CourseAtlas) -> Tried:
     lacks = frozenset(range(1, 14)) - _DRAWN - target.known
     donor = read_organ_map(job.donor) if job.donor is not None and lacks else None
     body = complete(target, abdomen, whole, atlas, donor, prefer_abdomen=job.variant == 0)
+    # vessels are drawn by the name that a body is read under
+    body = replace(body, name=job.path.stem)
     # what a donor lent and the audit does not pass is left out of it
     lent = body.known - target.known - _DRAWN
     body = _unknown(body, lent & _organs_of(_faults(body, atlas)))

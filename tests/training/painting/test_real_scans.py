@@ -12,8 +12,9 @@ from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 from tests.training.bodies import anatomy
 from tests.training.raw_anatomy import write_raw_anatomy
 from training.errors import TrainingError
+from training.painting import body_building
 from training.painting.anatomy import Anatomy
-from training.painting.bodies import body_paths, read_body
+from training.painting.bodies import audit_body, body_paths, faults_of, read_atlas, read_body
 from training.painting.body_building import build
 from training.painting.completion import BODY_SPACING_ZYX, Body, complete
 from training.painting.real_scans import VALIDATION_ONLY, one_phase_each, read_real_scan, real_scan_names
@@ -184,7 +185,12 @@ def test_of_ts_example_the_liver_is_believed_and_the_pancreas_is_not() -> None:
     assert 0 < shares[Tissue.UNKNOWN] < 0.05
 
 
-def test_with_scan_labels_bodies_are_completed_in_another_scan(folder: Path, tmp_path: Path) -> None:
+def test_with_scan_labels_bodies_are_completed_in_another_scan(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # no drawing of these phantoms passes the audit
+    monkeypatch.setattr(body_building, "_MOST_DRAWINGS", 2)
+    monkeypatch.setattr(body_building, "_MOST_TEMPLATES", 1)
     data, labels = tmp_path / "data", tmp_path / "labels"
     write_raw_anatomy(data)
     (data / "ct" / "patient-portal_0000.nii.gz").symlink_to(folder / "ct" / "patient-portal_0000.nii.gz")
@@ -194,6 +200,11 @@ def test_with_scan_labels_bodies_are_completed_in_another_scan(folder: Path, tmp
     for name, scan_labels in (("without", None), ("with", labels)):
         build(data, tmp_path / name, workers=1, scan_labels=scan_labels)
         tissues.append({path.stem: read_body(path).tissues for path in body_paths(tmp_path / name)})
+        # the audit finds in what is read and painted what it found when the bodies were built
+        atlas = read_atlas(tmp_path / name)
+        for path in body_paths(tmp_path / name):
+            found = [str(one) for one in audit_body(read_body(path), atlas) if one.severity == "fail"]
+            assert found == faults_of(path), path
     without, within = tissues
     # by their names both maps are given the scan for the first of their bodies; the second is a phantom's
     assert {name for name in within if not np.array_equal(within[name], without[name])} == {
