@@ -122,10 +122,10 @@ def without_doubtful(body: Body) -> Body:
 def finished(body: Body, atlas: CourseAtlas | None, seed: int) -> Body:
     """The body with its vessels and diaphragm drawn and the chest's part of aorta and esophagus without a label."""
     which = (body.drawing,) if body.drawing else ()
-    rng, of_veins = (np.random.default_rng((seed, *kind, *body.name.encode())) for kind in (which, (*which, 1)))
+    rng = np.random.default_rng((seed, *which, *body.name.encode()))
     drawn = body if atlas is None else body.with_vessels(atlas, rng)
     if not drawn.is_real:
-        drawn = drawn.with_diaphragm(rng).with_liver_veins(of_veins)
+        drawn = drawn.with_diaphragm(rng).with_liver_veins(rng)
     whole = replace(drawn, tissues=_without_chest_vessels(drawn.tissues), vessels=None)
     return without_doubtful(whole) if whole.is_real else whole
 

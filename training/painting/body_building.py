@@ -157,13 +157,13 @@ def _build_one(job: _Job) -> Path:
     return path
 
 
-def least_faulty(tries: Iterable[Tried]) -> Tried:
-    """The first of the tries that the audit passes, else the first with the fewest faults."""
+def least_faulty(tries: Iterable[Tried], organs: frozenset[int] = frozenset(range(1, 14))) -> Tried:
+    """The first of the tries with the fewest faults; none is made after one in which ``organs`` have no fault."""
     best: Tried | None = None
     for tried in tries:
         if best is None or len(tried[1]) < len(best[1]):
             best = tried
-        if not best[1]:
+        if not _organs_of(tried[1]) & organs:
             break
     assert best is not None
     return best
@@ -226,16 +226,9 @@ def with_sound_vessels(body: Body, atlas: CourseAtlas) -> Tried:
 
     Of drawings that all fail the one with the fewest faults.
     """
-    best: Tried | None = None
-    for drawing in range(_MOST_DRAWINGS if body.vessels is not None else 1):
-        drawn = replace(body, drawing=drawing)
-        found = _faults(drawn, atlas)
-        if best is None or len(found) < len(best[1]):
-            best = drawn, found
-        if not _organs_of(found) & _DRAWN:
-            break
-    assert best is not None
-    return best
+    most = _MOST_DRAWINGS if body.vessels is not None else 1
+    drawings = (replace(body, drawing=drawing) for drawing in range(most))
+    return least_faulty(((drawn, _faults(drawn, atlas)) for drawn in drawings), _DRAWN)
 
 
 def _organs_of(found: Iterable[Finding]) -> frozenset[int]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from training.painting import kernel
 from training.painting.anatomy import TissueMap
 from training.painting.completion import Body
 from training.painting.liver_veins import draw_liver_veins, without_liver_veins
@@ -96,7 +97,12 @@ def test_a_body_without_its_veins_is_what_it_was() -> None:
     np.testing.assert_array_equal(without_liver_veins(drawn(before)), before)
 
 
-def test_in_the_portal_phase_both_are_brighter_than_the_liver_and_painted_as_vein_and_not_as_gut() -> None:
+def test_veins_are_no_bowel_which_a_full_gallbladder_pushes_aside_and_fluid_floats() -> None:
+    assert kernel._is_bowel.py_func(int(Tissue.BOWEL_CONTENT))
+    assert not any(kernel._is_bowel.py_func(int(vein)) for vein in VEINS)
+
+
+def test_in_the_portal_phase_veins_are_bright_and_those_in_the_liver_have_its_label() -> None:
     for seed in range(20):
         hu = paint_hu("portal", np.random.default_rng(seed))
         assert hu[Tissue.PORTAL_VEIN] > hu[Tissue.LIVER]
@@ -110,6 +116,5 @@ def test_in_the_portal_phase_both_are_brighter_than_the_liver_and_painted_as_vei
         image, labels = painter.sample(np.random.default_rng(seed))
         inside = image[18:22, 26:34, 26:34]
         assert set(np.unique(labels[18:22, 26:34, 26:34])) == {int(Tissue.LIVER)}
-        # no gas, no folds: a content's would be -950
         assert np.median(inside) > 60
         assert inside.min() > -200
