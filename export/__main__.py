@@ -44,7 +44,9 @@ def _onnx(options: argparse.Namespace) -> None:
 
     accuracy = () if options.measured is None else read_figures(options.measured).accuracy
     release = options.release or _own_version()
-    built = build_release(options.coarse_run, options.fine_run, release, options.precision, accuracy)
+    built = build_release(
+        options.coarse_run, options.fine_run, release, options.precision, accuracy, options.significant_bits
+    )
     publish(built, options.to, options.card)
     print(f"{options.to}: release {release}, {', '.join(sorted(built.files))}")
 
@@ -148,6 +150,13 @@ def _add_onnx(command: argparse.ArgumentParser) -> None:
         choices=["float32", "float16"],
         default=["float32", "float16"],
         help="the variants to make; default: both",
+    )
+    command.add_argument(
+        "--significant-bits",
+        type=int,
+        choices=range(8, 12),
+        default=11,
+        help="of a run folder's convolutions; 8 are bfloat16's and compress better; default: 11, half precision",
     )
     command.add_argument("--card", type=Path, help="the model card to publish with the models")
     command.add_argument("--measured", metavar="JSON", type=Path, help="whose accuracy goes into measured.json")

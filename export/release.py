@@ -28,7 +28,7 @@ from evaluation.organs import ORGANS
 from export.errors import ExportError
 from export.figures import Accuracy, Figures
 from export.to_onnx import INPUT, OUTPUT, HalfOrFull, to_onnx
-from export.weights import half_precision, refer_to_weights
+from export.weights import HALF_BITS, half_precision, refer_to_weights
 from training.learning.checkpoint import load_trained, recipe_path
 from training.network.attention_dmfnet import TILE_MULTIPLE
 from training.recipe import ROI_MARGIN_MM
@@ -67,17 +67,18 @@ def build_release(
     release: str,
     precisions: Sequence[HalfOrFull] = ("float32", "float16"),
     accuracy: Sequence[Accuracy] = (),
+    significant_bits: int = HALF_BITS,
 ) -> Release:
     """Export both stages, in every one of ``precisions``; ``accuracy`` is what was measured of them.
 
     A run is the folder of one, or a release's file of weights with its recipe beside it: exported again, the weights
-    stay as they are.
+    stay as they are. A folder's convolutions are rounded to ``significant_bits``.
 
     Raises ``ExportError`` for a run of the wrong stage, and what ``load_trained`` raises for a broken one.
     """
     files: dict[str, bytes] = {}
-    coarse = _export_stage("coarse", coarse_run, release, precisions, files)
-    fine = _export_stage("fine", fine_run, release, precisions, files)
+    coarse = _export_stage("coarse", coarse_run, release, precisions, significant_bits, files)
+    fine = _export_stage("fine", fine_run, release, precisions, significant_bits, files)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         release=release,
@@ -107,7 +108,12 @@ def sha256(content: bytes) -> str:
 
 
 def _export_stage(
-    name: str, run: Path, release: str, precisions: Sequence[HalfOrFull], files: dict[str, bytes]
+    name: str,
+    run: Path,
+    release: str,
+    precisions: Sequence[HalfOrFull],
+    significant_bits: int,
+    files: dict[str, bytes],
 ) -> Stage:
     """Add the stage's weights and graphs to ``files``; returns its part of the manifest."""
     trained = load_trained(run)
@@ -115,7 +121,7 @@ def _export_stage(
     if recipe.stage != name:
         raise ExportError(f"{run} is a run of the {recipe.stage} stage, the {name} one is needed; mind their order")
     weights_file = f"{name}.safetensors"
-    weights = files[weights_file] = half_precision(trained.network)
+    weights = files[weights_file] = half_precision(trained.network, significant_bits if run.is_dir() else HALF_BITS)
     trained.network.load_state_dict(safetensors.torch.load(weights))
     metadata = {"release": release, "stage": name, "weights_sha256": sha256(weights)}
     # the coarse network has to be ready before the scan is read, so its tile cannot wait for the scan's size

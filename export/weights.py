@@ -23,23 +23,38 @@ from export.errors import ExportError
 if TYPE_CHECKING:
     from torch import nn
 
+HALF_BITS = 11
+"""Significant bits of half precision, the leading one that is not stored included."""
+
 _MOST_OWN_NUMBERS = 64
 """What a graph may hold itself in one constant: scales of a Resize, a branch's factor, but no convolution's weights."""
 
 
-def half_precision(network: nn.Module) -> bytes:
+def half_precision(network: nn.Module, significant_bits: int = HALF_BITS) -> bytes:
     """The network's floating-point weights and statistics, rounded to half precision, as a safetensors file.
 
-    Counters are left out: only training needs them. Raises ``ExportError`` if a number is beyond half precision.
+    With fewer ``significant_bits`` than the 11 of half precision the file compresses better: convolutions are rounded
+    to so many, statistics and scales never. Counters are left out: only training needs them. Raises ``ExportError`` if
+    a number is beyond half precision.
     """
     rounded = {}
     for name, tensor in network.state_dict().items():
         if not tensor.is_floating_point():
             continue
-        rounded[name] = tensor.detach().cpu().half().contiguous()
+        half = tensor.detach().cpu().half().contiguous()
+        rounded[name] = _coarser(half, HALF_BITS - significant_bits) if tensor.ndim > 1 else half
         if not torch.isfinite(rounded[name]).all():
             raise ExportError(f"{name} holds {tensor.abs().max():.3g}, and half precision ends at 65504")
     return safetensors.torch.save(rounded)
+
+
+def _coarser(half: torch.Tensor, fewer: int) -> torch.Tensor:
+    """``half`` rounded to the nearest number whose last ``fewer`` bits are zero, to even if there are two."""
+    if not fewer:
+        return half
+    bits = half.view(torch.int16).to(torch.int32)  # of the magnitude; the sign is the highest bit and keeps its place
+    bits = bits + (1 << (fewer - 1)) - 1 + ((bits >> fewer) & 1)
+    return (bits >> fewer << fewer).to(torch.int16).view(torch.float16)
 
 
 def refer_to_weights(model: onnx.ModelProto, weights: bytes, file: str) -> onnx.ModelProto:

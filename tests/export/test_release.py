@@ -1,5 +1,6 @@
 import json
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from export.errors import ExportError
 from export.figures import Accuracy, read_figures
 from export.publish import read_release
 from export.release import COMPONENT_RULES, build_release
+from export.weights import half_precision
 from tests.export.conftest import TILES_ZYX, tiny_recipe
 from training.learning.checkpoint import CheckpointError, build_network, load_trained, load_weights
 from training.recipe import ROI_MARGIN_MM
@@ -65,6 +67,34 @@ def test_the_weights_of_a_release_exported_again_are_the_same_release(exported: 
         "fine.onnx",
         "fine.safetensors",
     ]
+
+
+def test_fewer_significant_bits_are_bfloat16s_and_compress_better(runs: tuple[Path, Path]) -> None:
+    network = load_trained(runs[1]).network
+    eight, eleven = half_precision(network, significant_bits=8), half_precision(network)
+    assert len(zlib.compress(eight)) < 0.95 * len(zlib.compress(eleven))
+    rounded = safetensors.torch.load(eight)
+    for name, fine in safetensors.torch.load(eleven).items():
+        if fine.ndim == 1:
+            assert torch.equal(rounded[name], fine), name  # a norm's are few, and every channel hangs on them
+        else:
+            normal = fine.abs() > 2**-14
+            assert torch.equal(rounded[name][normal], fine.bfloat16().half()[normal]), name
+            torch.testing.assert_close(rounded[name].float(), fine.float(), rtol=2**-8, atol=2**-18)
+
+
+def test_the_weights_of_a_release_are_not_rounded_again(exported: Path, runs: tuple[Path, Path]) -> None:
+    built = build_release(exported / "coarse.safetensors", runs[1], "1.2.3", significant_bits=8)
+    assert built.files["coarse.safetensors"] == (exported / "coarse.safetensors").read_bytes()
+    assert built.files["fine.safetensors"] != (exported / "fine.safetensors").read_bytes()
+
+
+def test_a_number_that_rounds_beyond_half_precision_is_refused() -> None:
+    layer = torch.nn.Conv3d(1, 1, 1, bias=False)
+    torch.nn.init.constant_(layer.weight, -65504.0)
+    half_precision(layer)
+    with pytest.raises(ExportError, match=r"weight holds 6.55e\+04, and half precision ends at 65504"):
+        half_precision(layer, significant_bits=8)
 
 
 def test_training_reads_the_numbers_that_the_engine_reads(exported: Path, runs: tuple[Path, Path]) -> None:
