@@ -19,6 +19,7 @@ from attention_dmfnet.model.manifest import (
     Manifest,
     NetworkInput,
     NetworkOutput,
+    SeenTogether,
     Stage,
     Variant,
     WeightsFile,
@@ -45,6 +46,13 @@ COMPONENT_RULES: dict[str, ComponentRule] = {
     "gallbladder": KeepParts(min_fraction=0.1, min_volume_ml=0.5),
 }
 """What the best FLARE22 systems found to help. Vessels, esophagus and duodenum are thin: a gap must not cost half."""
+
+SEEN_TOGETHER = SeenTogether(
+    organs=("pancreas", "right adrenal gland", "left adrenal gland", "gallbladder", "stomach", "duodenum"),
+    beside=("liver", "right kidney", "spleen", "left kidney"),
+    min_volume_ml=20.0,
+)
+"""A scan of the upper abdomen shows some of their neighbours; 20 mL is the pole of a kidney, or a slice of a liver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,7 @@ def build_release(
         components={organ: COMPONENT_RULES[organ] for organ in ORGANS},
         coarse=coarse,
         fine=fine,
+        seen_together=SEEN_TOGETHER,
     )
     recipes = {
         recipe_path(Path(f"{stage}.safetensors")).name: recipe_path(run).read_bytes()

@@ -12,7 +12,7 @@ from evaluation.organs import ORGANS
 from export.errors import ExportError
 from export.figures import Accuracy, read_figures
 from export.publish import read_release
-from export.release import COMPONENT_RULES, build_release
+from export.release import COMPONENT_RULES, SEEN_TOGETHER, build_release
 from export.weights import half_precision
 from tests.export.conftest import TILES_ZYX, tiny_recipe
 from training.learning.checkpoint import CheckpointError, build_network, load_trained, load_weights
@@ -47,6 +47,12 @@ def test_every_organ_has_the_rule_that_the_best_systems_had_for_it() -> None:
     assert len(by_rule[KeepLargest.__name__]) == 5
     assert by_rule[KeepHighest.__name__] == {"liver"}
     assert COMPONENT_RULES["gallbladder"] == KeepParts(min_fraction=0.1, min_volume_ml=0.5)
+
+
+def test_a_release_says_which_organs_are_never_seen_alone(exported: Path) -> None:
+    rule = load_manifest(exported).seen_together
+    assert rule == SEEN_TOGETHER
+    assert {*rule.organs, *rule.beside} == {*ORGANS} - {"aorta", "inferior vena cava", "esophagus"}
 
 
 def test_runs_in_the_wrong_order_are_refused(runs: tuple[Path, Path]) -> None:

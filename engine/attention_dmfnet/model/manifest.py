@@ -65,6 +65,17 @@ class KeepAll(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 ComponentRule = KeepLargest | KeepHighest | KeepParts | KeepAll
 
 
+class SeenTogether(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing stays of ``organs`` in a scan that shows less than ``min_volume_ml`` of all ``beside`` together.
+
+    They lie so that no scan shows them without some of those: what is taken for them there is something else.
+    """
+
+    organs: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    beside: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    min_volume_ml: NotNegative
+
+
 class Parity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A runtime in which a variant passed the parity test, and its median seconds for a tile there.
 
@@ -195,6 +206,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     components: dict[Name, ComponentRule]
     coarse: Stage
     fine: Stage
+    seen_together: SeenTogether | None = None
 
     def __post_init__(self) -> None:
         if sorted(self.labels.values()) != list(range(1, len(self.labels) + 1)):
@@ -210,6 +222,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if set(self.components) != set(self.labels):
             odd = ", ".join(sorted(set(self.components) ^ set(self.labels)))
             raise ValueError(f"every label needs one rule in components, and nothing else does; see {odd}")
+        if self.seen_together is not None:
+            named = (*self.seen_together.organs, *self.seen_together.beside)
+            if len(set(named)) != len(named) or not set(named) <= set(self.labels):
+                raise ValueError("seen_together must name organs of labels, and each of them once")
 
 
 class _Version(msgspec.Struct):

@@ -38,6 +38,7 @@ ADVICE: Final[dict[str, str]] = {
     "organ-missing": "Look where the organ should be: removed, or missed?",
     "not-an-abdomen": "Check that the scan shows the abdomen. Do not use the labels otherwise.",
     "organ-dropped": "Look for a second part of the organ that was taken away.",
+    "organ-alone": "Check that the scan shows the abdomen.",
     "organ-in-parts": "Look at the parts: one may be another organ.",
     "sides-exchanged": "Check right and left in the header. Do not use the labels before.",
     "front-and-back-exchanged": "Check front and back in the header. Do not use the labels before.",

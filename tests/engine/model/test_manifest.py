@@ -10,6 +10,7 @@ from attention_dmfnet.model.manifest import (
     KeepParts,
     Manifest,
     ManifestError,
+    SeenTogether,
     WeightsFile,
     load_manifest,
 )
@@ -151,3 +152,15 @@ def test_half_a_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(manifest_json())[:200])
     with pytest.raises(ManifestError, match="not valid"):
         load_manifest(tmp_path)
+
+
+def test_organs_that_are_seen_together_are_organs_and_each_is_named_once(tmp_path: Path) -> None:
+    content = manifest_json()
+    assert _load(tmp_path, content).seen_together is None
+    rule = {"organs": ["stomach"], "beside": ["liver", "spleen"], "min_volume_ml": 20}
+    assert _load(tmp_path, content | {"seen_together": rule}).seen_together == SeenTogether(
+        ("stomach",), ("liver", "spleen"), 20
+    )
+    for odd in ({"beside": ["liver", "stomach"]}, {"beside": ["heart"]}, {"organs": ["stomach", "stomach"]}):
+        with pytest.raises(ManifestError, match="seen_together must name organs of labels, and each of them once"):
+            _load(tmp_path, content | {"seen_together": rule | odd})
