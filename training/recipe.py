@@ -181,7 +181,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``class_weights`` weight the voxelwise part by the voxel's label (one number a class; none: all 1). ``dice_weight``
     and ``pseudo_dice_weight`` weight the Dice part, ``pseudo_weight`` a whole case with pseudo labels. The Dice part is
     as little robust as cross-entropy: from 1 to 2, ``pseudo_dice_gamma`` makes it the noise-robust Dice on pseudo
-    labels (Wang et al. 2020), the more robust the nearer to 1.
+    labels (Wang et al. 2020), the more robust the nearer to 1. It has no ``tversky_beta``: a recipe has one of them.
 
     Two options for small organs and for edges. ``tversky_beta`` (one number a class; none: all 0.5, which is Dice)
     makes the Dice part the Tversky index (Salehi et al. 2017): above 0.5 a missed voxel costs more than a wrong one.
@@ -226,7 +226,7 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``cosine`` falls to 0 along the share of the budget that is spent, whatever its unit; ``halving`` halves every
     ``halve_every_epochs``. From the share ``freeze_norm_at`` on, BatchNorm keeps its running statistics. They are
     computed anew over ``freeze_samples`` before that, and over ``recalibrate_samples`` at the end (0: not): they lag
-    behind the weights, and small batches leave them noisy. SGD without weight clipping needs the former: frozen on
+    behind the weights, and small batches leave them noisy. SGD needs the former and is refused without: frozen on
     lagging statistics, its loss soon is no number.
     """
 
@@ -248,10 +248,10 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``batch`` is what a step sees; several processes share it evenly. ``ema`` is the decay of the averaged weights a
     step (0: none). Every ``validate_every_epochs`` (0: only at the end) the ``fold``'s validation cases are scored, at
     most ``validation_cases`` of them (0: none); the fold "all" holds out nobody. Where ``patience`` (0: none) such
-    scorings in a row bring no better mean DSC, the run ends early. The weights are kept as snapshots at the shares
-    ``snapshots_at``. ``precision`` is the network's; a GPU without bfloat16 takes float16, whose loss is scaled, and a
-    CPU takes bfloat16 for float16. Several processes normalise by the statistics of all their batches, or,
-    without ``shared_norms``, each by its own.
+    scorings in a row bring no better mean DSC, the run ends early; the fold "all" has nothing to score. The weights are
+    kept as snapshots at the shares ``snapshots_at``. ``precision`` is the network's; a GPU without bfloat16 takes
+    float16, whose loss is scaled, and a CPU takes bfloat16 for float16. Several processes normalise by the statistics
+    of all their batches, or, without ``shared_norms``, each by its own.
     """
 
     batch: AtLeastOne
@@ -302,11 +302,14 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("all numbers of a recipe must be finite")
 
 
-def load_recipe(name: str | Path, stage: str | None = None, changes: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    name: str | Path, stage: str | None = None, changes: Sequence[str] = (), is_begun: bool = False
+) -> Recipe:
     """The recipe ``name`` (one of ``training/recipes``, or a path ending in .toml) for ``stage``.
 
     ``changes`` are assignments such as ``run.minutes=5`` or ``grid.tile_zyx=[64, 64, 96]``, laid over the file.
-    ``stage`` may be left out if the file names one. Raises ``RecipeError``.
+    ``stage`` may be left out if the file names one. Raises ``RecipeError``, unless a run ``is_begun`` with it also for
+    settings that are of no use together: releases up to 0.9.0 took them, and what they trained can still be read.
     """
     path = Path(name) if str(name).endswith(".toml") else RECIPES / f"{name}.toml"
     table = _read(path)
@@ -319,7 +322,31 @@ def load_recipe(name: str | Path, stage: str | None = None, changes: Sequence[st
     _lay_over(table, by_stage[own])
     for change in changes:
         _lay_over(table, _assignment(change))
-    return _convert(table, str(path))
+    recipe = _convert(table, str(path))
+    if not is_begun and (why := _useless_together(recipe)):
+        raise RecipeError(f"the recipe {path} is not valid: {why}")
+    return recipe
+
+
+def _useless_together(recipe: Recipe) -> str | None:
+    loss, schedule, run = recipe.loss, recipe.schedule, recipe.run
+    if loss.tversky_beta and loss.pseudo_dice_gamma:
+        return (
+            "loss.pseudo_dice_gamma takes the place of loss.tversky_beta on pseudo labels, which would go by only one "
+            "of them; leave one out"
+        )
+    if isinstance(recipe.optimiser, SGD) and schedule.freeze_norm_at < 1 and not schedule.freeze_samples:
+        return (
+            f"schedule.freeze_norm_at {schedule.freeze_norm_at:g} freezes BatchNorm on statistics that lag behind the "
+            "weights, and SGD's loss is then soon no number; add schedule.freeze_samples=64"
+        )
+    # painted scans are scored whatever the fold: their patients are always held out
+    if run.patience and run.fold == "all" and recipe.sampling.painted_share < 1:
+        return (
+            f'run.patience {run.patience} waits for scores of held-out cases, and run.fold "all" holds out none; set '
+            "run.patience=0, or hold out a fold"
+        )
+    return None
 
 
 def parse_recipe(text: str, where: str) -> Recipe:

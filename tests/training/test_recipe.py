@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from training.errors import TrainingError
-from training.recipe import RECIPES, SGD, BetaCE, RecipeError, load_recipe, parse_recipe, write_recipe
+from training.recipe import RECIPES, SGD, STAGES, BetaCE, RecipeError, load_recipe, parse_recipe, write_recipe
 
 BOTH = ("flare22", "small", "gpu-quarter-hour")
 
@@ -53,7 +53,7 @@ def test_changes_are_laid_over_the_file() -> None:
 
 
 def test_an_optimiser_of_another_name_replaces_the_whole_section() -> None:
-    recipe = load_recipe("small", "fine", ['optimiser={name="sgd", learning_rate=0.1}'])
+    recipe = load_recipe("small", "fine", ['optimiser={name="sgd", learning_rate=0.1}', "schedule.freeze_samples=8"])
     assert recipe.optimiser == SGD(learning_rate=0.1)
 
 
@@ -82,6 +82,44 @@ def test_what_makes_no_sense_is_refused_with_its_place(change: str, sentence: st
     with pytest.raises(RecipeError) as refused:
         load_recipe("small", "fine", [change])
     assert sentence in str(refused.value)
+
+
+GAMMA = "loss.pseudo_dice_gamma=1.5"
+BETAS = "loss.tversky_beta=[0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.7,0.7,0.7,0.7,0.5,0.5,0.5]"
+PATIENCE = ["run.patience=4", 'run.fold="all"']
+FREEZE = "schedule.freeze_norm_at=0.8"
+
+
+@pytest.mark.parametrize(("changes", "sentence"), [
+    ([GAMMA, BETAS], "loss.pseudo_dice_gamma takes the place of loss.tversky_beta on pseudo labels"),
+    ([FREEZE, "schedule.freeze_samples=0"], "freeze_norm_at 0.8 .* SGD.* no number; add schedule.freeze_samples=64"),
+    (PATIENCE, 'run.patience 4 waits for scores of held-out cases, and run.fold "all" holds out none; set'),
+])  # fmt: skip
+def test_settings_that_are_of_no_use_together_are_refused_unless_a_run_is_begun_with_them(
+    changes: list[str], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=sentence) as refused:
+        load_recipe("flare22", "fine", changes)
+    assert "\n" not in str(refused.value)
+    # a run of before stays readable and goes on
+    begun = load_recipe("flare22", "fine", changes, is_begun=True)
+    (tmp_path / "recipe.toml").write_text(write_recipe(begun))
+    assert parse_recipe(write_recipe(begun), "a run") == begun
+    assert load_recipe(tmp_path / "recipe.toml", is_begun=True) == begun
+
+
+def test_each_of_them_alone_is_taken() -> None:
+    for change in ([GAMMA], [BETAS], [FREEZE], PATIENCE[:1], PATIENCE[1:]):
+        load_recipe("flare22", "fine", change)
+    load_recipe("small", "fine", [FREEZE])  # AdamW
+    # painted patients are held out whatever the fold
+    scored = ["run.validate_every_epochs=1", "run.validation_cases=1"]
+    load_recipe("painted-fine", changes=[*PATIENCE, *scored])
+
+
+def test_the_recipes_of_the_release_are_valid() -> None:
+    for stage in STAGES:
+        assert load_recipe(RECIPES.parents[1] / "models" / f"{stage}.recipe.toml").stage == stage
 
 
 def test_far_patches_that_the_jitter_reaches_by_itself_are_refused_in_one_sentence() -> None:

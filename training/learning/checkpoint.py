@@ -16,6 +16,7 @@ beside them.
 Everything is safetensors, JSON or TOML: nothing is ever unpickled.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
     """How far a run has come: steps taken, seconds spent, the losses of the epoch under way, the last step scored,
     whether BatchNorm has been frozen, the best mean DSC so far with the step (0: none) that reached it, the scale of
     the loss in float16 (0: not scaled), and what was used: CPU-seconds of one process, and joules of the GPUs (0: not
-    counted).
+    counted). ``began_with`` is the SHA-256 of the file of weights that the run began with (empty: with none; None: not
+    recorded, as up to release 0.9.0).
     """
 
     step: int = 0
@@ -72,6 +74,7 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True):
     loss_scale: float = 0.0
     cpu_s: float = 0.0
     gpu_joules: float = 0.0
+    began_with: str | None = None
 
 
 def build_network(recipe: Recipe) -> AttentionDMFNet:
@@ -118,6 +121,31 @@ def check_resumable(run: Path, recipe: Recipe) -> None:
         )
 
 
+def content_of(weights: Path | None) -> str:
+    """The SHA-256 of a file that a run begins with; empty if there is none."""
+    return "" if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+def check_beginning(run: Path, progress: Progress, start_from: Path | None) -> None:
+    """Raise ``CheckpointError`` if the run in ``run`` is known to have begun with other weights than ``start_from``.
+
+    It goes on from its checkpoint, so the file may be gone; then it is taken for the one that the run began with.
+    """
+    began_with = progress.began_with
+    if start_from is None or began_with is None or (began_with and not start_from.exists()):
+        return
+    try:
+        is_same = began_with != "" and began_with == content_of(start_from)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {start_from}: {error.strerror}") from error
+    if not is_same:
+        how = "other weights than" if began_with else "fresh weights, not"
+        raise CheckpointError(
+            f"{run} was begun with {how} {start_from}; leave out --start-from to go on with it, or start a new "
+            "run in another folder"
+        )
+
+
 def recipe_path(run: Path) -> Path:
     """Where the recipe of a run folder, or of a release's file of weights, lies."""
     return run.with_suffix(f".{RECIPE}") if run.suffix == _RELEASED else run / RECIPE
@@ -153,8 +181,14 @@ def save_checkpoint(
     progress: Progress,
     data: Mapping[str, str],
 ) -> None:
-    """Replace the run's checkpoint in one step; ``data`` is the fingerprint of what it is trained on."""
+    """Replace the run's checkpoint in one step; ``data`` is the fingerprint of what it is trained on.
+
+    BatchNorm's statistics are taken from ``averaged``, which has them as they were after the last whole step: a step
+    under way changes those of ``network``.
+    """
     tensors = {f"network.{key}": value for key, value in network.state_dict().items()}
+    # copies: safetensors keeps no tensor twice
+    tensors |= {f"network.{key}": value.clone() for key, value in averaged.named_buffers()}
     tensors |= {f"averaged.{key}": value for key, value in averaged.state_dict().items()}
     tensors |= {f"optimiser.{key}": value for key, value in _optimiser_tensors(optimiser).items()}
     tensors["generator"] = torch.get_rng_state()

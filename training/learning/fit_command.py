@@ -25,9 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true",
         help="go on from the run's checkpoint, if there is one; only the budget may change",
     )  # fmt: skip
-    parser.add_argument("--start-from", metavar="WEIGHTS", type=Path, help="weights (.safetensors) to begin with")
+    parser.add_argument(
+        "--start-from", metavar="WEIGHTS", type=Path,
+        help="weights (.safetensors) to begin with; not read again with --resume, but another file is refused",
+    )  # fmt: skip
     parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
-    parser.add_argument("--devices", default="auto", help="how many per node; default: all GPUs, or one CPU process")
+    parser.add_argument(
+        "--devices", default="auto",
+        help="how many per node; default: as many GPUs as share the batch evenly, or one CPU process",
+    )  # fmt: skip
     parser.add_argument("--nodes", type=int, default=1, help="machines, each started with torchrun; default: 1")
     parser.add_argument("--threads", type=int, help="CPU threads of each process; default: as many as it may use")
 
@@ -64,7 +70,8 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     if options.recipe is None and not begun:
         where = f"; there is no run in {options.to} yet" if options.resume else ""
         raise RecipeError(f"name a recipe: --recipe small, for example{where}")
-    recipe = load_recipe(options.to / RECIPE if options.recipe is None else options.recipe, options.stage, changes)
+    name = options.to / RECIPE if options.recipe is None else options.recipe
+    recipe = load_recipe(name, options.stage, changes, is_begun=begun)
     if begun:
         check_resumable(options.to, recipe)
     return recipe

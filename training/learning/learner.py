@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -29,6 +29,7 @@ from training.learning.checkpoint import (
     save_checkpoint,
 )
 from training.learning.energy import Meter
+from training.learning.machine import computed_in, share_of_batch
 from training.learning.objective import Scorer, batch_loss
 from training.learning.optimiser import Averaged, build_optimiser, learning_rate
 from training.learning.source import Source
@@ -53,47 +54,8 @@ def next_to_zero_is_zero() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What to run on, in Fabric's words: ``auto``, ``cpu``, ``cuda``; devices per node, nodes."""
-
-    accelerator: str = "auto"
-    devices: int | str = "auto"
-    nodes: int = 1
-    threads: int | None = None
-
-    def launch(self, recipe: Recipe) -> Fabric:
-        """Start Fabric, and the other processes if there are to be any."""
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        on_gpu = self.accelerator != "cpu" and torch.cuda.is_available()
-        precision = _FABRIC_PRECISION[computed_in(recipe.run.precision, on_gpu)]
-        devices = self.devices
-        if devices == "auto" and self.accelerator == "cpu":
-            # torchrun has started the processes already; else a CPU trains fastest in one, with threads
-            devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        fabric = Fabric(
-            accelerator=self.accelerator,
-            devices=devices,
-            num_nodes=self.nodes,
-            precision=precision,  # type: ignore[arg-type]
-        )
-        fabric.launch()
-        return fabric
-
-
 _SMALLEST_SCALE = 2.0**-10
 """Of the loss in float16: where gradients overflow even then, they are no numbers at all."""
-
-_FABRIC_PRECISION = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
-
-
-def computed_in(precision: str, on_gpu: bool) -> str:
-    """The precision that this machine computes in, where the recipe's is ``precision``."""
-    if on_gpu:
-        missing = precision == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False)
-        return "float16" if missing else precision
-    return "bfloat16" if precision == "float16" else precision
 
 
 class Learner:
@@ -126,6 +88,7 @@ class Learner:
         self.network = cast(AttentionDMFNet, self._wrapped.module)
         self.network.train()
         self._meter = Meter(fabric.device, self.processes_here)
+        self._step_done = torch.cuda.Event() if fabric.device.type == "cuda" else None
 
     @property
     def processes_here(self) -> int:
@@ -191,6 +154,8 @@ class Learner:
             raise TrainingError(f"the {what} at step {step + 1}; {_good_checkpoint(run)}; try a lower learning rate")
         self._optimiser.step()
         self.averaged.follow(self.network, step)
+        if self._step_done is not None:
+            self._step_done.record()
 
     def _clip(self, largest: float) -> float:
         """Clip the gradient to the norm ``largest`` (0: not), and return the norm it had, 0 if nobody looked.
@@ -207,7 +172,8 @@ class Learner:
         """Replace the checkpoint, unless the weights are infinite or no numbers: then the last good one stays."""
         if not self.is_rank_zero:
             return
-        if not all(bool(parameter.isfinite().all()) for parameter in self.network.parameters()):
+        # on the CPU: a GPU that waits for a lost process may not begin anything new (``beside_a_step``)
+        if not all(bool(parameter.detach().cpu().isfinite().all()) for parameter in self.network.parameters()):
             raise TrainingError(
                 f"the weights became infinite by step {progress.step}; {_good_checkpoint(run)}; "
                 "try a lower learning rate"
@@ -216,6 +182,18 @@ class Learner:
         progress.loss_scale = 0.0 if self._scaler is None else self._scaler.get_scale()
         optimiser = cast(torch.optim.Optimizer, self._optimiser.optimizer)
         save_checkpoint(run, self.network, self.averaged.network, optimiser, progress, source.fingerprint)
+
+    @contextmanager
+    def beside_a_step(self) -> Iterator[None]:
+        """Where another thread may ``save`` the last whole step while the next one waits for other processes."""
+        if self._step_done is None:
+            yield
+            return
+        # the device's usual stream waits as well; this one does so only for the step that is done
+        stream = torch.cuda.Stream(self.fabric.device)
+        stream.wait_event(self._step_done)
+        with torch.cuda.stream(stream):
+            yield
 
     def export_network(self, source: Source) -> nn.Module:
         """The averaged network as it would be exported: with BatchNorm statistics of its own."""
@@ -231,6 +209,7 @@ class Learner:
         """Give BatchNorm the statistics of the weights as they are now; it is about to keep them."""
         self._recalibrate(self.network, source, self.recipe.schedule.freeze_samples)
         self.network.train()
+        self.averaged.share_buffers(self.network)
 
     def _recalibrate(self, network: nn.Module, source: Source, samples: int) -> None:
         count = math.ceil(samples / self.recipe.run.batch)
@@ -263,16 +242,6 @@ class Learner:
         labels = batch.labels[0].cpu().numpy()
         z = fullest_slice(labels)
         return row_of([slice_with_labels(hu[z], over) for over in (labels[z] * 0, labels[z], found[z])])
-
-
-def share_of_batch(batch: int, processes: int) -> int:
-    """What each process takes of a step's ``batch``. Raises ``TrainingError`` if it cannot be shared out evenly."""
-    if batch % processes:
-        raise TrainingError(
-            f"{processes} processes cannot share a batch of {batch} evenly; make it a multiple with "
-            f"--set run.batch={processes * math.ceil(batch / processes)}, or use fewer with --devices"
-        )
-    return batch // processes
 
 
 def _pick_forms(network: nn.Module, recipe: Recipe, fabric: Fabric, batch_each: int) -> Choice:

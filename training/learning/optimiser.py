@@ -48,5 +48,10 @@ class Averaged:
         """Move towards ``network`` after its ``step`` (from 0); at first faster, or the average would be of noise."""
         decay = min(self._decay, (1 + step) / (10 + step)) if self._decay else 0.0
         torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)
+        self.share_buffers(network)
+
+    @torch.no_grad()
+    def share_buffers(self, network: nn.Module) -> None:
+        """Take BatchNorm's statistics from ``network``."""
         for mean, now in zip(self.network.buffers(), network.buffers(), strict=True):
             mean.copy_(now)

@@ -1,8 +1,8 @@
 """Processes that train together end together: one that fails is noticed by the others, who otherwise wait for hours.
 
 Each tells the others that it lives, by a number that grows in the store through which they found each other, and the
-sentence that it failed with. A wait for another's part of a sum cannot be interrupted, so the process itself ends: the
-last checkpoint is whole whenever that is.
+sentence that it failed with. A wait for another's part of a sum cannot be interrupted, so the process itself ends; the
+first one has its last whole step written before. A checkpoint is whole whenever that is.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ _SILENT_POLLS = 20
 
 _ONE_POLL_S = 20.0
 """A poll that takes longer than this has nobody to ask."""
+
+_KEEP_S = 30.0
+"""A checkpoint that takes longer waits for a disk or a device that does not answer."""
 
 _FAILED = "failed"
 _GONE = "{} of the run is gone, most likely killed for want of memory"
@@ -55,7 +58,10 @@ class Watch:
         self._end = end or _end_process
         self._over = threading.Event()
         self.keeping = threading.Lock()
-        """Held while a checkpoint is written: the process is not ended in the middle of that."""
+        """Held while a checkpoint is written or a step taken: the process is not ended in the middle of that."""
+        self.keep: Callable[[], str] | None = None
+        """Writes what this process has to keep before it is ended, and returns a sentence on it. None: nothing, or not
+        now, as a step is half done. Asked in a thread of its own while ``keeping`` is held."""
         self._heard: dict[int, tuple[bytes, int]] = {}
         self._beats = 0
 
@@ -120,9 +126,26 @@ class Watch:
         while not self._over.wait(_POLL_S):
             wrong = self.poll()
             if wrong is not None and not self._over.is_set():
-                with self.keeping:
-                    self._end(f"{wrong}; this one ends too: go on with --resume")
+                self._keep_and_end(wrong)
                 return
+
+    def _keep_and_end(self, wrong: str) -> None:
+        is_held = self.keeping.acquire(timeout=_KEEP_S)
+        try:
+            if self._over.is_set():
+                return
+            kept = self._kept_in_time(self.keep) if is_held and self.keep else ""
+            self._end(f"{wrong}; this one ends too{f'; {kept}' if kept else ': go on with --resume'}")
+        finally:
+            if is_held:
+                self.keeping.release()
+
+    def _kept_in_time(self, keep: Callable[[], str]) -> str:
+        said: list[str] = []
+        writer = threading.Thread(target=lambda: said.append(keep()), daemon=True)
+        writer.start()
+        writer.join(_KEEP_S)
+        return said[0] if said else f"no checkpoint was written within {_KEEP_S:.0f} s: go on from the one before"
 
     def _tell(self, key: str, value: str) -> None:
         assert self._store is not None

@@ -7,6 +7,7 @@ convolutions' gradients are slow in cuDNN (pytorch issue 37406); by how much dep
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import statistics
@@ -20,16 +21,19 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from training.errors import TrainingError
 from training.network.attention_dmfnet import AttentionDMFNet, GroupedConv3d
 
 Timer = Callable[[Callable[[], object]], float]
-"""Seconds that a piece of work takes; infinite for one that the device has no memory for."""
+"""Seconds that a piece of work takes; infinite for one that the device cannot do."""
 
 Precision = Callable[[], AbstractContextManager[Any]]
 
 LAYOUTS = {"NCDHW": torch.contiguous_format, "NDHWC": torch.channels_last_3d}
 
 _REPEATS = 3
+_FORMS = 4
+"""That one convolution has at most."""
 
 
 @dataclass(frozen=True, order=True)
@@ -84,6 +88,7 @@ def pick_forms(network: AttentionDMFNet, images: Tensor, precision: Precision, t
     """The fastest form of each convolution, in the layout in which a whole step is the fastest.
 
     ``images`` (b, 1, z, y, x) is as large as a step's, on the device. ``network`` is left as it is: a copy is timed.
+    Raises ``TrainingError`` if the device can compute no form of it.
     """
     probe = copy.deepcopy(network).train()
     in_groups = {name: Form() for name, module in probe.named_modules() if isinstance(module, GroupedConv3d)}
@@ -102,13 +107,18 @@ def pick_forms(network: AttentionDMFNet, images: Tensor, precision: Precision, t
         choices.append(Choice(layout, forms, before, 0))
     seconds = [_step(probe, choice, images, precision, timer) for choice in choices]
     best = min(range(len(choices)), key=seconds.__getitem__)
+    if min(before, seconds[best]) == math.inf:
+        raise TrainingError(_why_none(probe, Choice("NDHWC", in_groups, 0, 0), images, precision))
     if before <= seconds[best]:
         return Choice("NDHWC", in_groups, before, before)
     return Choice(choices[best].layout, choices[best].forms, before, seconds[best])
 
 
 def seconds_on_gpu(work: Callable[[], object]) -> float:
-    """The median of a few times, after one that lets cuDNN choose its algorithm; infinite without enough memory."""
+    """The median of a few times, after one that lets cuDNN choose its algorithm.
+
+    Infinite without enough memory, and for what cuDNN has no algorithm for.
+    """
     try:
         work()
         times = []
@@ -118,7 +128,7 @@ def seconds_on_gpu(work: Callable[[], object]) -> float:
             work()
             torch.cuda.synchronize()
             times.append(time.perf_counter() - start)
-    except torch.cuda.OutOfMemoryError:
+    except RuntimeError:  # torch's error for want of memory is one, "unable to find an engine" another
         torch.cuda.empty_cache()
         return math.inf
     return statistics.median(times)
@@ -127,7 +137,7 @@ def seconds_on_gpu(work: Callable[[], object]) -> float:
 def _inputs(
     network: AttentionDMFNet, images: Tensor, precision: Precision
 ) -> dict[str, tuple[GroupedConv3d, torch.Size, torch.dtype]]:
-    """Every convolution with the shape and precision of what it is given."""
+    """Every convolution with the shape and precision of what it is given, whichever forms the device can compute."""
     found: dict[str, tuple[GroupedConv3d, torch.Size, torch.dtype]] = {}
     handles = []
     for name, module in network.named_modules():
@@ -137,8 +147,16 @@ def _inputs(
                 found[name] = module, inputs[0].shape, inputs[0].dtype
 
             handles.append(module.register_forward_pre_hook(note))
-    with torch.no_grad(), precision():
-        network(images)
+    convolutions = [module for module in network.modules() if isinstance(module, GroupedConv3d)]
+    for number in range(_FORMS):
+        for convolution in convolutions:
+            forms = forms_of(convolution)
+            forms[min(number, len(forms) - 1)].put(convolution)
+        with contextlib.suppress(RuntimeError), torch.no_grad(), precision():
+            network(images)
+            break
+    for convolution in convolutions:
+        Form().put(convolution)
     for handle in handles:
         handle.remove()
     return found
@@ -178,3 +196,23 @@ def _step(probe: AttentionDMFNet, choice: Choice, images: Tensor, precision: Pre
         scores.float().mean().backward()
 
     return timer(step)
+
+
+def _why_none(probe: AttentionDMFNet, choice: Choice, images: Tensor, precision: Precision) -> str:
+    """The sentence for a device that computes no form: what it says of the plain one."""
+    said: list[str] = []
+
+    def once(work: Callable[[], object]) -> float:
+        try:
+            work()
+        except RuntimeError as error:
+            said.extend(str(error).splitlines()[:1])
+        return math.inf
+
+    _step(probe, choice, images, precision, once)
+    shape = " x ".join(map(str, images.shape[2:]))
+    return (
+        f"no form of the network's convolutions can be computed on this device, {len(images)} samples of {shape} "
+        f"voxels at once ({' '.join(said)}); for want of memory take a smaller grid.tile_zyx or run.batch, else "
+        "another run.precision"
+    )

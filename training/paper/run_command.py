@@ -10,6 +10,7 @@ from training.errors import TrainingError
 from training.paper.carry_out import carry_out, is_worked_on, read_records
 from training.paper.status import as_page
 from training.paper.steps import EACH, Protocol
+from training.recipe import STAGES, load_recipe
 
 _LOSSES = ("generalised", "symmetric", "beta", "cross-entropy")
 
@@ -37,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--selection", metavar="TOML", type=Path, help="thresholds, as in pseudo-label")
     parser.add_argument("--pseudo-loss", choices=_LOSSES, default=_LOSSES[0], help=f"default: {_LOSSES[0]}")
     parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
-    parser.add_argument("--devices", default="auto", help="how many are trained on; default: all GPUs")
+    parser.add_argument(
+        "--devices", default="auto", help="how many are trained on; default: as many GPUs as share the batch evenly"
+    )
     parser.add_argument(
         "--at-once",
         type=int,
@@ -67,6 +70,9 @@ def run(options: argparse.Namespace) -> int:
         raise TrainingError(f"--at-once {options.at_once} trains nothing; write 1 or more")
     if options.fold not in (EACH, "all") and not options.fold.isdecimal():
         raise TrainingError(f"--fold {options.fold} is no fold; write each, all, or a number from 0 on")
+    # what no network can be trained by is told before hours of preparing
+    for stage in STAGES:
+        load_recipe(options.recipe, stage, [*options.changes, *(['run.fold="all"'] if options.fold == "all" else [])])
     fit_how = ["--accelerator", options.accelerator, "--devices", options.devices]
     fit_how += [] if options.threads is None else ["--threads", str(options.threads)]
     # the same, from whatever folder it is typed

@@ -31,7 +31,8 @@ def step_time(options: argparse.Namespace) -> int:
     to zero, and CPUs are slow there unless they are told to take them for zero.
     """
     recipe = load_recipe(options.recipe, None, [*options.changes, "sampling.workers=0", "sampling.painted_share=1"])
-    from training.learning.learner import Learner, Machine, next_to_zero_is_zero
+    from training.learning.learner import Learner, next_to_zero_is_zero
+    from training.learning.machine import Machine
     from training.learning.source import open_bodies
 
     source = open_bodies(options.bodies, recipe)

@@ -325,6 +325,24 @@ def test_a_run_may_begin_with_the_weights_of_another(tmp_path: Path, trained: Pa
     assert first < float(str(read_log(trained / "log.jsonl")[0]["loss"])) / 2
 
 
+def test_a_run_that_goes_on_needs_no_file_that_it_began_with_and_refuses_another(tmp_path: Path, trained: Path) -> None:
+    weights, run = tmp_path / "weights.safetensors", tmp_path / "run"
+    weights.write_bytes((trained / "weights.safetensors").read_bytes())
+    fit(recipe(epochs=1), run, Spheres(), machine=CPU, start_from=weights)
+    fit(recipe(epochs=2), run, Spheres(), machine=CPU, resume=True, start_from=weights)
+    # the very same elsewhere is no other
+    fit(recipe(epochs=2), run, Spheres(), machine=CPU, resume=True, start_from=trained / "weights.safetensors")
+    other = trained / "snapshot-50" / "weights.safetensors"
+    with pytest.raises(CheckpointError, match=r"run was begun with other weights than .*snapshot-50.*; leave out"):
+        fit(recipe(epochs=3), run, Spheres(), machine=CPU, resume=True, start_from=other)
+    weights.unlink()
+    fit(recipe(epochs=3), run, Spheres(), machine=CPU, resume=True, start_from=weights)
+    assert read_log(run / "log.jsonl")[-1]["step"] == 12
+    fresh = recipe(epochs=20, snapshots_at=(0.5,))
+    with pytest.raises(CheckpointError, match=r"was begun with fresh weights, not .*snapshot-50"):
+        fit(fresh, trained, Spheres(), machine=CPU, resume=True, start_from=other)
+
+
 def test_a_step_in_bfloat16_computes_in_bfloat16_in_one_process_too() -> None:
     settings = recipe(precision="bfloat16")
     learner = Learner(settings, CPU.launch(settings), None)

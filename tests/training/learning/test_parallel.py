@@ -13,8 +13,10 @@ from tests.training.learning.in_two_processes import MACHINE, TWO_SAMPLES
 from tests.training.spheres import Spheres, recipe
 from training.errors import TrainingError
 from training.learning.batches import batches
+from training.learning.checkpoint import Progress
 from training.learning.fit import fit
-from training.learning.learner import share_of_batch
+from training.learning.machine import Machine, share_of_batch
+from training.learning.plan import idle_gpus
 from training.learning.run_files import read_log
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -75,6 +77,39 @@ def test_a_batch_that_cannot_be_shared_is_refused_with_one_that_can() -> None:
     assert [share_of_batch(8, processes) for processes in (1, 2, 4)] == [8, 4, 2]
     with pytest.raises(TrainingError, match=r"4 processes cannot share a batch of 2 evenly; .* --set run.batch=4"):
         share_of_batch(2, 4)
+
+
+class AskedError(Exception):
+    """In place of processes: the devices that Fabric was asked for."""
+
+
+def test_of_four_gpus_a_run_takes_as_many_as_share_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fabric(**asked: object) -> None:
+        raise AskedError(asked["devices"])
+
+    for name in ("LOCAL_WORLD_SIZE", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("training.learning.machine.Fabric", fabric)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+
+    def devices(machine: Machine, batch: int) -> object:
+        with pytest.raises(AskedError) as asked:
+            machine.launch(recipe(batch=batch))
+        return asked.value.args[0]
+
+    assert [devices(Machine(), batch) for batch in (1, 2, 3, 4, 6, 8)] == [1, 2, 3, 4, 3, 4]
+    # what is asked for is tried, and refused where the batch cannot be shared
+    assert devices(Machine(devices=4), 2) == 4
+    told = idle_gpus(recipe(batch=2), Machine(), Progress())
+    assert told == "2 of 4 GPUs: a batch of 2 is shared evenly; --set run.batch=4 uses all"
+    assert idle_gpus(recipe(batch=3), Machine(), Progress(step=7)) == "3 of 4 GPUs: a batch of 3 is shared evenly"
+    assert idle_gpus(recipe(batch=4), Machine(), Progress()) is None
+    assert idle_gpus(recipe(batch=2), Machine(devices=1), Progress()) is None
+    # torchrun has started as many as it was told
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert devices(Machine(), 2) == "auto"
+    assert idle_gpus(recipe(batch=2), Machine(), Progress()) is None
 
 
 def test_the_first_line_says_what_each_device_does(two_processes: Path) -> None:

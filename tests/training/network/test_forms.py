@@ -1,5 +1,6 @@
 """Claims about the forms of a convolution: they are one function, and the fastest on the device at hand is picked."""
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,10 +12,11 @@ from lightning_fabric.plugins.precision import MixedPrecision
 
 from tests.training.spheres import Spheres, recipe
 from training.errors import TrainingError
-from training.learning.learner import Learner, computed_in
+from training.learning.learner import Learner
+from training.learning.machine import computed_in
 from training.network.attention_dmfnet import AttentionDMFNet, GroupedConv3d
 from training.network.cpu import subgrids
-from training.network.forms import LAYOUTS, Form, forms_of, pick_forms
+from training.network.forms import LAYOUTS, Form, forms_of, pick_forms, seconds_on_gpu
 
 IMAGES = torch.rand(2, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
 FEW = IMAGES[..., :16, :16, :16]
@@ -99,6 +101,52 @@ def test_what_was_fastest_before_stays() -> None:
     assert choice.layout == "NDHWC"
     assert set(choice.forms.values()) == {Form()}
     assert choice.seconds == choice.seconds_before
+
+
+def refuse(what: str) -> None:
+    raise RuntimeError(f"GET was unable to find an engine to execute this computation: {what}")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """As ``seconds_on_gpu`` where there is no GPU: the form that cannot run takes infinitely long, others a second."""
+    try:
+        work()
+    except RuntimeError:
+        return math.inf
+    return 1.0
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("out of memory"), RuntimeError("unable to find")])
+def test_a_form_that_the_gpu_cannot_compute_takes_infinitely_long(error: RuntimeError) -> None:
+    def work() -> None:
+        raise error
+
+    assert seconds_on_gpu(work) == math.inf
+
+
+def test_a_form_that_cannot_run_is_left_out_and_the_others_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = GroupedConv3d.forward
+
+    def without_groups(convolution: GroupedConv3d, x: torch.Tensor) -> torch.Tensor:
+        if convolution.groups > 1 and not convolution.dense:
+            refuse("groups")
+        return forward(convolution, x)
+
+    monkeypatch.setattr(GroupedConv3d, "forward", without_groups)
+    net = network()
+    choice = pick_forms(net, FEW, nullcontext, seconds)
+    assert (choice.seconds_before, choice.seconds) == (math.inf, 1)
+    grouped = [name for name in choice.forms if net.get_submodule(name).groups > 1]  # type: ignore[operator]
+    assert grouped
+    assert all(choice.forms[name].dense for name in grouped)
+    choice.put(net)
+    assert net(FEW).isfinite().all()
+
+
+def test_where_no_form_runs_the_devices_own_words_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GroupedConv3d, "forward", lambda convolution, x: refuse("any"))
+    with pytest.raises(TrainingError, match=r"no form .* 2 samples of 16 x 16 x 16 .*unable to find an engine.*any"):
+        pick_forms(network(), FEW, nullcontext, seconds)
 
 
 def test_the_network_is_the_same_function_in_the_forms_that_were_picked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,6 +200,15 @@ def test_a_release_with_published_labels_needs_no_teacher(tmp_path: Path) -> Non
     assert "Case_00101" in (tmp_path / "all" / "student-data" / "dataset.json").read_text()
 
 
+def test_what_no_network_can_be_trained_by_is_told_before_anything_is_prepared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "flare22", "--data", str(tmp_path), "--to", str(tmp_path / "all"), "--set", "run.patience=4"]
+    assert main([*words, "--fold", "all"]) == 1
+    assert 'run.fold "all" holds out none' in capsys.readouterr().err
+    assert not (tmp_path / "all").exists()
+
+
 def test_two_cannot_work_in_one_folder_and_status_needs_nothing_else(
     tmp_path: Path, raw: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
