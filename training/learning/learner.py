@@ -88,7 +88,8 @@ class Learner:
         self.network = cast(AttentionDMFNet, self._wrapped.module)
         self.network.train()
         self._meter = Meter(fabric.device, self.processes_here)
-        self._step_done = torch.cuda.Event() if fabric.device.type == "cuda" else None
+        on_gpu = fabric.device.type == "cuda"
+        self._step_done = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
 
     @property
     def processes_here(self) -> int:
@@ -190,7 +191,7 @@ class Learner:
             yield
             return
         # the device's usual stream waits as well; this one does so only for the step that is done
-        stream = torch.cuda.Stream(self.fabric.device)
+        stream = torch.cuda.Stream(self.fabric.device)  # type: ignore[no-untyped-call]
         stream.wait_event(self._step_done)
         with torch.cuda.stream(stream):
             yield

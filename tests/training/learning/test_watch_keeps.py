@@ -2,9 +2,9 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -130,7 +130,7 @@ def test_a_disk_that_does_not_answer_does_not_keep_a_process_alive(monkeypatch: 
     monkeypatch.setattr("training.learning.watch._KEEP_S", 0.1)
     said: list[str] = []
     watch = Watch(0, 2, Board(), said.append)
-    watch.keep = lambda: str(signal.pause())
+    watch.keep = lambda: str(threading.Event().wait())
     with watch:
         watch._thread.join(10)
     assert len(said) == 1
