@@ -1,8 +1,9 @@
 """``python -m training prepare``: from folders of scans to a data set that training reads.
 
 Everything is checked first, and every problem told at once; only then is anything cached. A case with a problem is left
-out; a problem that is no case's, such as a malformed ``patients.csv``, refuses everything. A case whose files and
-settings have not changed since the last time is not prepared again.
+out; a wrong entry of ``patients.csv`` or ``dataset.json`` costs the case that it is about; a problem that is all cases',
+such as a ``patients.csv`` that is no table, refuses everything. A case whose files and settings have not changed since
+the last time is not prepared again.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(options: argparse.Namespace) -> int:
-    """Run the command; returns the exit status: 1 if the data, or cases among them, were refused.
+    """Run the command; returns the exit status: 1 if the data, cases among them or entries of tables were refused.
 
     Pseudo-labelled cases that are refused are counted, but are no failure: a teacher's mistakes are expected.
 
@@ -105,10 +106,10 @@ def _check_and_write(
         print(f"note: {note}", file=sys.stderr)
     for problem in sorted(problems):
         print(problem, file=sys.stderr)
-    of_cases = [problem for problem in problems if _is_scan(problem.file)]
-    refused = _named_in(of_cases)
+    few = [problem for problem in problems if problem.case is not None or _is_scan(problem.file)]
+    refused = _named_in(few)
     kept = tuple(case for case in raw.cases if case.name not in refused)
-    if len(of_cases) < len(problems) or (problems and (options.strict or not any(case.labels for case in kept))):
+    if len(few) < len(problems) or (problems and (options.strict or not any(case.labels for case in kept))):
         print(f"{_count(problems)}; nothing was prepared", file=sys.stderr)
         return REFUSED
     # a teacher's organs say nothing about how large organs are
@@ -125,7 +126,7 @@ def _check_and_write(
         of_pseudo = len(refused & pseudo)
         files = f"left out {len(refused)} cases, {of_pseudo} of them with pseudo labels"
         print(f"{_count(problems)}; {files}; {len(kept)} cases are left", file=sys.stderr)
-    return REFUSED if refused - pseudo else DONE
+    return REFUSED if refused - pseudo or any(problem.case == "" for problem in problems) else DONE
 
 
 def grid_of(recipe_name: str, stage: Stage, changes: Sequence[str]) -> StageGrid:
@@ -147,8 +148,9 @@ def _read_raw(folders: Sequence[Path], pseudo: Sequence[Path], leave_out: Sequen
 
 
 def _named_in(problems: Iterable[Problem]) -> set[str]:
-    """The case names of the files with problems: they can be left out as well."""
-    return {case_name(problem.file) for problem in problems}
+    """The names of the cases with problems: they can be left out as well."""
+    named = (case_name(problem.file) if problem.case is None else problem.case for problem in problems)
+    return {name for name in named if name}
 
 
 def _with_pseudo(raw: RawFolder, pseudo: Path) -> RawFolder:
