@@ -240,9 +240,7 @@ class _About(msgspec.Struct, frozen=True):
     numTraining: int | None = None  # noqa: N815  # nnU-Net's name
 
 
-def _read_dataset_json(
-    path: Path, cases: int, named: int
-) -> tuple[Mapping[int, int], list[Problem], tuple[str, ...]]:
+def _read_dataset_json(path: Path, cases: int, named: int) -> tuple[Mapping[int, int], list[Problem], tuple[str, ...]]:
     """FLARE22's label for every value, what is wrong, and notes; nothing means an organ if the file cannot be used.
 
     ``cases`` are whole, ``named`` are these and those of which only the scan or the label map is there.

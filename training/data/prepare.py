@@ -1,9 +1,9 @@
 """``python -m training prepare``: from folders of scans to a data set that training reads.
 
 Everything is checked first, and every problem told at once; only then is anything cached. A case with a problem is left
-out; a wrong entry of ``patients.csv`` or ``dataset.json`` costs the case that it is about; a problem that is all cases',
-such as a ``patients.csv`` that is no table, refuses everything. A case whose files and settings have not changed since
-the last time is not prepared again.
+out; a wrong line of ``patients.csv`` costs the case that it is about; a problem of all cases, such as a
+``patients.csv`` that is no table, refuses everything. A case whose files and settings have not changed since the last
+time is not prepared again.
 """
 
 from __future__ import annotations

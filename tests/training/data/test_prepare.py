@@ -209,7 +209,9 @@ def test_one_missing_label_map_of_nnunets_layout_costs_one_case(
     assert not (tmp_path / "strict" / "dataset.json").exists()
     assert prepare(raw, "--to", data, "--recipe", recipe, "--leave-out", "abdomen_002") == 0
     # a number that nothing explains is told, and costs nobody
-    (raw / "dataset.json").write_text((raw / "dataset.json").read_text().replace('"numTraining": 3', '"numTraining": 9'))
+    (raw / "dataset.json").write_text(
+        (raw / "dataset.json").read_text().replace('"numTraining": 3', '"numTraining": 9')
+    )
     assert prepare(raw, "--to", data, "--recipe", recipe) == 1
     assert "says numTraining 9, but 2 scans have labels" in (data / "left-out.txt").read_text()
     assert len(open_dataset(data, "fine").cases) == 2
