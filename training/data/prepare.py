@@ -37,7 +37,7 @@ from training.data.facts import CaseFacts
 from training.data.fingerprint import FINGERPRINT_NAME, Fingerprint, as_table, take_fingerprint
 from training.data.layouts import LABELS, RawCase, RawFolder, merge, read_layout
 from training.data.problem import Problem
-from training.data.pseudo_folder import REPORT_NAME, labels_path, read_pseudo
+from training.data.pseudo_folder import labels_path, read_selected
 from training.data.splits import SPLITS_NAME, make_splits, read_splits, write_splits
 from training.errors import TrainingError
 from training.recipe import ROI_MARGIN_MM, STAGES, Stage, load_recipe
@@ -158,9 +158,7 @@ def _with_pseudo(raw: RawFolder, pseudo: Path) -> RawFolder:
 
     Cases that an earlier folder gave pseudo labels keep them.
     """
-    selected = {decision.name: decision for decision in read_pseudo(pseudo).cases if decision.kept}
-    if not selected:
-        raise TrainingError(f"no case in {pseudo} was selected; see {pseudo / REPORT_NAME} and lower the thresholds")
+    selected = read_selected(pseudo)
     cases = []
     for case in raw.cases:
         decision = selected.pop(case.name, None) if case.labels is None or case.is_pseudo else None
