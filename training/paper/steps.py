@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from attention_dmfnet.files.cases import InputError, ScanFile, list_cases, refuse_shared_names
+
 from training.data.dataset import DATASET_NAME, CaseEntry, read_index
 from training.data.fingerprint import FINGERPRINT_NAME
 from training.data.pseudo_folder import PSEUDO_NAME
@@ -85,11 +87,12 @@ class Protocol:
         data = self.to / "data"
         yield (self._prepare(data),)
         cases = read_index(data).cases
+        folders = [] if self.pseudo else _folders_of_unlabelled(cases)
         yield (self._fit("coarse", "coarse", data, self._one_fold),)
         self._exported("coarse")  # or it would be missed after days, when the teachers are there
         pseudo = self.pseudo
-        if not pseudo and any(entry.labels is None for entry in cases):
-            yield from self._label(data, cases)
+        if folders:
+            yield from self._label(data, folders)
             pseudo = (self.to / "pseudo",)
         fine = "student"
         if pseudo:
@@ -152,10 +155,9 @@ class Protocol:
             run_folder=run,
         )
 
-    def _label(self, data: Path, cases: Sequence[CaseEntry]) -> Iterator[tuple[Step, ...]]:
+    def _label(self, data: Path, folders: Sequence[Path]) -> Iterator[tuple[Step, ...]]:
         pseudo = self.to / "pseudo"
-        images = list(dict.fromkeys(str(Path(entry.image).parent) for entry in cases if entry.labels is None))
-        words = ("training", "pseudo-label", *images, "--to", str(pseudo), "--data", str(data))
+        words = ("training", "pseudo-label", *map(str, folders), "--to", str(pseudo), "--data", str(data))
         inputs: tuple[Input, ...] = (UnlabelledScans(data), Files(data / FINGERPRINT_NAME))
         maps = [folder for raw in self.raw if (found := find_release(raw)) for folder in found.pseudo_maps]
         what = "take the published label maps, and see how far they agree"
@@ -268,6 +270,19 @@ class Protocol:
     @property
     def _folds_words(self) -> tuple[str, ...]:
         return ("--folds", str(self.folds))
+
+
+def _folders_of_unlabelled(cases: Sequence[CaseEntry]) -> list[Path]:
+    """Where the scans without labels lie.
+
+    Raises ``TrainingError`` for two files of one case's name, which `pseudo-label` would refuse after the training.
+    """
+    folders = list(dict.fromkeys(Path(entry.image).parent for entry in cases if entry.labels is None))
+    try:
+        refuse_shared_names([ScanFile(path) for folder in folders for path in list_cases(folder)])
+    except InputError as error:
+        raise TrainingError(str(error)) from error
+    return folders
 
 
 def inputs_of(step: Step, protocol: Protocol) -> dict[str, Input]:

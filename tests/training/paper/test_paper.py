@@ -47,7 +47,7 @@ class Typist:
         if (status := self.fails_at.get(name, 0)) != 0:
             return status
         if (package, command) == ("training", "prepare"):
-            assert main([command, *rest]) == 0
+            return main([command, *rest])
         elif command == "fit":
             assert to is not None
             to.mkdir(exist_ok=True)
@@ -259,18 +259,20 @@ def test_a_stop_or_a_failure_goes_on_where_it_was(tmp_path: Path, raw: Path) -> 
 def test_a_step_that_left_cases_out_is_done_and_says_so(tmp_path: Path, raw: Path) -> None:
     bad = next(raw.glob("*Unlabeled*/*"))
     (bad.parent / "Case_00009_0000.nii.gz").write_bytes(b"no scan")
-
-    class Strict(Typist):
-        def run(self, words: Sequence[str]) -> int:
-            if words[1] == "prepare":
-                self.ran.append("prepare")
-                return main(list(words[1:]))
-            return super().run(words)
-
-    work.carry_out(protocol(tmp_path, raw, fold="all"), "as typed", Strict())
+    work.carry_out(protocol(tmp_path, raw, fold="all"), "as typed", Typist())
     page = (tmp_path / "all" / "status.md").read_text()
     assert "check the scans and make a data set of them; some cases were left out" in page
     assert "on all cases" in page
+
+
+def test_two_scans_of_one_name_are_refused_before_the_teachers_are_trained(tmp_path: Path, raw: Path) -> None:
+    folder = next(raw.glob("*Unlabeled*"))
+    for name in ("Case_00002_0000.nii.gz", "Case_00002.nii.gz"):
+        write_volume(make_patient(105)[0], folder / name)
+    typist = Typist()
+    with pytest.raises(TrainingError, match="Case_00002"):
+        work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    assert typist.ran == ["data"]
 
 
 def test_one_network_alone_needs_no_unlabelled_scans_and_five_folds_do(tmp_path: Path) -> None:

@@ -157,6 +157,10 @@ def test_tables_1_to_3_are_the_templates(run: Path, tmp_path: Path) -> None:
     for table in (text[two:three], text[three : text.index("# Training protocol")]):
         for row in ("Network initialization | He normal", "Batch size | 2", "Number of flops | ", "CO2eq | "):
             assert f"| {row}" in table
+    with_gpus = replace(describe(processes=1), gpus=("Some GPU",), gpu_watts=None)
+    (tmp_path / "coarse" / ENVIRONMENT).write_bytes(msgspec.json.encode(with_gpus))
+    text = paper_tables([run, tmp_path / "coarse"])
+    assert [line.endswith("without the GPUs |") for line in text.splitlines() if "CO2eq" in line] == [True, False]
     with pytest.raises(TrainingError, match="both runs are of the fine stage"):
         paper_tables([run, run])
 
