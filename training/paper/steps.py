@@ -254,9 +254,9 @@ class Protocol:
                     may_complain=True,
                 ),
             )
-            words = ("evaluation", "score", str(predicted), str(labels), "--csv", str(scores), "--missing", "zero")
+            score = ("evaluation", "score", str(predicted), str(labels), "--csv", str(scores), "--missing", "zero")
             inputs = (Files(predicted), Files(labels))
-            yield (Step("score", "DSC and NSD there", words, inputs, (scores,), after="validation"),)
+            yield (Step("score", "DSC and NSD there", score, inputs, (scores,), after="validation"),)
 
     @property
     def _recipe_words(self) -> tuple[str, ...]:

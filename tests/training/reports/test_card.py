@@ -175,8 +175,8 @@ def test_a_releases_weights_have_a_card_too() -> None:
 
 def test_best_weights_and_snapshots_are_described_by_their_run_and_a_mean_by_itself(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    settings = {"validate_every_epochs": 1, "validation_cases": 1, "snapshots_at": (0.5,)}
-    fit(recipe("sgd", **settings), run, Spheres(), cases(1), Machine("cpu", threads=1))
+    scored = recipe("sgd", validate_every_epochs=1, validation_cases=1, snapshots_at=(0.5,))
+    fit(scored, run, Spheres(), cases(1), Machine("cpu", threads=1))
     of_run = rows(describe_run(run))
     assert of_run["Weights"] == "the last"
     best, half = describe_run(run / "best"), describe_run(run / "snapshot-50")
