@@ -119,6 +119,14 @@ def test_a_recipe_that_is_not_there_is_told_with_those_that_are() -> None:
         load_recipe("papers")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_a_recipe_may_be_saved_by_a_windows_editor(encoding: str, tmp_path: Path) -> None:
+    text = "# für den Bauch\n" + (RECIPES / "small.toml").read_text(encoding="utf-8")
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert load_recipe(path, "fine") == load_recipe("small", "fine")
+
+
 def test_the_stage_must_be_known_and_right() -> None:
     with pytest.raises(RecipeError, match="serves both stages; add --stage"):
         load_recipe("small")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from training.errors import TrainingError
 from training.paper.carry_out import carry_out, is_worked_on, read_records
+from training.paper.start_checks import check_at_start
 from training.paper.status import as_page
 from training.paper.steps import EACH, Protocol
 
@@ -43,8 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="teachers trained at once, each on a GPU of its own; default: 1",
+        help="teachers trained, and shares of the scans labelled, at once, each on a GPU of its own; default: 1",
     )
+    parser.add_argument(
+        "--weights", choices=["last", "best"], default="last",
+        help="which are exported: the last, or those of the highest mean DSC on held-out cases; default: last",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, help="CPU threads of each training process")
     parser.add_argument("--workers", type=int, help="processes that prepare; default: one a CPU")
 
@@ -76,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
         setattr(options, name, [path.resolve() for path in getattr(options, name)])
     if options.recipe.endswith(".toml"):
         options.recipe = str(Path(options.recipe).resolve())
+    check_at_start(options)
     protocol = Protocol(
         options.recipe,
         tuple(options.data),
@@ -90,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
         ("--device", options.accelerator),
         () if options.workers is None else ("--workers", str(options.workers)),
         options.at_once,
+        options.weights,
     )
     carry_out(protocol, _typed(options))
     return 0
@@ -103,7 +110,7 @@ def _typed(options: argparse.Namespace) -> str:
     words += ["--pseudo", *map(str, options.pseudo)] if options.pseudo else []
     words += ["--selection", str(options.selection)] if options.selection else []
     words += ["--pseudo-loss", options.pseudo_loss, "--accelerator", options.accelerator]
-    words += ["--devices", options.devices, "--at-once", str(options.at_once)]
+    words += ["--devices", options.devices, "--at-once", str(options.at_once), "--weights", options.weights]
     words += [] if options.threads is None else ["--threads", str(options.threads)]
     words += [] if options.workers is None else ["--workers", str(options.workers)]
     return shlex.join(words)
