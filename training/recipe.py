@@ -15,6 +15,7 @@ import msgspec
 from attention_dmfnet.geometry import Triple
 from attention_dmfnet.json_text import one_line
 
+from evaluation.text_file import decode_text
 from training.arrays import TILE_MULTIPLE
 from training.errors import TrainingError
 
@@ -383,11 +384,11 @@ def differences(one: Recipe, other: Recipe) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(decode_text(path.read_bytes()))
     except FileNotFoundError:
         known = ", ".join(sorted(each.stem for each in RECIPES.glob("*.toml")))
         raise RecipeError(f"no recipe at {path}; name one of {known}, or give the path of a .toml file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"cannot read the recipe {path}: {error}") from error
 
 

@@ -1,5 +1,6 @@
 """Claims about recipes: what they say, what is refused, and that the paper's protocol stands in one."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from training.errors import TrainingError
 from training.recipe import RECIPES, SGD, STAGES, BetaCE, RecipeError, load_recipe, parse_recipe, write_recipe
 
-BOTH = ("flare22", "small", "gpu-quarter-hour")
+BOTH = ("flare22", "small", "gpu-quarter-hour", "trial")
 
 
 def test_flare22_is_the_papers_protocol() -> None:
@@ -29,6 +30,15 @@ def test_every_recipe_is_valid_and_survives_writing() -> None:
     for recipe in recipes:
         assert parse_recipe(write_recipe(recipe), "a run") == recipe
         assert recipe.network.classes == {"coarse": 2, "fine": 14}[recipe.stage]
+
+
+@pytest.mark.parametrize("stage", ["coarse", "fine"])
+def test_the_trial_is_a_few_minutes_of_work_on_every_machine(stage: str) -> None:
+    """Voxels that are shown to the network, times its channels, are what training costs, however fast the machine."""
+    recipe = load_recipe("trial", stage)
+    assert recipe.run.minutes == 0
+    steps = recipe.run.epochs * recipe.run.steps_per_epoch
+    assert steps * recipe.run.batch * math.prod(recipe.grid.tile_zyx) * recipe.network.width < 3e9
 
 
 def test_no_recipe_can_ask_for_flips() -> None:
@@ -145,6 +155,14 @@ def test_a_coarse_network_with_organs_apart_is_refused() -> None:
 def test_a_recipe_that_is_not_there_is_told_with_those_that_are() -> None:
     with pytest.raises(RecipeError, match="name one of ablation, flare22, gpu-quarter-hour, painted-coarse"):
         load_recipe("papers")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_a_recipe_may_be_saved_by_a_windows_editor(encoding: str, tmp_path: Path) -> None:
+    text = "# für den Bauch\n" + (RECIPES / "small.toml").read_text(encoding="utf-8")
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert load_recipe(path, "fine") == load_recipe("small", "fine")
 
 
 def test_the_stage_must_be_known_and_right() -> None:

@@ -155,7 +155,8 @@ def _read_nnunet(folder: Path) -> RawFolder:
     if not labels.is_dir():
         return RawFolder("nnU-Net", (), (Problem(folder, "has imagesTr but no labelsTr", _NO_LABELS_FOLDER),))
     cases, problems = _pair(images, labels)
-    numbering, more, notes = _read_dataset_json(about, len(cases))
+    named = {case_name(path) for path in (*(problem.file for problem in problems), *(case.image for case in cases))}
+    numbering, more, notes = _read_dataset_json(about, len(cases), len(named))
     drawn = frozenset(label for label in numbering.values() if label in LABELS)
     cases = [replace(case, label_of_value=numbering, annotated=case.annotated & drawn) for case in cases]
     return RawFolder("nnU-Net", tuple(cases), (*problems, *more), notes)
@@ -217,7 +218,7 @@ def _scans(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
             what = f"has the same case name as {first.name}"
             problems.append(Problem(path, what, "rename or remove one of the two"))
     if not found and not problems:
-        problems.append(Problem(folder, "holds no scan", f"put files named *{EXTENSIONS[0]} there"))
+        problems.append(Problem(folder, "holds no scan", f"put files named *{EXTENSIONS[0]} there", case=""))
     return found, problems
 
 
@@ -239,8 +240,11 @@ class _About(msgspec.Struct, frozen=True):
     numTraining: int | None = None  # noqa: N815  # nnU-Net's name
 
 
-def _read_dataset_json(path: Path, cases: int) -> tuple[Mapping[int, int], list[Problem], tuple[str, ...]]:
-    """FLARE22's label for every value, what is wrong, and notes; nothing means an organ if the file cannot be used."""
+def _read_dataset_json(path: Path, cases: int, named: int) -> tuple[Mapping[int, int], list[Problem], tuple[str, ...]]:
+    """FLARE22's label for every value, what is wrong, and notes; nothing means an organ if the file cannot be used.
+
+    ``cases`` are whole, ``named`` are these and those of which only the scan or the label map is there.
+    """
     try:
         about = decode_json(decode_text(path.read_bytes()).encode(), _About)
     except OSError as error:
@@ -253,9 +257,10 @@ def _read_dataset_json(path: Path, cases: int) -> tuple[Mapping[int, int], list[
     if len(channels) != 1 or "CT" not in next(iter(channels.values())).upper():
         what = f"names the channels {list(channels.values())}, not one CT"
         problems.append(Problem(path, what, "keep one channel, in HU, and call it CT"))
-    if about.numTraining is not None and about.numTraining != cases:
+    # cases that are not whole are told by their names, and account for what is missing
+    if about.numTraining is not None and not cases <= about.numTraining <= named:
         what = f"says numTraining {about.numTraining}, but {cases} scans have labels"
-        problems.append(Problem(path, what, "complete the data set or correct the number"))
+        problems.append(Problem(path, what, "complete the data set or correct the number", case=""))
     numbering: dict[int, int] = {}
     notes = []
     for name, value in _named_values(about.labels):
@@ -298,7 +303,10 @@ def _refuse_shared_names(cases: Iterable[RawCase]) -> list[Problem]:
 
 
 def _with_patients(cases: list[RawCase], path: Path, refused: set[str]) -> tuple[list[RawCase], list[Problem]]:
-    """The cases with their patients. Cases that were refused already may be named in the file too."""
+    """The cases with their patients. Cases that were refused already may be named in the file too.
+
+    A case whose patient is in doubt is refused: held out under another name, the patient would be trained on.
+    """
     if not path.is_file():
         return [replace(case, patient=case.name) for case in cases], []
     patient_of: dict[str, str] = {}
@@ -312,13 +320,15 @@ def _with_patients(cases: list[RawCase], path: Path, refused: set[str]) -> tuple
     for number, written, patient in rows:
         # people write the file's name as often as the case's
         name = case_name(Path(written))
+        known = name if name in names else ""
         if not patient:
-            problems.append(Problem(path, f"line {number} names no patient", "write case,patient there, or remove it"))
-        elif name not in names:
-            what = f"names a case {one_line(repr(written))} that is not there"
-            problems.append(Problem(path, what, "correct the line"))
+            what = f"line {number} names no patient"
+            problems.append(Problem(path, what, "write case,patient there, or remove it", case=known))
+        elif not known:
+            what = f"line {number} names a case {one_line(repr(written))} that is not there"
+            problems.append(Problem(path, what, "correct the line", case=""))
         elif patient_of.setdefault(name, patient) != patient:
-            problems.append(Problem(path, f"gives {name} two patients", "keep one of the lines"))
+            problems.append(Problem(path, f"gives {name} two patients", "keep one of the lines", case=name))
     return [replace(case, patient=patient_of.get(case.name) or case.name) for case in cases], problems
 
 

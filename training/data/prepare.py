@@ -1,8 +1,9 @@
 """``python -m training prepare``: from folders of scans to a data set that training reads.
 
 Everything is checked first, and every problem told at once; only then is anything cached. A case with a problem is left
-out; a problem that is no case's, such as a malformed ``patients.csv``, refuses everything. A case whose files and
-settings have not changed since the last time is not prepared again.
+out; a wrong line of ``patients.csv`` costs the case that it is about; a problem of all cases, such as a
+``patients.csv`` that is no table, refuses everything. A case whose files and settings have not changed since the last
+time is not prepared again.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from training.data.facts import CaseFacts
 from training.data.fingerprint import FINGERPRINT_NAME, Fingerprint, as_table, take_fingerprint
 from training.data.layouts import LABELS, RawCase, RawFolder, merge, read_layout
 from training.data.problem import Problem
-from training.data.pseudo_folder import REPORT_NAME, labels_path, read_pseudo
+from training.data.pseudo_folder import labels_path, read_selected
 from training.data.splits import SPLITS_NAME, make_splits, read_splits, write_splits
 from training.errors import TrainingError
 from training.recipe import ROI_MARGIN_MM, STAGES, Stage, load_recipe
@@ -79,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(options: argparse.Namespace) -> int:
-    """Run the command; returns the exit status: 1 if the data, or cases among them, were refused.
+    """Run the command; returns the exit status: 1 if the data, cases among them or entries of tables were refused.
 
     Pseudo-labelled cases that are refused are counted, but are no failure: a teacher's mistakes are expected.
 
@@ -105,10 +106,10 @@ def _check_and_write(
         print(f"note: {note}", file=sys.stderr)
     for problem in sorted(problems):
         print(problem, file=sys.stderr)
-    of_cases = [problem for problem in problems if _is_scan(problem.file)]
-    refused = _named_in(of_cases)
+    few = [problem for problem in problems if problem.case is not None or _is_scan(problem.file)]
+    refused = _named_in(few)
     kept = tuple(case for case in raw.cases if case.name not in refused)
-    if len(of_cases) < len(problems) or (problems and (options.strict or not any(case.labels for case in kept))):
+    if len(few) < len(problems) or (problems and (options.strict or not any(case.labels for case in kept))):
         print(f"{_count(problems)}; nothing was prepared", file=sys.stderr)
         return REFUSED
     # a teacher's organs say nothing about how large organs are
@@ -125,7 +126,7 @@ def _check_and_write(
         of_pseudo = len(refused & pseudo)
         files = f"left out {len(refused)} cases, {of_pseudo} of them with pseudo labels"
         print(f"{_count(problems)}; {files}; {len(kept)} cases are left", file=sys.stderr)
-    return REFUSED if refused - pseudo else DONE
+    return REFUSED if refused - pseudo or any(problem.case == "" for problem in problems) else DONE
 
 
 def grid_of(recipe_name: str, stage: Stage, changes: Sequence[str]) -> StageGrid:
@@ -147,8 +148,9 @@ def _read_raw(folders: Sequence[Path], pseudo: Sequence[Path], leave_out: Sequen
 
 
 def _named_in(problems: Iterable[Problem]) -> set[str]:
-    """The case names of the files with problems: they can be left out as well."""
-    return {case_name(problem.file) for problem in problems}
+    """The names of the cases with problems: they can be left out as well."""
+    named = (case_name(problem.file) if problem.case is None else problem.case for problem in problems)
+    return {name for name in named if name}
 
 
 def _with_pseudo(raw: RawFolder, pseudo: Path) -> RawFolder:
@@ -156,9 +158,7 @@ def _with_pseudo(raw: RawFolder, pseudo: Path) -> RawFolder:
 
     Cases that an earlier folder gave pseudo labels keep them.
     """
-    selected = {decision.name: decision for decision in read_pseudo(pseudo).cases if decision.kept}
-    if not selected:
-        raise TrainingError(f"no case in {pseudo} was selected; see {pseudo / REPORT_NAME} and lower the thresholds")
+    selected = read_selected(pseudo)
     cases = []
     for case in raw.cases:
         decision = selected.pop(case.name, None) if case.labels is None or case.is_pseudo else None

@@ -90,6 +90,14 @@ def read_pseudo(folder: Path) -> PseudoIndex:
         raise PseudoError(f"{path} is not valid: {error}; run `python -m training pseudo-label` again") from error
 
 
+def read_selected(folder: Path) -> dict[str, Decision]:
+    """The cases that were selected, by name. Raises ``PseudoError`` if there are none."""
+    selected = {decision.name: decision for decision in read_pseudo(folder).cases if decision.kept}
+    if not selected:
+        raise PseudoError(f"no case in {folder} was selected; see {folder / REPORT_NAME} and lower the thresholds")
+    return selected
+
+
 def labels_path(folder: Path, name: str) -> Path:
     """Where a case's pseudo labels are."""
     return folder / LABELS_FOLDER / f"{name}.nii.gz"

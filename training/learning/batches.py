@@ -6,6 +6,7 @@ processes, which share each batch, see together what one sees alone.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import signal
@@ -81,7 +82,8 @@ def _told(loader: DataLoader[Sample]) -> Iterator[Batch]:
         with _child_signal_kept():
             samples: Any = iter(loader)
         workers = getattr(samples, "_workers", ())
-        yield from samples
+        with _killed_at_exit(workers):
+            yield from samples
     except (RuntimeError, OSError) as error:
         text = str(error)
         if "DataLoader worker" in text and "unexpectedly" in text:
@@ -95,6 +97,24 @@ def _told(loader: DataLoader[Sample]) -> Iterator[Batch]:
         if "No space left" in text or "shared memory" in text:
             raise SamplesError(_SHARED_MEMORY_FULL) from error
         raise
+
+
+@contextlib.contextmanager
+def _killed_at_exit(workers: Sequence[Any]) -> Iterator[None]:
+    """An error on the way out may keep the loader until Python ends.
+
+    Then Python asks the workers to end, by the very signal that they ignore, and waits.
+    """
+
+    def kill() -> None:
+        for worker in workers:
+            worker.kill()
+
+    atexit.register(kill)
+    try:
+        yield
+    finally:
+        atexit.unregister(kill)
 
 
 @contextlib.contextmanager

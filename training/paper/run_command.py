@@ -8,9 +8,9 @@ from pathlib import Path
 
 from training.errors import TrainingError
 from training.paper.carry_out import carry_out, is_worked_on, read_records
+from training.paper.start_checks import check_at_start
 from training.paper.status import as_page
 from training.paper.steps import EACH, Protocol
-from training.recipe import STAGES, load_recipe
 
 _LOSSES = ("generalised", "symmetric", "beta", "cross-entropy")
 
@@ -46,8 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="teachers trained at once, each on a GPU of its own; default: 1",
+        help="teachers trained, and shares of the scans labelled, at once, each on a GPU of its own; default: 1",
     )
+    parser.add_argument(
+        "--weights", choices=["last", "best"], default="last",
+        help="which are exported: the last, or those of the highest mean DSC on held-out cases; default: last",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, help="CPU threads of each training process")
     parser.add_argument("--workers", type=int, help="processes that prepare; default: one a CPU")
 
@@ -70,9 +74,6 @@ def run(options: argparse.Namespace) -> int:
         raise TrainingError(f"--at-once {options.at_once} trains nothing; write 1 or more")
     if options.fold not in (EACH, "all") and not options.fold.isdecimal():
         raise TrainingError(f"--fold {options.fold} is no fold; write each, all, or a number from 0 on")
-    # what no network can be trained by is told before hours of preparing
-    for stage in STAGES:
-        load_recipe(options.recipe, stage, [*options.changes, *(['run.fold="all"'] if options.fold == "all" else [])])
     fit_how = ["--accelerator", options.accelerator, "--devices", options.devices]
     fit_how += [] if options.threads is None else ["--threads", str(options.threads)]
     # the same, from whatever folder it is typed
@@ -82,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
         setattr(options, name, [path.resolve() for path in getattr(options, name)])
     if options.recipe.endswith(".toml"):
         options.recipe = str(Path(options.recipe).resolve())
+    check_at_start(options)
     protocol = Protocol(
         options.recipe,
         tuple(options.data),
@@ -96,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
         ("--device", options.accelerator),
         () if options.workers is None else ("--workers", str(options.workers)),
         options.at_once,
+        options.weights,
     )
     carry_out(protocol, _typed(options))
     return 0
@@ -109,7 +112,7 @@ def _typed(options: argparse.Namespace) -> str:
     words += ["--pseudo", *map(str, options.pseudo)] if options.pseudo else []
     words += ["--selection", str(options.selection)] if options.selection else []
     words += ["--pseudo-loss", options.pseudo_loss, "--accelerator", options.accelerator]
-    words += ["--devices", options.devices, "--at-once", str(options.at_once)]
+    words += ["--devices", options.devices, "--at-once", str(options.at_once), "--weights", options.weights]
     words += [] if options.threads is None else ["--threads", str(options.threads)]
     words += [] if options.workers is None else ["--workers", str(options.workers)]
     return shlex.join(words)

@@ -3,6 +3,7 @@
 prepare          the scans, checked and cached
 coarse           where the organs are
 teacher-0 ...    a fine network for each fold, or one, on what was drawn; each exported
+pseudo-1 ...     with --at-once: shares of the scans that nobody has labelled, each labelled by a process of its own
 pseudo           what they label in the scans that nobody has labelled: all together, if there are several
 student-data     both kinds of labels in one data set, the same patients held out
 student          the fine network that learns from both
@@ -15,6 +16,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from attention_dmfnet.files.cases import InputError, ScanFile, list_cases, refuse_shared_names
 
 from training.data.dataset import DATASET_NAME, CaseEntry, read_index
 from training.data.fingerprint import FINGERPRINT_NAME
@@ -22,13 +26,13 @@ from training.data.pseudo_folder import PSEUDO_NAME
 from training.data.release import find_release
 from training.data.splits import SPLITS_NAME, read_splits
 from training.errors import TrainingError
-from training.learning.run_files import RECIPE, WEIGHTS
+from training.learning.run_files import BEST, RECIPE, WEIGHTS
 from training.paper.content import Files, Input, PreparedCases, Text, UnlabelledScans
 from training.recipe import RECIPES, Stage
 
 EACH = "each"
 _PARITY_SCANS = 3
-_MANIFEST = "manifest.json"
+_MANIFEST, _RECORD = "manifest.json", "run.json"
 
 
 @dataclass(frozen=True)
@@ -69,22 +73,26 @@ class Protocol:
     label_how: tuple[str, ...] = ()
     workers: tuple[str, ...] = ()
     at_once: int = 1
-    """How many teachers are trained at once, each on a GPU of its own."""
+    """How many teachers are trained, and shares of scans labelled, at once, each on a GPU of its own."""
+    weights: Literal["last", "best"] = "last"
+    """Which of each run's are exported: those that it ended with, or those of the highest mean DSC on the way."""
 
     def steps(self) -> Iterator[tuple[Step, ...]]:
         """Every step in its turn, those together that do not depend on each other.
 
         Later ones depend on what earlier ones found, so each must be done before the next is asked for.
 
-        Raises ``TrainingError`` where there is nothing for a student to learn from.
+        Raises ``TrainingError`` where there is nothing for a student to learn from, or no best weights.
         """
         data = self.to / "data"
         yield (self._prepare(data),)
         cases = read_index(data).cases
+        folders = [] if self.pseudo else _folders_of_unlabelled(cases)
         yield (self._fit("coarse", "coarse", data, self._one_fold),)
+        self._exported("coarse")  # or it would be missed after days, when the teachers are there
         pseudo = self.pseudo
-        if not pseudo and any(entry.labels is None for entry in cases):
-            yield from self._label(data, cases)
+        if folders:
+            yield from self._label(data, folders)
             pseudo = (self.to / "pseudo",)
         fine = "student"
         if pseudo:
@@ -147,14 +155,10 @@ class Protocol:
             run_folder=run,
         )
 
-    def _label(self, data: Path, cases: Sequence[CaseEntry]) -> Iterator[tuple[Step, ...]]:
+    def _label(self, data: Path, folders: Sequence[Path]) -> Iterator[tuple[Step, ...]]:
         pseudo = self.to / "pseudo"
-        images = list(dict.fromkeys(str(Path(entry.image).parent) for entry in cases if entry.labels is None))
-        words = ("training", "pseudo-label", *images, "--to", str(pseudo), "--data", str(data))
+        words = ("training", "pseudo-label", *map(str, folders), "--to", str(pseudo), "--data", str(data))
         inputs: tuple[Input, ...] = (UnlabelledScans(data), Files(data / FINGERPRINT_NAME))
-        if self.selection is not None:
-            words = (*words, "--selection", str(self.selection))
-            inputs = (*inputs, Files(self.selection))
         maps = [folder for raw in self.raw if (found := find_release(raw)) for folder in found.pseudo_maps]
         what = "take the published label maps, and see how far they agree"
         if maps:
@@ -171,14 +175,43 @@ class Protocol:
             if len(teachers) > 1:
                 who = ("--ensemble", *who)
             what = "label the unlabelled scans and select what can be trusted"
-        made = (pseudo / PSEUDO_NAME,)
-        yield (Step("pseudo", what, (*words, *who), inputs, made, self.label_how, may_complain=True),)
+        words, made, shards = (*words, *who), (pseudo / PSEUDO_NAME,), self.at_once if self.at_once > 1 else 0
+        if shards:
+            yield tuple(
+                Step(
+                    f"pseudo-{shard}",
+                    f"label a share of the unlabelled scans, {shard} of {shards}",
+                    # no pictures: each would remove the others'
+                    (*words, "--shard", f"{shard}/{shards}", "--pictures", "0"),
+                    inputs,
+                    made,
+                    self.label_how,
+                    may_complain=True,
+                )
+                for shard in range(1, shards + 1)
+            )
+        if self.selection is not None:
+            words = (*words, "--selection", str(self.selection))
+            inputs = (*inputs, Files(self.selection))
+        after = f"pseudo-{shards}" if shards else ""
+        yield (Step("pseudo", what, words, inputs, made, self.label_how, may_complain=True, after=after),)
+
+    def _exported(self, name: str) -> Path:
+        """The folder of the weights that are exported of the run ``name``, which is done."""
+        run = self.to / name
+        if self.weights == "last":
+            return run
+        if not (run / BEST / WEIGHTS).exists():
+            raise TrainingError(
+                f"{run} has no best weights: it ended before it was scored; leave out --weights best, or train longer"
+            )
+        return run / BEST
 
     def _export(self, fine: str, models: str) -> Step:
-        runs = (self.to / "coarse", self.to / fine)
+        runs = (self._exported("coarse"), self._exported(fine))
         return Step(
             models,
-            "make the files that the engine reads",
+            f"make the files that the engine reads, of the {self.weights} weights",
             ("export", "onnx", *map(str, runs), "--to", str(self.to / models), "--release", fine),
             tuple(Files(run / file) for run in runs for file in (WEIGHTS, RECIPE)),
             (self.to / models / _MANIFEST,),
@@ -190,27 +223,40 @@ class Protocol:
             "parity",
             "compare the models with the network that was trained",
             ("export", "parity", str(self.to / "models"), *map(str, few), "--table", str(table)),
-            (Files(self.to / fine / WEIGHTS), *map(Files, few)),
+            (Files(self._exported(fine) / WEIGHTS), *map(Files, few)),
             (table,),
             after="models",
         )
 
     def _card(self, fine: str) -> Step:
-        card, runs = self.to / "card.md", [self.to / "coarse", self.to / fine]
+        card, runs = self.to / "card.md", [self._exported("coarse"), self._exported(fine)]
         words = ("training", "card", *map(str, runs), "--to", str(card))
         return Step("card", "write the paper's tables", words, tuple(Files(run / WEIGHTS) for run in runs), (card,))
 
     def _measure(self) -> Iterator[tuple[Step, ...]]:
-        """Where a release brings scans to measure on: how good the models are there."""
+        """Where a release brings scans to measure on: how good the models are there.
+
+        A scan that is refused is scored 0. What other models labelled is set aside: `predict` keeps what is there.
+        """
         held = [found.validation for raw in self.raw if (found := find_release(raw)) and found.validation]
         for images, labels in held[:1]:
             predicted, scores = self.to / "validation", self.to / "validation.csv"
             manifest = Files(self.to / "models" / _MANIFEST)
             words = ("attention_dmfnet", "predict", str(images), str(predicted), "--models", str(self.to / "models"))
-            yield (Step("validation", "label the scans for measuring", words, (manifest, Files(images)), (predicted,)),)
-            words = ("evaluation", "score", str(predicted), str(labels), "--csv", str(scores))
+            yield (
+                Step(
+                    "validation",
+                    "label the scans for measuring",
+                    words,
+                    (manifest, Files(images)),
+                    (predicted, predicted / _RECORD),
+                    run_folder=predicted,
+                    may_complain=True,
+                ),
+            )
+            score = ("evaluation", "score", str(predicted), str(labels), "--csv", str(scores), "--missing", "zero")
             inputs = (Files(predicted), Files(labels))
-            yield (Step("score", "DSC and NSD there", words, inputs, (scores,), after="validation"),)
+            yield (Step("score", "DSC and NSD there", score, inputs, (scores,), after="validation"),)
 
     @property
     def _recipe_words(self) -> tuple[str, ...]:
@@ -224,6 +270,19 @@ class Protocol:
     @property
     def _folds_words(self) -> tuple[str, ...]:
         return ("--folds", str(self.folds))
+
+
+def _folders_of_unlabelled(cases: Sequence[CaseEntry]) -> list[Path]:
+    """Where the scans without labels lie.
+
+    Raises ``TrainingError`` for two files of one case's name, which `pseudo-label` would refuse after the training.
+    """
+    folders = list(dict.fromkeys(Path(entry.image).parent for entry in cases if entry.labels is None))
+    try:
+        refuse_shared_names([ScanFile(path) for folder in folders for path in list_cases(folder)])
+    except InputError as error:
+        raise TrainingError(str(error)) from error
+    return folders
 
 
 def inputs_of(step: Step, protocol: Protocol) -> dict[str, Input]:

@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 
 from evaluation.organs import ORGANS
+from evaluation.text_file import decode_text
 from training.data.pseudo_folder import Decision, LabelledCase, OrganReliability
 from training.errors import TrainingError
 from training.recipe import Share
@@ -67,8 +68,8 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_selection(path: Path) -> Selection:
     """A TOML file with the fields of ``Selection``. Raises ``TrainingError``."""
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Selection)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        return msgspec.convert(tomllib.loads(decode_text(path.read_bytes())), Selection)
+    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise TrainingError(f"cannot use the selection in {path}: {error}") from error
 
 

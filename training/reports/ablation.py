@@ -9,17 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 from attention_dmfnet.cpus import available_cpus
 from msgspec.structs import replace
 
 from evaluation.accuracy.flare22 import OrganScore
 from training.errors import TrainingError
-from training.learning.checkpoint import WEIGHTS, replace_file
+from training.learning.checkpoint import RECIPE, WEIGHTS, read_run_recipe, replace_file
 from training.learning.fit import Machine, fit
 from training.learning.source import Source
 from training.learning.validation import CaseScores
@@ -30,6 +31,7 @@ from training.recipe import (
     PlainCE,
     Recipe,
     SymmetricCE,
+    differences,
     load_recipe,
 )
 from training.reports.ablation_figure import draw
@@ -72,7 +74,10 @@ ARMS: Mapping[str, Arm] = {
 
 _USUAL = ("ce", "generalised", "symmetric", "beta", "robust-dice", "oracle")
 
-_SCORES = "scores.json"
+_SCORES, _MADE_OF = "scores.json", "made-of.json"
+
+_CHANGE_NOTHING = ("run.checkpoint_every_s", "sampling.workers")
+"""In a recipe: they change nothing that is learned."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,7 +149,11 @@ def write_ablation(
     With ``go_on`` the arms begin with the teacher's weights and take so many epochs: a smaller budget tells more. The
     arm ``longer`` is then what the same steps without other scans give. The page's text is returned. Runs that are
     finished are not repeated, and one that was stopped goes on.
+
+    Raises ``TrainingError`` where ``folder`` holds a run of another recipe or other scans.
     """
+    made_of = {**scenario.made_of(recipe), "--go-on": "0"}
+    of_arm = {**made_of, "--go-on": str(go_on)}
     scores: ArmScores = {}
     notes: list[str] = []
     if go_on:
@@ -153,6 +162,7 @@ def write_ablation(
         seeded = replace(recipe, run=replace(recipe.run, seed=seed))
         of_arms = replace(seeded, run=replace(seeded.run, epochs=go_on, minutes=0.0)) if go_on else seeded
         teacher = folder / f"teacher-{seed}"
+        _check_same(teacher, seeded, made_of)
         scores.setdefault(TEACHER, []).append(_scores(teacher, seeded, scenario.teacher(seeded), scenario, machine))
         if any(ARMS[name].by == "pseudo" for name in arms):
             notes += scenario.notes(seeded, teacher)
@@ -162,6 +172,7 @@ def write_ablation(
             source = _source(arm, scenario, changed, teacher)
             if source is not None:
                 run = folder / f"{name}-{seed}"
+                _check_same(run, changed, of_arm)
                 start = teacher / WEIGHTS if go_on else None
                 scores.setdefault(arm.title, []).append(_scores(run, changed, source, scenario, machine, start))
     text = table(scores, recipe, seeds, [*scenario.description(), *notes])
@@ -175,6 +186,31 @@ def _source(arm: Arm, scenario: Scenario, recipe: Recipe, teacher: Path) -> Sour
     if arm.by == "labelled":
         return scenario.teacher(recipe)
     return scenario.oracle(recipe) if arm.by == "true" else scenario.student(recipe, teacher)
+
+
+def _check_same(run: Path, recipe: Recipe, made_of: Mapping[str, str]) -> None:
+    """Note what the run in ``run`` is made of, or raise ``TrainingError`` if it is there and of something else."""
+    path = run / _MADE_OF
+    others = list(_other_settings(run, recipe)) if (run / RECIPE).exists() else []
+    if path.exists():
+        before = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        others += [f"another {key}" for key in sorted(before.keys() | made_of) if before.get(key) != made_of.get(key)]
+    elif not (run / _SCORES).exists():  # or it is of a release that did not note it
+        run.mkdir(parents=True, exist_ok=True)
+        replace_file(path, msgspec.json.encode(made_of))
+    if others:
+        what = "scores" if (run / _SCORES).exists() else "a run"
+        raise TrainingError(f"{run} holds {what} made with {', '.join(others)}; name another folder with --to")
+
+
+def _other_settings(run: Path, recipe: Recipe) -> Iterator[str]:
+    before = read_run_recipe(run)
+    there, here = msgspec.to_builtins(before), msgspec.to_builtins(recipe)
+    for key in differences(before, recipe):
+        section, _, name = key.partition(".")
+        if key not in _CHANGE_NOTHING:
+            old, new = (each[section].get(name) if name else each[section] for each in (there, here))
+            yield f"{key} {json.dumps(old)} and not {json.dumps(new)}"
 
 
 def _scores(

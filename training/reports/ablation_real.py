@@ -7,6 +7,7 @@ painted scans to real ones.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from training.reports.ablation_scenarios import (
     LABELLED_PHASES,
     PseudoSource,
     count_anatomies,
+    hashes_of_bodies,
     painted_source,
     split_bodies,
 )
@@ -80,6 +82,15 @@ class RealScenario:
     def notes(self, recipe: Recipe, teacher: Path) -> list[str]:
         """None: nobody knows how good the pseudo labels are."""
         return []
+
+    def made_of(self, recipe: Recipe) -> dict[str, str]:
+        """The labelled bodies, the names and sizes of the scans, and what is scored."""
+        scans = repr([(path.name, path.stat().st_size) for path in self._scans])
+        whole, _ = open_datasets(self._scored, replace(recipe, run=replace(recipe.run, fold="all")))
+        return hashes_of_bodies([self._labelled], recipe) | {
+            "--scans": hashlib.sha256(scans.encode()).hexdigest(),
+            "--scored": " ".join(whole.fingerprint.values()),
+        }
 
     def _read(self, recipe: Recipe) -> list[npt.NDArray[np.int16]]:
         """HU of the unlabelled scans on the recipe's grid, clipped to its window."""

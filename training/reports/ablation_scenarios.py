@@ -58,6 +58,9 @@ class Scenario(Protocol):
     def notes(self, recipe: Recipe, teacher: Path) -> list[str]:
         """What is known of a teacher's pseudo labels."""
 
+    def made_of(self, recipe: Recipe) -> dict[str, str]:
+        """What is trained on and scored, as hashes and numbers by the option that chooses it."""
+
 
 @dataclass(frozen=True)
 class PreparedScenario:
@@ -92,6 +95,11 @@ class PreparedScenario:
     def notes(self, recipe: Recipe, teacher: Path) -> list[str]:
         """None."""
         return []
+
+    def made_of(self, recipe: Recipe) -> dict[str, str]:
+        """The data sets, whatever their folders are called."""
+        source, _ = open_datasets(self.folders, recipe)
+        return {"--data": " ".join(source.fingerprint.values()), "--cases": str(self.cases)}
 
     def _source(self, recipe: Recipe, with_pseudo: bool) -> Source:
         source, _ = open_datasets(self.folders, recipe)
@@ -153,6 +161,11 @@ class PaintedScenario:
         organs = range(1, recipe.network.classes)
         mean = np.mean([dice(found == organ, true == organ) for (_, true), found in pairs for organ in organs])
         return [f"pseudo labels of the teacher with seed {recipe.run.seed}: DSC {mean:.3f}, mean over scans and organs"]
+
+    def made_of(self, recipe: Recipe) -> dict[str, str]:
+        """All bodies, and how many of what."""
+        numbers = {"--unlabelled": str(self._unlabelled), "--cases": str(self._cases)}
+        return hashes_of_bodies([self._labelled, self._others, self._held_out], recipe) | numbers
 
     def _scans(self, recipe: Recipe) -> list[tuple[npt.NDArray[np.int16], Labels]]:
         """HU and true labels of the unlabelled scans: the same for every arm and seed."""
@@ -265,6 +278,12 @@ def split_bodies(folder: Path, labelled: int) -> tuple[list[Body], list[Body], l
 
 def painted_source(bodies: Sequence[Body], recipe: Recipe, phases: dict[str, float]) -> PaintedSource:
     return PaintedSource(Painter(bodies, canvas_of(recipe), 0.0, phases), recipe)
+
+
+def hashes_of_bodies(groups: Sequence[Sequence[Body]], recipe: Recipe) -> dict[str, str]:
+    """One hash of the bodies and of how they are shared out, for `--bodies` and `--labelled` together."""
+    each = (painted_source(bodies, recipe, LABELLED_PHASES).fingerprint for bodies in groups)
+    return {"--bodies or --labelled": " ".join(value for hashes in each for value in hashes.values())}
 
 
 def _anatomy(body: Body) -> str:

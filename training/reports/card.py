@@ -1,7 +1,8 @@
 """``python -m training card``: the tables that the challenge's paper template asks for, filled from runs.
 
 Of one run its protocol, energy, environment, data and scores; of a coarse and a fine one together Tables 1 to 3 as the
-template has them. The file of weights of a release has a recipe alone: what only the run knows is said to be unknown.
+template has them. The best weights and the snapshots of a run are described by what the run recorded. A release's file
+of weights, or a mean of runs, has a recipe alone: what only a run knows is said to be unknown.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -19,7 +22,7 @@ from safetensors import SafetensorError
 from training.errors import TrainingError
 from training.learning.checkpoint import CheckpointError, Progress, build_network, read_run_recipe
 from training.learning.environment import Environment, read_environment
-from training.learning.run_files import CHECKPOINT, LOG, read_log
+from training.learning.run_files import BEST, CHECKPOINT, LOG, WEIGHTS, read_log
 from training.network.size import convolution_macs, parameters
 from training.recipe import SGD, Recipe, Stage
 from training.reports.energy import GRAMS_PER_KWH, Rows, energy_rows
@@ -27,13 +30,14 @@ from training.reports.energy import GRAMS_PER_KWH, Rows, energy_rows
 _log = logging.getLogger(__name__)
 
 _UNKNOWN = "not recorded with these weights"
+_SNAPSHOT = re.compile(r"snapshot-(\d+)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``card``."""
     parser.add_argument(
         "runs", metavar="RUN", type=Path, nargs="+",
-        help="the folder of a run, or a release's file of weights; a coarse and a fine one: the paper's Tables 1 to 3",
+        help="any folder or file that `export` takes; a coarse and a fine one: the paper's Tables 1 to 3",
     )  # fmt: skip
     parser.add_argument("--to", metavar="MD", type=Path, help="a Markdown file; default: card.md in the run's folder")
     parser.add_argument("--watts", type=float, help="mean power of what trained; default: what was counted, or limits")
@@ -69,7 +73,8 @@ def paper_tables(runs: Sequence[Path], watts: float | None = None, grams_per_kwh
     by_stage = {read_run_recipe(run).stage: run for run in runs}
     if set(by_stage) != {"coarse", "fine"}:
         raise TrainingError(f"both runs are of the {next(iter(by_stage))} stage; name a coarse and a fine one")
-    environment = read_environment(by_stage["fine"])
+    known_of = {stage: _recorded(run) for stage, run in by_stage.items()}
+    environment = known_of["fine"].environment
     parts = ["# The paper's tables", "Table 1. Development environments and requirements."]
     parts.append(_table(_template_environment(environment)) if environment else f"The machine was {_UNKNOWN}.")
     titles: dict[Stage, str] = {
@@ -77,10 +82,10 @@ def paper_tables(runs: Sequence[Path], watts: float | None = None, grams_per_kwh
         "fine": "Table 3. Training protocols for the refine model.",
     }
     for stage, title in titles.items():
-        recipe, (progress, _) = read_run_recipe(by_stage[stage]), _read_progress(by_stage[stage])
-        known = dict(_protocol(recipe, progress))
+        of_run = known_of[stage]
+        known = dict(_protocol(read_run_recipe(by_stage[stage]), of_run))
         rows = [(template, known[ours]) for template, ours in _TEMPLATE.items()]
-        energy = dict(energy_rows(progress, read_environment(by_stage[stage]), watts, grams_per_kwh))
+        energy = dict(energy_rows(of_run.progress, of_run.environment, watts, grams_per_kwh))
         rows.append(("CO2eq", energy.get("CO2", energy["Energy"])))
         parts += [title, _table(rows)]
     return "\n\n".join(parts) + "\n"
@@ -120,28 +125,26 @@ def _template_environment(environment: Environment) -> Rows:
 
 def describe_run(run: Path, watts: float | None = None, grams_per_kwh: float = GRAMS_PER_KWH) -> str:
     """The tables of a run in Markdown. Raises ``CheckpointError`` or ``RecipeError`` if it is none."""
-    recipe = read_run_recipe(run)
-    progress, data = _read_progress(run)
-    environment = read_environment(run)
-    parts = [f"# Training protocol: the {recipe.stage} stage", _table(_protocol(recipe, progress))]
-    parts += ["## Energy", _table(energy_rows(progress, environment, watts, grams_per_kwh))]
-    if environment is not None:
-        parts += ["## Environment", _table(_environment(environment))]
-    if data:
-        parts += ["## Data", _table(sorted(data.items()))]
-    final = [row for row in read_log(run / LOG) if row.get("final")] if (run / LOG).exists() else []
-    if final:
-        parts += [f"## Validation, {final[-1]['cases']} cases", _scores(final[-1])]
+    recipe, known = read_run_recipe(run), _recorded(run)
+    parts = [f"# Training protocol: the {recipe.stage} stage", _table(_protocol(recipe, known))]
+    parts += ["## Energy", _table(energy_rows(known.progress, known.environment, watts, grams_per_kwh))]
+    if known.environment is not None:
+        parts += ["## Environment", _table(_environment(known.environment))]
+    if known.data:
+        parts += ["## Data", _table(sorted(known.data.items()))]
+    if known.scores is not None:
+        parts += [f"## Validation, {known.scores['cases']} cases", _scores(known.scores)]
     return "\n\n".join(parts) + "\n"
 
 
-def _protocol(recipe: Recipe, progress: Progress | None) -> Rows:
+def _protocol(recipe: Recipe, known: _Recorded) -> Rows:
     how, tile = recipe.run, recipe.grid.tile_zyx
     network = build_network(recipe)
     learned = parameters(network)
     macs = convolution_macs(network, (1, 1, *tile))
     budget = f"{how.epochs} epochs" if how.epochs else f"{how.minutes:g} minutes"
     epochs = hours = _UNKNOWN
+    progress = known.progress
     if progress is not None:
         epochs = f"{progress.step / how.steps_per_epoch:g} of {how.steps_per_epoch} steps, {progress.step} steps in all"
         hours = f"{progress.spent_s / 3600:.2f} hours"
@@ -162,6 +165,7 @@ def _protocol(recipe: Recipe, progress: Progress | None) -> Rows:
         ("Learning rate schedule", _schedule(recipe)),
         ("Loss", _loss(recipe)),
         ("Precision", how.precision),
+        ("Weights", known.which),
         ("Averaged weights", f"decay {how.ema:g} a step" if how.ema else "none"),
         ("Training time", hours),
         ("Number of parameters", f"{learned / 1e6:.2f} M"),
@@ -224,13 +228,45 @@ def _table(rows: Rows) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-def _read_progress(run: Path) -> tuple[Progress | None, dict[str, str]]:
-    """How far a run came and what it was trained on; None and nothing of a release's weights."""
-    path = run / CHECKPOINT
-    if run.is_file():
-        return None, {}
-    if not path.exists():
-        raise CheckpointError(f"no {CHECKPOINT} in {run}; the run has not begun, or was tidied up")
+@dataclass(frozen=True)
+class _Recorded:
+    """What a run told of its weights, and ``which`` of them these are; of weights alone nothing is known."""
+
+    progress: Progress | None = None
+    data: dict[str, str] = field(default_factory=dict)
+    environment: Environment | None = None
+    which: str = _UNKNOWN
+    scores: dict[str, object] | None = None
+    """The row of the log that tells how good these weights are, where they were scored."""
+
+
+def _recorded(run: Path) -> _Recorded:
+    """What is known of the weights in ``run``: by itself if it is a run's folder, by the run if it lies in one.
+
+    Raises ``CheckpointError`` if it holds neither a run nor weights, or is damaged.
+    """
+    snapshot = _SNAPSHOT.fullmatch(run.name)
+    is_within = (run.name == BEST or snapshot is not None) and (run.parent / CHECKPOINT).exists()
+    home = run.parent if is_within and not (run / CHECKPOINT).exists() else run
+    if not (home / CHECKPOINT).exists():
+        if run.is_file() or (run / WEIGHTS).is_file():
+            return _Recorded(environment=read_environment(run))
+        raise CheckpointError(f"neither {CHECKPOINT} nor {WEIGHTS} in {run}; the run has not begun")
+    progress, data = _read_checkpoint(home / CHECKPOINT)
+    rows = [row for row in read_log(home / LOG) if "mean_dsc" in row] if (home / LOG).exists() else []
+    which = "the last"
+    if home == run:
+        rows = [row for row in rows if row["final"]]
+    elif snapshot is None:
+        which = f"the best of the run by mean DSC on held-out cases, of step {progress.best_step}"
+        rows = [row for row in rows if row["step"] == progress.best_step]
+    else:
+        which, rows = f"as they were at {snapshot[1]} % of the budget", []
+    return _Recorded(progress, data, read_environment(home), which, rows[-1] if rows else None)
+
+
+def _read_checkpoint(path: Path) -> tuple[Progress, dict[str, str]]:
+    """How far a run came and what it was trained on."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

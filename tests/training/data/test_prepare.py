@@ -164,12 +164,65 @@ def test_strictly_one_bad_case_refuses_all(tmp_path: Path, recipe: Path, capsys:
     assert not (tmp_path / "data" / "fine").exists()
 
 
-def test_a_problem_of_no_case_refuses_all(tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_problem_of_all_cases_refuses_all(tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = write_flare22(tmp_path / "raw", labelled=1)
-    (raw / "patients.csv").write_text("case,patient\nNobody,1\n")
+    (raw / "patients.csv").write_text("name,who\nFLARE22_Tr_0001,1\n")
     assert prepare(raw, "--to", tmp_path / "data", "--recipe", recipe) == 1
     assert "1 problems in 1 files; nothing was prepared" in capsys.readouterr().err
     assert not (tmp_path / "data" / "dataset.json").exists()
+
+
+def test_a_wrong_line_of_the_patients_costs_the_case_that_it_is_about(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, data = write_flare22(tmp_path / "raw", labelled=3), tmp_path / "data"
+    (raw / "patients.csv").write_text("case,patient\nNobody,1\nFLARE22_Tr_0001,2\nFLARE22_Tr_0002,3\n")
+    assert prepare(raw, "--to", data, "--recipe", recipe) == 1
+    told = capsys.readouterr().err
+    (line,) = (data / "left-out.txt").read_text().splitlines()
+    assert "patients.csv: line 2 names a case 'Nobody' that is not there" in line
+    assert line in told
+    assert "left out 0 cases" in told
+    assert len(open_dataset(data, "fine").cases) == 3
+    # whose patient is not known cannot be held out with the patient's other cases
+    (raw / "patients.csv").write_text("case,patient\nFLARE22_Tr_0001,2\nFLARE22_Tr_0001,3\nFLARE22_Tr_0002\n")
+    assert prepare(raw, "--to", data, "--recipe", recipe) == 1
+    assert "2 problems in 1 files; left out 2 cases" in capsys.readouterr().err
+    assert [case.name for case in open_dataset(data, "fine").cases] == ["FLARE22_Tr_0003"]
+    assert prepare(raw, "--to", tmp_path / "strict", "--recipe", recipe, "--strict") == 1
+    assert "nothing was prepared" in capsys.readouterr().err
+    out = ("--leave-out", "FLARE22_Tr_0001", "FLARE22_Tr_0002")
+    assert prepare(raw, "--to", data, "--recipe", recipe, *out) == 0
+
+
+def test_one_missing_label_map_of_nnunets_layout_costs_one_case(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbering = {organ: label for label, organ in enumerate(ORGANS, start=1)}
+    raw, data = write_nnunet(tmp_path / "raw", numbering, labelled=3), tmp_path / "data"
+    (raw / "labelsTr" / "abdomen_002.nii.gz").unlink()
+    assert prepare(raw, "--to", data, "--recipe", recipe) == 1
+    assert "1 problems in 1 files; left out 1 cases" in capsys.readouterr().err
+    assert "abdomen_002_0000.nii.gz: has no label map" in (data / "left-out.txt").read_text()
+    assert [case.name for case in open_dataset(data, "fine").cases] == ["abdomen_001", "abdomen_003"]
+    assert prepare(raw, "--to", tmp_path / "strict", "--recipe", recipe, "--strict") == 1
+    assert not (tmp_path / "strict" / "dataset.json").exists()
+    assert prepare(raw, "--to", data, "--recipe", recipe, "--leave-out", "abdomen_002") == 0
+    # a number that nothing explains is told, and costs nobody
+    (raw / "dataset.json").write_text(
+        (raw / "dataset.json").read_text().replace('"numTraining": 3', '"numTraining": 9')
+    )
+    assert prepare(raw, "--to", data, "--recipe", recipe) == 1
+    assert "says numTraining 9, but 2 scans have labels" in (data / "left-out.txt").read_text()
+    assert len(open_dataset(data, "fine").cases) == 2
+
+
+def test_an_empty_folder_costs_the_others_nothing(tmp_path: Path, recipe: Path) -> None:
+    raw, data = write_flare22(tmp_path / "raw", labelled=1), tmp_path / "data"
+    (raw / "FLARE22_UnlabeledCase1001-2000").mkdir()
+    assert prepare(raw, "--to", data, "--recipe", recipe) == 1
+    assert "FLARE22_UnlabeledCase1001-2000: holds no scan" in (data / "left-out.txt").read_text()
+    assert len(open_dataset(data, "fine").cases) == 1
 
 
 def test_a_refused_case_that_was_mended_is_prepared_the_next_time(tmp_path: Path, recipe: Path) -> None:

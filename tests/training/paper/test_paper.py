@@ -1,6 +1,9 @@
 """Claims about the whole paper in one command: what is done again, what is not, and how a stop goes on."""
 
+import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attention_dmfnet.cli.main import main as predict
 from attention_dmfnet.files.image_io import write_labels, write_volume
 
+from evaluation.__main__ import main as evaluate
 from tests.training.pseudo.test_ready_maps import write_release
-from tests.training.small_patients import make_patient, write_flare22, write_recipe_for_patients
+from tests.training.small_patients import make_patient, write_flare22, write_recipe_for_patients, write_teacher
 from training.__main__ import main
 from training.errors import TrainingError
 from training.paper import carry_out as work
@@ -29,6 +34,7 @@ class Typist:
     def __init__(self) -> None:
         self.ran: list[str] = []
         self.fails_at: dict[str, int] = {}
+        self.scores_on_the_way = True
 
     def __call__(self, commands: Sequence[Sequence[str]], at_once: int) -> list[Ended]:
         return [Ended(self.run(words), 1.0) for words in commands]
@@ -41,12 +47,16 @@ class Typist:
         if (status := self.fails_at.get(name, 0)) != 0:
             return status
         if (package, command) == ("training", "prepare"):
-            assert main([command, *rest]) == 0
+            return main([command, *rest])
         elif command == "fit":
             assert to is not None
             to.mkdir(exist_ok=True)
             (to / "weights.safetensors").write_text(" ".join(rest))
             (to / "recipe.toml").write_text("recipe")
+            if self.scores_on_the_way:
+                (to / "best").mkdir(exist_ok=True)
+                (to / "best" / "weights.safetensors").write_text("best of " + " ".join(rest))
+                (to / "best" / "recipe.toml").write_text("recipe")
         elif command == "onnx":
             assert to is not None
             to.mkdir(exist_ok=True)
@@ -54,7 +64,9 @@ class Typist:
         elif command == "pseudo-label":
             assert to is not None
             (to / "labels").mkdir(parents=True, exist_ok=True)
-            index = '{"format": 1, "teachers": [], "cases": [%s]}'
+            models = [Path(each) for each in rest if each.endswith("-models") and each != "--models"]
+            teachers = [hashlib.sha256((each / "manifest.json").read_bytes()).hexdigest() for each in models]
+            index = f'{{"format": 1, "teachers": {json.dumps(teachers)}, "cases": [%s]}}'
             case = '{"name": "Case_00001", "kept": true, "annotated": [1, 3], "weight": 0.9, "dropped": {}, "why": ""}'
             scan = next(Path(rest[0]).glob("*"))
             truth = scan.parents[2] / "unlabelled-truth.nii.gz"
@@ -132,6 +144,99 @@ def test_a_change_repeats_what_depends_on_it_alone(tmp_path: Path, raw: Path) ->
     assert typist.ran == ["data", "pseudo", "student-data"]
 
 
+def test_the_best_weights_are_exported_where_they_are_asked_for(tmp_path: Path, raw: Path) -> None:
+    typist = Typist()
+    work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    page, manifest = tmp_path / "all" / "status.md", tmp_path / "all" / "models" / "manifest.json"
+    assert "| make the files that the engine reads, of the last weights |" in page.read_text()
+    typist.ran.clear()
+    work.carry_out(protocol(tmp_path, raw, weights="best"), "as typed", typist)
+    # no network is trained again, as the labels happen to be the same
+    again = ["teacher-0-models", "teacher-1-models", "pseudo", "student-data", "models", "parity", "card.md"]
+    assert typist.ran == again
+    assert "best of --stage fine" in manifest.read_text()
+    assert "| make the files that the engine reads, of the best weights |" in page.read_text()
+    assert "all/student/best" in page.read_text().split("card ")[1]
+    typist.ran.clear()
+    work.carry_out(protocol(tmp_path, raw, weights="best"), "as typed", typist)
+    assert typist.ran == []
+    never_scored = Typist()
+    never_scored.scores_on_the_way = False
+    with pytest.raises(TrainingError, match=r"coarse has no best weights: it ended before it was scored"):
+        work.carry_out(replace(protocol(tmp_path, raw, weights="best"), to=tmp_path / "other"), "typed", never_scored)
+    assert never_scored.ran == ["data", "coarse"]
+
+
+def test_what_a_later_step_would_refuse_is_refused_before_anything_is_done(
+    tmp_path: Path, raw: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, selection, pseudo = write_recipe_for_patients(tmp_path / "r.toml"), tmp_path / "s.toml", tmp_path / "p"
+    selection.write_text("[min_probability]\nlever = 0.9\n")
+    pseudo.mkdir()
+    (pseudo / "pseudo.json").write_text('{"format": 1, "teachers": [], "cases": []}')
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("training.paper.run_command.carry_out", lambda *given: pytest.fail("a step was taken"))
+    scored = ["--set", "run.validation_cases=1", "--set", "run.validate_every_epochs=1"]
+    for words, sentence in (
+        (["--selection", str(selection)], "'lever' is no organ"),
+        (["--pseudo", str(pseudo)], "no case in"),
+        (["--pseudo", str(tmp_path)], "there is no"),
+        (["--set", "run.epochs=0"], "run needs one budget"),
+        (["--weights", "best", "--fold", "all", *scored], "--fold all has none"),
+        (["--weights", "best"], "does not take for the coarse stage"),
+        (["--weights", "best", *scored], "would come after 1 epochs, of 1"),
+        (["--at-once", "3"], "the number of GPUs here is 2; write --at-once 2, or --accelerator cpu"),
+    ):
+        assert main(["run", str(recipe), "--data", str(raw), "--to", str(tmp_path / "all"), *words]) == 1
+        told = capsys.readouterr().err
+        assert sentence in told
+        assert told.count("\n") == 1
+
+
+def test_more_at_once_than_gpus_is_refused_where_gpus_train(
+    tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Protocol] = []
+    monkeypatch.setattr("training.paper.run_command.carry_out", lambda protocol, typed: done.append(protocol))
+    words = ["run", str(write_recipe_for_patients(tmp_path / "r.toml")), "--data", str(raw), "--to", str(tmp_path)]
+    for gpus, accelerator, status in ((2, "auto", 0), (2, "cpu", 0), (1, "auto", 1), (0, "auto", 0), (0, "cuda", 1)):
+        monkeypatch.setattr("torch.cuda.device_count", lambda gpus=gpus: gpus)
+        assert main([*words, "--at-once", "2", "--accelerator", accelerator]) == status, (gpus, accelerator)
+    assert [protocol.at_once for protocol in done] == [2, 2, 2]
+
+
+def test_shares_of_the_scans_are_labelled_at_once_and_selected_from_together(tmp_path: Path, raw: Path) -> None:
+    selection = tmp_path / "selection.toml"
+    selection.write_text("min_organs = 2\n")
+
+    class Sharing(Typist):
+        together: list[list[str]] = []  # noqa: RUF012 - of this test alone
+
+        def __call__(self, commands: Sequence[Sequence[str]], at_once: int) -> list[Ended]:
+            labelling = [words for words in commands if words[1] == "pseudo-label"]
+            if labelling:
+                shares = [words[words.index("--shard") + 1] if "--shard" in words else "all" for words in labelling]
+                self.together.append(shares)
+                assert ["--selection" in words for words in labelling] == ["all" in shares] * len(labelling)
+            return super().__call__(commands, at_once)
+
+    typist = Sharing()
+    work.carry_out(protocol(tmp_path, raw, at_once=2, selection=selection), "as typed", typist)
+    assert typist.together == [["1/2", "2/2"], ["all"]]
+    assert "| pseudo-2 | done |" in (tmp_path / "all" / "status.md").read_text()
+    typist.together.clear()
+    work.carry_out(protocol(tmp_path, raw, at_once=2, selection=selection), "as typed", typist)
+    assert typist.together == []
+    # other thresholds label nothing anew
+    selection.write_text("min_organs = 1\n")
+    work.carry_out(protocol(tmp_path, raw, at_once=2, selection=selection), "as typed", typist)
+    assert typist.together == [["all"]]
+    # other shares write a selection of their own, so all is selected from again
+    typist.together.clear()
+    work.carry_out(protocol(tmp_path, raw, at_once=3, selection=selection), "as typed", typist)
+    assert typist.together == [["1/3", "2/3", "3/3"], ["all"]]
+
+
 def test_a_stop_or_a_failure_goes_on_where_it_was(tmp_path: Path, raw: Path) -> None:
     typist = Typist()
     typist.fails_at = {"teacher-1": 143}
@@ -154,18 +259,20 @@ def test_a_stop_or_a_failure_goes_on_where_it_was(tmp_path: Path, raw: Path) -> 
 def test_a_step_that_left_cases_out_is_done_and_says_so(tmp_path: Path, raw: Path) -> None:
     bad = next(raw.glob("*Unlabeled*/*"))
     (bad.parent / "Case_00009_0000.nii.gz").write_bytes(b"no scan")
-
-    class Strict(Typist):
-        def run(self, words: Sequence[str]) -> int:
-            if words[1] == "prepare":
-                self.ran.append("prepare")
-                return main(list(words[1:]))
-            return super().run(words)
-
-    work.carry_out(protocol(tmp_path, raw, fold="all"), "as typed", Strict())
+    work.carry_out(protocol(tmp_path, raw, fold="all"), "as typed", Typist())
     page = (tmp_path / "all" / "status.md").read_text()
     assert "check the scans and make a data set of them; some cases were left out" in page
     assert "on all cases" in page
+
+
+def test_two_scans_of_one_name_are_refused_before_the_teachers_are_trained(tmp_path: Path, raw: Path) -> None:
+    folder = next(raw.glob("*Unlabeled*"))
+    for name in ("Case_00002_0000.nii.gz", "Case_00002.nii.gz"):
+        write_volume(make_patient(105)[0], folder / name)
+    typist = Typist()
+    with pytest.raises(TrainingError, match="Case_00002"):
+        work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    assert typist.ran == ["data"]
 
 
 def test_one_network_alone_needs_no_unlabelled_scans_and_five_folds_do(tmp_path: Path) -> None:
@@ -186,18 +293,45 @@ def test_a_release_with_published_labels_needs_no_teacher(tmp_path: Path) -> Non
                 self.ran.append("pseudo")
                 assert words[words.index("--maps") + 1].endswith("pseudo_label_blackbean_flare22")
                 return main(list(words[1:]))
-            if words[1] == "predict":
-                (Path(words[3])).mkdir()
-            if words[1] == "score":
-                Path(words[-1]).write_text("scores")
-            return super().run(words)
+            if words[1] == "onnx":
+                shutil.rmtree(words[words.index("--to") + 1], ignore_errors=True)
+                write_teacher(Path(words[words.index("--to") + 1]), blind_to=self.blind_to)
+            elif words[0] == "attention_dmfnet":
+                self.ran.append("predict")
+                return predict([*words[1:], "--device", "cpu", "--backend", "onnxruntime"])
+            elif words[0] == "evaluation":
+                self.ran.append("score")
+                return evaluate([*words[1:]])
+            else:
+                return super().run(words)
+            self.ran.append("models")
+            return 0
 
+        blind_to: int | None = None
+
+    # a scan that `predict` refuses is scored 0, and ends nothing
+    held = raw / "validation"
+    (held / "Validation-Public-Images" / "FLARETs_0002_0000.nii.gz").write_bytes(b"no scan")
+    truth = (held / "Validation-Public-Labels" / "FLARETs_0001.nii.gz").read_bytes()
+    (held / "Validation-Public-Labels" / "FLARETs_0002.nii.gz").write_bytes(truth)
     typist = Agree()
     work.carry_out(protocol(tmp_path, raw), "as typed", typist)
     assert [name for name in typist.ran if not name.startswith("card")] == [
         *("data", "coarse", "pseudo", "student-data", "student", "models", "parity", "predict", "score"),
     ]
     assert "Case_00101" in (tmp_path / "all" / "student-data" / "dataset.json").read_text()
+    assert "| validation | done |" in (page := (tmp_path / "all" / "status.md").read_text())
+    assert "label the scans for measuring; some cases were left out" in page
+    scores = (tmp_path / "all" / "validation.csv").read_text()
+    assert "FLARETs_0001" in scores
+    assert "FLARETs_0002" in scores
+    # other models label all anew: what is scored is theirs
+    typist.ran.clear()
+    typist.blind_to = 1
+    (tmp_path / "all" / "models" / "manifest.json").unlink()
+    work.carry_out(protocol(tmp_path, raw), "as typed", typist)
+    assert typist.ran == ["models", "parity", "predict", "score"]
+    assert (tmp_path / "all" / "validation.csv").read_text() != scores
 
 
 def test_what_no_network_can_be_trained_by_is_told_before_anything_is_prepared(

@@ -124,6 +124,13 @@ def test_thresholds_are_read_from_a_file(tmp_path: Path) -> None:
     assert decision.dropped == {"liver": "mean probability 0.95 is below 0.99"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_thresholds_may_be_saved_by_a_windows_editor(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "selection.toml"
+    path.write_bytes("min_organs = 3\r\n[min_probability]\r\nliver = 0.99\r\n".encode(encoding))
+    assert read_selection(path) == Selection(min_probability={"liver": 0.99}, min_organs=3)
+
+
 def test_one_threshold_may_stand_for_all_organs_but_those_that_are_named() -> None:
     selection = Selection(min_probability={"all": 0.96, "liver": 0.9})
     assert set(decide(case(), selection).dropped) == set(ORGANS) - {"liver"}

@@ -17,6 +17,7 @@ from tests.training.bodies import body
 from tests.training.small_patients import add_labelled, make_patient, write_recipe_for_patients
 from tests.training.spheres import Spheres, cases, recipe
 from training.__main__ import main
+from training.errors import TrainingError
 from training.learning.checkpoint import WEIGHTS, read_run_recipe
 from training.learning.fit import Machine
 from training.learning.source import Source, SourceError
@@ -54,6 +55,9 @@ class SpheresScenario:
     def notes(self, recipe: Recipe, teacher: Path) -> list[str]:
         return []
 
+    def made_of(self, recipe: Recipe) -> dict[str, str]:
+        return {"--bodies": "balls"}
+
 
 def test_every_arm_is_trained_with_every_seed_and_its_own_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = recipe(epochs=1, steps_per_epoch=1)
@@ -75,6 +79,43 @@ def test_every_arm_is_trained_with_every_seed_and_its_own_loss(tmp_path: Path, m
     monkeypatch.setattr(ablation, "fit", never)
     assert write_ablation(SpheresScenario(), small, [1, 2], tmp_path, CPU, list(ARMS)) == text
     assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_scores_of_another_budget_or_other_scans_are_not_passed_for_these(tmp_path: Path) -> None:
+    small = recipe(epochs=1, steps_per_epoch=1)
+    text = write_ablation(SpheresScenario(), small, [1], tmp_path, CPU, ["longer"])
+    longer = replace(small, run=replace(small.run, epochs=2))
+    told = r"teacher-1 holds scores made with run.epochs 1 and not 2; name another folder with --to"
+    with pytest.raises(TrainingError, match=told):
+        write_ablation(SpheresScenario(), longer, [1], tmp_path, CPU, ["longer"])
+    # of the arms alone
+    with pytest.raises(TrainingError, match="longer-1 holds scores made with another --go-on"):
+        write_ablation(SpheresScenario(), small, [1], tmp_path, CPU, ["longer"], go_on=1)
+
+    class Others(SpheresScenario):
+        def made_of(self, recipe: Recipe) -> dict[str, str]:
+            return {"--bodies": "cubes"}
+
+    with pytest.raises(TrainingError, match="holds scores made with another --bodies; name another folder"):
+        write_ablation(Others(), small, [1], tmp_path, CPU, ["longer"])
+    assert write_ablation(SpheresScenario(), small, [1], tmp_path, CPU, ["longer"]) == text
+
+
+def test_what_an_ablation_is_made_of_changes_with_every_option_that_chooses_scans(bodies: Path, tmp_path: Path) -> None:
+    how = painted_recipe()
+
+    def made_of(**changes: object) -> dict[str, str]:
+        settings: dict[str, Any] = {"bodies": bodies, "labelled": 1, "unlabelled": 3, "cases": 2} | changes
+        return PaintedScenario(**settings).made_of(how)
+
+    assert made_of() == made_of()
+    shutil.copytree(bodies, tmp_path / "others")
+    assert made_of(bodies=tmp_path / "others") == made_of()  # the same in another place
+    changed = tmp_path / "others" / f"{HELD_OUT[0]}_0.npz"
+    made = np.load(changed)
+    np.savez_compressed(changed, tissues=np.flip(made["tissues"], 2), hu=made["hu"])
+    for changes in ({"bodies": tmp_path / "others"}, {"labelled": 2}, {"unlabelled": 4}, {"cases": 3}):
+        assert made_of(**changes) != made_of(), changes
 
 
 def test_the_table_averages_over_cases_then_seeds() -> None:
@@ -200,6 +241,7 @@ def test_real_scans_are_unlabelled_but_for_those_that_are_scored(bodies: Path, t
     scenario = RealScenario(bodies, 1, scans, [data])
     assert [case.name for case in scenario.validation(how)] == ["Scored"]
     text = write_ablation(scenario, how, [1], tmp_path / "ablation", CPU, ["ce", "oracle"])
+    assert set(scenario.made_of(how)) == {"--bodies or --labelled", "--scans", "--scored"}
     # nobody knows the truth of a scan without labels: that arm is missing
     assert "| organ | teacher only | student, CE |" in text
     student = scenario.student(how, tmp_path / "ablation" / "teacher-1")

@@ -15,11 +15,12 @@ from training.learning.checkpoint import CheckpointError, Progress
 from training.learning.energy import cpu_seconds
 from training.learning.environment import ENVIRONMENT, describe, read_environment
 from training.learning.fit import Machine, fit
-from training.learning.run_files import RECIPE
+from training.learning.run_files import LOG, RECIPE, read_log
 from training.learning.source import Sample
 from training.recipe import Loss, write_recipe
 from training.reports.card import describe_run, paper_tables
 from training.reports.energy import energy_rows
+from training.reports.gpu_power import tdp_watts
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -99,6 +100,42 @@ def test_what_was_counted_is_what_counts(run: Path) -> None:
     assert dict(energy_rows(used, describe(processes=1), None, 100))["GPUs"] == "0.000 kWh: none was used"
 
 
+def test_where_nvml_tells_nothing_the_tdp_counts_and_where_that_is_unknown_the_sums_say_so() -> None:
+    used, node = Progress(spent_s=36000, cpu_s=36000), replace(describe(processes=4), threads=4)
+    volta = replace(node, gpus=("Tesla V100-SXM2-32GB",) * 4, gpu_watts=None)
+    known = dict(energy_rows(used, volta, None, 475))
+    assert known["GPUs"] == "12.000 kWh: TDP of Tesla V100-SXM2-32GB, 1200 W, all the time: too much"  # 10 h
+    assert known["Energy"] == "12.600 kWh"  # and 4 x 10 h x 15 W
+    unknown = dict(energy_rows(used, replace(volta, gpus=(*volta.gpus[:3], "Some GPU")), None, 475))
+    assert unknown["GPUs"].startswith("unknown: neither NVML nor a table of TDP tells the power of Tesla V100")
+    assert unknown["Energy"] == "0.600 kWh, without the GPUs"
+    assert unknown["CO2"] == "285 g at 475 g/kWh, without the GPUs"
+    given = dict(energy_rows(used, replace(volta, gpus=("Some GPU",)), 1000, 475))
+    assert given["Energy"] == "10.000 kWh"
+
+
+@pytest.mark.parametrize(
+    ("name", "watts"),
+    [
+        ("NVIDIA A100-PCIE-40GB", 250),
+        ("NVIDIA A100 80GB PCIe", 300),
+        ("NVIDIA A100-SXM4-80GB", 400),
+        ("NVIDIA H100 80GB HBM3", 700),
+        ("Tesla T4", 70),
+        ("Quadro RTX 5000", 230),
+        # others that are called nearly so
+        ("NVIDIA RTX 5000 Ada Generation", None),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA A10G", None),
+        ("NVIDIA L40", None),
+    ],
+)
+def test_the_power_of_a_gpu_is_that_of_its_whole_name(name: str, watts: int | None) -> None:
+    assert tdp_watts([name]) == watts
+
+
 def test_a_run_counts_its_cpu_seconds(run: Path) -> None:
     used = msgspec.json.decode(progress(run))
     assert 0 < used["cpu_s"] < 600
@@ -120,6 +157,10 @@ def test_tables_1_to_3_are_the_templates(run: Path, tmp_path: Path) -> None:
     for table in (text[two:three], text[three : text.index("# Training protocol")]):
         for row in ("Network initialization | He normal", "Batch size | 2", "Number of flops | ", "CO2eq | "):
             assert f"| {row}" in table
+    with_gpus = replace(describe(processes=1), gpus=("Some GPU",), gpu_watts=None)
+    (tmp_path / "coarse" / ENVIRONMENT).write_bytes(msgspec.json.encode(with_gpus))
+    text = paper_tables([run, tmp_path / "coarse"])
+    assert [line.endswith("without the GPUs |") for line in text.splitlines() if "CO2eq" in line] == [True, False]
     with pytest.raises(TrainingError, match="both runs are of the fine stage"):
         paper_tables([run, run])
 
@@ -130,6 +171,37 @@ def test_a_releases_weights_have_a_card_too() -> None:
     assert table["Total epochs"] == table["Training time"] == "not recorded with these weights"
     assert table["Energy"] == "unknown: nothing was recorded with these weights"
     assert table["Number of parameters"].endswith(" M")
+
+
+def test_best_weights_and_snapshots_are_described_by_their_run_and_a_mean_by_itself(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    scored = recipe("sgd", validate_every_epochs=1, validation_cases=1, snapshots_at=(0.5,))
+    fit(scored, run, Spheres(), cases(1), Machine("cpu", threads=1))
+    of_run = rows(describe_run(run))
+    assert of_run["Weights"] == "the last"
+    best, half = describe_run(run / "best"), describe_run(run / "snapshot-50")
+    step = msgspec.json.decode(progress(run))["best_step"]
+    assert rows(best)["Weights"] == f"the best of the run by mean DSC on held-out cases, of step {step}"
+    assert rows(half)["Weights"] == "as they were at 50 % of the budget"
+    for text in (best, half):
+        assert {name: rows(text)[name] for name in ("Training time", "Energy", "CPU", "spheres")} == {
+            name: of_run[name] for name in ("Training time", "Energy", "CPU", "spheres")
+        }
+    # scores are those of the weights that are described
+    told = next(row for row in reversed(read_log(run / LOG)) if "mean_dsc" in row and row["step"] == step)
+    assert f"| mean | {told['mean_dsc']:.4f} |" in best
+    assert "## Validation" not in half
+    assert main(["average", str(run / "best"), str(run), "--to", str(tmp_path / "mean")]) == 0
+    assert main(["card", str(tmp_path / "mean")]) == 0
+    mean = rows((tmp_path / "mean" / "card.md").read_text())
+    assert mean["Training time"] == mean["Weights"] == "not recorded with these weights"
+    assert mean["Batch size"] == "2"
+    # what was copied out of its run is weights alone
+    shutil.copytree(run / "best", tmp_path / "elsewhere" / "best")
+    assert rows(describe_run(tmp_path / "elsewhere" / "best"))["Weights"] == "not recorded with these weights"
+    (tmp_path / "mean" / "weights.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"neither checkpoint.safetensors nor weights.safetensors in .*mean"):
+        describe_run(tmp_path / "mean")
 
 
 def test_without_an_environment_the_energy_is_not_made_up(run: Path, tmp_path: Path) -> None:
