@@ -29,6 +29,5 @@ def erase(labels: npt.NDArray[np.uint8], numbers: list[int]) -> None:
 def alone_note(dropped_ml: Mapping[str, float], rule: SeenTogether) -> Note:
     """What is to be said about organs that were erased, and how large they were."""
     what = listed([f"{organ} of {volume:.3g} mL" for organ, volume in dropped_ml.items()])
-    were = "was" if len(dropped_ml) == 1 else "were"
-    text = f"{what} {were} dropped: the scan shows less than {rule.min_volume_ml:g} mL of {listed(list(rule.beside))}"
+    text = f"{what}: dropped, as the scan shows less than {rule.min_volume_ml:g} mL of {listed(list(rule.beside))}"
     return Note("organ-alone", text)

@@ -33,10 +33,10 @@ def test_what_is_erased_is_gone_and_nothing_else() -> None:
 
 def test_the_note_says_what_was_dropped_and_why() -> None:
     one = alone_note({"stomach": 96.4}, RULE)
-    assert one == "stomach of 96.4 mL was dropped: the scan shows less than 20 mL of liver and spleen"
+    assert one == "stomach of 96.4 mL: dropped, as the scan shows less than 20 mL of liver and spleen"
     assert one.code == "organ-alone"
     assert alone_note({"stomach": 96.4, "duodenum": 1.25}, RULE).startswith(
-        "stomach of 96.4 mL and duodenum of 1.25 mL were dropped"
+        "stomach of 96.4 mL and duodenum of 1.25 mL: dropped, as"
     )
 
 
