@@ -28,7 +28,7 @@ from attention_dmfnet.steps.components import Kept, dropped_note, keep_component
 from attention_dmfnet.steps.quality import judge
 from attention_dmfnet.steps.restore import restore_labels
 from attention_dmfnet.steps.roi import Roi, find_roi
-from attention_dmfnet.steps.seen_together import alone_note, erase, seen_alone
+from attention_dmfnet.steps.seen_together import alone_note, seen_alone
 from attention_dmfnet.steps.stage import Plan, StageModel
 
 
@@ -87,20 +87,17 @@ def label(
         dropped_ml: dict[int, float] = {}
         volumes_ml = keep_components(part, by_label, found.scan.voxel_volume_mm3, kept, dropped_ml)
         organs_ml = {organ: volumes_ml[number] for organ, number in manifest.labels.items()}
-        alone_ml = {organ: organs_ml[organ] for organ in seen_alone(organs_ml, manifest.seen_together)}
-        if alone_ml:
-            organs_ml |= dict.fromkeys(alone_ml, 0.0)
-            erase(part, [manifest.labels[organ] for organ in alone_ml])
-        if organs is not None:
-            _drop_others(part, wanted.values())
+        alone_ml = seen_alone(organs_ml, manifest.seen_together)
+        organs_ml |= dict.fromkeys(alone_ml, 0.0)
+        shown = {organ: number for organ, number in wanted.items() if organ not in alone_ml}
+        if len(shown) < len(manifest.labels):
+            _drop_others(part, shown.values())
         labels = Volume(np.zeros(found.scan.shape_zyx, dtype=np.uint8), found.scan)
         # written through a view with the canonical axes: the way back to the scan's axes costs nothing
         canonicalise(labels).array[found.roi.box.slices] = part
-    left = {organ: number for organ, number in wanted.items() if organ not in alone_ml}
-    dropped = [dropped_note(organ, organs_ml[organ], dropped_ml.get(number, 0.0)) for organ, number in left.items()]
-    told = {organ: volume for organ, volume in alone_ml.items() if organ in wanted}
-    if manifest.seen_together is not None and told:
-        dropped.append(alone_note(told, manifest.seen_together))
+    dropped = [dropped_note(organ, organs_ml[organ], dropped_ml.get(number, 0.0)) for organ, number in shown.items()]
+    told_ml = {organ: volume for organ, volume in alone_ml.items() if organ in wanted}
+    dropped.append(alone_note(told_ml, manifest.seen_together))
     there = {organ: kept[number] for organ, number in manifest.labels.items() if organs_ml[organ]}
     doubts = judge(there, volumes_ml=organs_ml, roi=found.roi.box, scan=found.scan.canonical(), wanted=wanted)
     notes = (*found.notes, *found.roi.notes, *(note for note in dropped if note is not None), *doubts)

@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 from training.errors import TrainingError
-from training.recipe import RECIPES, SGD, STAGES, BetaCE, RecipeError, load_recipe, parse_recipe, write_recipe
+from training.recipe import (
+    RECIPES,
+    SGD,
+    STAGES,
+    BetaCE,
+    RecipeError,
+    differences,
+    load_recipe,
+    parse_recipe,
+    write_recipe,
+)
 
 BOTH = ("flare22", "small", "gpu-quarter-hour", "trial")
 
@@ -120,11 +130,11 @@ def test_settings_that_are_of_no_use_together_are_refused_unless_a_run_is_begun_
 
 def test_each_of_them_alone_is_taken() -> None:
     for change in ([GAMMA], [BETAS], [FREEZE], PATIENCE[:1], PATIENCE[1:]):
-        load_recipe("flare22", "fine", change)
-    load_recipe("small", "fine", [FREEZE])  # AdamW
+        assert differences(load_recipe("flare22", "fine"), load_recipe("flare22", "fine", change))
+    assert load_recipe("small", "fine", [FREEZE]).schedule.freeze_norm_at == 0.8  # AdamW
     # painted patients are held out whatever the fold
     scored = ["run.validate_every_epochs=1", "run.validation_cases=1"]
-    load_recipe("painted-fine", changes=[*PATIENCE, *scored])
+    assert load_recipe("painted-fine", changes=[*PATIENCE, *scored]).run.patience == 4
 
 
 def test_the_recipes_of_the_release_are_valid() -> None:

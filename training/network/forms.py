@@ -32,8 +32,6 @@ Precision = Callable[[], AbstractContextManager[Any]]
 LAYOUTS = {"NCDHW": torch.contiguous_format, "NDHWC": torch.channels_last_3d}
 
 _REPEATS = 3
-_FORMS = 4
-"""That one convolution has at most."""
 
 
 @dataclass(frozen=True, order=True)
@@ -148,10 +146,10 @@ def _inputs(
 
             handles.append(module.register_forward_pre_hook(note))
     convolutions = [module for module in network.modules() if isinstance(module, GroupedConv3d)]
-    for number in range(_FORMS):
-        for convolution in convolutions:
-            forms = forms_of(convolution)
-            forms[min(number, len(forms) - 1)].put(convolution)
+    forms = [forms_of(convolution) for convolution in convolutions]
+    for number in range(max(map(len, forms))):
+        for convolution, of_it in zip(convolutions, forms, strict=True):
+            of_it[min(number, len(of_it) - 1)].put(convolution)
         with contextlib.suppress(RuntimeError), torch.no_grad(), precision():
             network(images)
             break

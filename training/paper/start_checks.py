@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from training.data.pseudo_folder import read_selected
 from training.errors import TrainingError
 from training.pseudo.selection import read_selection
-from training.recipe import STAGES, load_recipe
+from training.recipe import STAGES, Recipe, load_recipe
 
 
 def check_at_start(options: argparse.Namespace) -> None:
     """Raise ``TrainingError`` for options of ``run`` that a later step would refuse."""
     fold = ['run.fold="all"'] if options.fold == "all" else []
-    for stage in STAGES:
-        load_recipe(options.recipe, stage, [*options.changes, *fold])
+    recipes = [load_recipe(options.recipe, stage, [*options.changes, *fold]) for stage in STAGES]
     if options.selection is not None:
         read_selection(options.selection)
     for folder in options.pseudo:
         read_selected(folder)
     if options.weights == "best":
-        _check_scored_on_the_way(options)
+        _check_scored_on_the_way(recipes, options)
     if options.at_once > 1 and options.accelerator != "cpu":
         _check_gpus(options.at_once, options.accelerator)
 
 
-def _check_scored_on_the_way(options: argparse.Namespace) -> None:
+def _check_scored_on_the_way(recipes: Sequence[Recipe], options: argparse.Namespace) -> None:
     if options.fold == "all":
         raise TrainingError("--weights best needs held-out cases to choose by, and --fold all has none; leave out one")
-    for stage in STAGES:
-        how = load_recipe(options.recipe, stage, options.changes).run
+    for recipe in recipes:
+        how, stage = recipe.run, recipe.stage
         every = how.validate_every_epochs
         if not (every and how.validation_cases):
             raise TrainingError(

@@ -3,7 +3,7 @@ import sys
 
 SCRIPT = """
 import sys
-from tests.training.learning.test_fit import Spheres, recipe
+from tests.training.spheres import Spheres, recipe
 from training.learning.batches import batches
 from msgspec.structs import replace
 
