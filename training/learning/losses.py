@@ -67,8 +67,7 @@ def soft_dice_loss(log_p: Tensor, labels: Tensor, tversky_beta: Tensor | None = 
     al., "Tversky loss function for image segmentation using 3D fully convolutional deep networks", 2017, eq. 3 with
     alpha = 1 - beta). Of beta = 0.5 it is Dice; above, what is missed costs more than what is too much.
 
-    Overlaps are summed by label instead of through a one-hot tensor, which on a CPU is most of the naive cost. Voxels
-    labelled ``IGNORE`` count nowhere.
+    Voxels labelled ``IGNORE`` count nowhere.
     """
     cases, classes = log_p.shape[:2]
     flat_p, flat = log_p.flatten(2).exp(), labels.flatten(1).long()
@@ -76,10 +75,7 @@ def soft_dice_loss(log_p: Tensor, labels: Tensor, tversky_beta: Tensor | None = 
     flat = torch.where(known, flat, 0)
     counted = known.to(flat_p.dtype)
     p_of_label = flat_p.gather(1, flat[:, None])[:, 0] * counted
-    place = (flat + classes * torch.arange(cases, device=flat.device)[:, None]).reshape(-1)
-    empty = flat_p.new_zeros(cases * classes)
-    overlap = empty.index_add(0, place, p_of_label.reshape(-1)).view(cases, classes)
-    reference = empty.index_add(0, place, counted.reshape(-1)).view(cases, classes)
+    overlap, reference = (_sum_by_label(each, flat, classes) for each in (p_of_label, counted))
     predicted = (flat_p * counted[:, None]).sum(2)
     sizes = reference + predicted
     if tversky_beta is not None:
@@ -89,6 +85,17 @@ def soft_dice_loss(log_p: Tensor, labels: Tensor, tversky_beta: Tensor | None = 
     present = reference[:, 1:] > 0
     count = present.sum(1)
     return torch.where(count > 0, 1 - (dice[:, 1:] * present).sum(1) / count.clamp(min=1), 0.0)
+
+
+def _sum_by_label(values: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """(b, classes) sums of ``values`` (b, n) over the voxels of each of ``labels`` (b, n)."""
+    if values.device.type == "cpu":
+        # a one-hot tensor is most of the naive cost there
+        place = (labels + classes * torch.arange(len(labels), device=labels.device)[:, None]).reshape(-1)
+        return values.new_zeros(len(labels) * classes).index_add(0, place, values.reshape(-1)).view(-1, classes)
+    # a GPU would add up half a million voxels in a dozen places, one after the other
+    of_class = labels[:, None] == torch.arange(classes, device=labels.device)[:, None]
+    return (values[:, None] * of_class).sum(2)
 
 
 def noise_robust_dice_loss(log_p: Tensor, labels: Tensor, gamma: float) -> Tensor:
@@ -103,12 +110,9 @@ def noise_robust_dice_loss(log_p: Tensor, labels: Tensor, gamma: float) -> Tenso
     flat = torch.where(known, flat, 0)
     counted = known.to(flat_p.dtype)
     p_of_label = flat_p.gather(1, flat[:, None])[:, 0]
-    place = (flat + classes * torch.arange(cases, device=flat.device)[:, None]).reshape(-1)
-    empty = flat_p.new_zeros(cases * classes)
     # voxels of the class itself differ by 1 - p, all others by p; the clamp keeps the root's gradient finite at 0
     here, there = (each.clamp(min=1e-7).pow(gamma) for each in (1 - p_of_label, p_of_label))
-    corrected = empty.index_add(0, place, ((here - there) * counted).reshape(-1)).view(cases, classes)
-    reference = empty.index_add(0, place, counted.reshape(-1)).view(cases, classes)
+    corrected, reference = (_sum_by_label(each, flat, classes) for each in ((here - there) * counted, counted))
     weighted = counted[:, None]
     difference = (flat_p.clamp(min=1e-7).pow(gamma) * weighted).sum(2) + corrected
     # + 1 voxel, as in the soft Dice
