@@ -88,7 +88,7 @@ COPY LICENSE predict.sh ./
 
 # Late, so that a new revision leaves the layers above as they are.
 ARG RUNTIME=cuda
-ARG VERSION=0.9.0
+ARG VERSION=0.10.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="attention-dmfnet" \
       org.opencontainers.image.description="Thirteen abdominal organs from a CT (${RUNTIME}). Research only, not for clinical use." \

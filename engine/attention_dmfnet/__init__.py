@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from attention_dmfnet.model.runtimes import Backend, Device
     from attention_dmfnet.segmenter import Segmentation, Segmenter
 
-__version__ = "0.9.0"
+__version__ = "0.10.0"
 
 __all__ = [
     "Geometry",

@@ -89,11 +89,17 @@ def soft_dice_loss(log_p: Tensor, labels: Tensor, tversky_beta: Tensor | None = 
 
 def _sum_by_label(values: Tensor, labels: Tensor, classes: int) -> Tensor:
     """(b, classes) sums of ``values`` (b, n) over the voxels of each of ``labels`` (b, n)."""
-    if values.device.type == "cpu":
-        # a one-hot tensor is most of the naive cost there
-        place = (labels + classes * torch.arange(len(labels), device=labels.device)[:, None]).reshape(-1)
-        return values.new_zeros(len(labels) * classes).index_add(0, place, values.reshape(-1)).view(-1, classes)
-    # a GPU would add up half a million voxels in a dozen places, one after the other
+    # on a CPU a one-hot tensor is most of the naive cost; a GPU would add up a million voxels in a dozen places, one
+    # after the other
+    return (_sum_in_places if values.device.type == "cpu" else _sum_one_hot)(values, labels, classes)
+
+
+def _sum_in_places(values: Tensor, labels: Tensor, classes: int) -> Tensor:
+    place = (labels + classes * torch.arange(len(labels), device=labels.device)[:, None]).reshape(-1)
+    return values.new_zeros(len(labels) * classes).index_add(0, place, values.reshape(-1)).view(-1, classes)
+
+
+def _sum_one_hot(values: Tensor, labels: Tensor, classes: int) -> Tensor:
     of_class = labels[:, None] == torch.arange(classes, device=labels.device)[:, None]
     return (values[:, None] * of_class).sum(2)
 

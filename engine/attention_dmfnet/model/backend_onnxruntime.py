@@ -143,6 +143,8 @@ def _start(model: bytes, file: str, device: DeviceName, options: Any, arena_mb: 
     settings: dict[str, str] = {}
     if device == "cuda":
         _find_cuda()
+        # a line for each convolution otherwise, from a logger that is no session's
+        onnxruntime.set_default_logger_severity(_FATAL_ONLY)
         settings = _cuda_settings(arena_mb)
     try:
         # enable_fallback: the Python layer would try again on the CPU by itself, also later when a tile fails
@@ -164,8 +166,9 @@ def _cuda_settings(arena_mb: int) -> dict[str, str]:
         "arena_extend_strategy": "kSameAsRequested",
         # large workspaces buy little speed, and device memory is scored
         "cudnn_conv_use_max_workspace": "0",
-        # trying out every algorithm takes longer than computing a case
-        "cudnn_conv_algo_search": "HEURISTIC",
+        # cuDNN's own heuristics find no plan for grouped 3-D convolutions in float16, and take longer in float32; trying
+        # out every algorithm takes longer than computing a case (docs/gpu.md)
+        "cudnn_conv_algo_search": "DEFAULT",
         # on by default: ten bits of the mantissa under the name of float32, which no parity test has seen
         "use_tf32": "0",
     }

@@ -64,6 +64,9 @@ def test_every_node_of_every_network_is_placed_on_cuda_with_the_settings_that_we
         assert list(network["nodes"]) == [CUDA]
         assert network["nodes"][CUDA] > 50
         assert network["settings"] == network["asked"]
+        # "HEURISTIC" finds no plan for grouped 3-D convolutions in float16 on a real GPU (docs/gpu.md); a stub cannot
+        # tell
+        assert network["settings"]["cudnn_conv_algo_search"] == "DEFAULT"
         # what is left for the arena beside input and output
         assert 1000 < network["limit_mb"] < 1152
     assert found["coarse.onnx"]["scores"][0] == 2

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from training.learning.losses import (
     IGNORE,
+    _sum_in_places,
+    _sum_one_hot,
     at_edges,
     beta_cross_entropy,
     case_loss,
@@ -322,3 +324,13 @@ def test_voxels_at_edges_count_more_by_hand() -> None:
     assert loss.item() == pytest.approx((2 * math.log(2) + 6 * math.log(4)) / 8)
     plain = case_loss(scores, labels, None, False, Loss(dice_weight=0))
     assert plain.item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+
+
+def test_the_sums_by_label_of_a_gpu_are_those_of_a_cpu() -> None:
+    generator = torch.Generator().manual_seed(7)
+    values = torch.randn(2, 500, generator=generator, dtype=torch.float64).requires_grad_()
+    labels = torch.randint(0, 5, (2, 500), generator=generator)
+    sums = [by(values, labels, 5) for by in (_sum_in_places, _sum_one_hot)]
+    assert sums[0][1, 3].item() == pytest.approx(values[1][labels[1] == 3].sum().item())
+    torch.testing.assert_close(*sums)
+    torch.testing.assert_close(*(torch.autograd.grad(each.square().sum(), values)[0] for each in sums))

@@ -124,6 +124,22 @@ def test_a_form_that_the_gpu_cannot_compute_takes_infinitely_long(error: Runtime
     assert seconds_on_gpu(work) == math.inf
 
 
+@pytest.mark.parametrize(("takes_s", "times"), [(1.0, 2), (0.06, 3), (0.001, 4)])
+def test_slow_work_is_not_repeated_as_often_as_quick_work(
+    takes_s: float, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, done = [0.0], [0]
+
+    def work() -> None:
+        clock[0] += takes_s
+        done[0] += 1
+
+    monkeypatch.setattr("torch.cuda.synchronize", lambda: None)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    assert seconds_on_gpu(work) == pytest.approx(takes_s)
+    assert done == [times]
+
+
 def test_a_form_that_cannot_run_is_left_out_and_the_others_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = GroupedConv3d.forward
 
