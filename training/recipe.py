@@ -251,7 +251,8 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     most ``validation_cases`` of them (0: none); the fold "all" holds out nobody. Where ``patience`` (0: none) such
     scorings in a row bring no better mean DSC, the run ends early; the fold "all" has nothing to score. The weights are
     kept as snapshots at the shares ``snapshots_at``. ``precision`` is the network's; a GPU without bfloat16 takes
-    float16, whose loss is scaled, and a CPU takes bfloat16 for float16. Several processes normalise by the statistics
+    float16, whose loss is scaled, and a CPU takes bfloat16 for float16. On a GPU the forms of each convolution are
+    timed at the start, unless ``time_forms`` is off. Several processes normalise by the statistics
     of all their batches, or, without ``shared_norms``, each by its own.
     """
 
@@ -269,6 +270,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint_every_s: Positive = 300.0
     snapshots_at: tuple[Share, ...] = ()
     shared_norms: bool = True
+    time_forms: bool = True
 
     def __post_init__(self) -> None:
         if (self.epochs > 0) is (self.minutes > 0):

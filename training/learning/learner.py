@@ -72,13 +72,12 @@ class Learner:
             load_weights(network, start_from)
         on_cpu = fabric.device.type == "cpu"
         # before processes wait for each other in it: they may find other times
-        self.forms: Choice | None = None
-        if fabric.device.type == "cuda":
-            self.forms = _pick_forms(network.to(fabric.device), recipe, fabric, self.batch_each)
+        self.forms = _pick_forms(network, recipe, fabric, self.batch_each)
         if self.processes > 1 and recipe.run.shared_norms:
             network = norms.synchronise(network, on_cpu)
-        if on_cpu:
+        if self.forms is None:
             network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if on_cpu:
             # in float32 the groups themselves are as fast or faster (docs/decisions/0005-how-a-cpu-trains.md); 1x1x1
             # has none and stays dense
             use_cpu_kernels(network, on=True, dense_up_to=64 if recipe.run.precision == "bfloat16" else 0)
@@ -245,9 +244,17 @@ class Learner:
         return row_of([slice_with_labels(hu[z], over) for over in (labels[z] * 0, labels[z], found[z])])
 
 
-def _pick_forms(network: nn.Module, recipe: Recipe, fabric: Fabric, batch_each: int) -> Choice:
-    """Time the forms of the network's convolutions on the GPU at hand, and let it run in the fastest."""
+def _pick_forms(network: nn.Module, recipe: Recipe, fabric: Fabric, batch_each: int) -> Choice | None:
+    """Time the forms of the network's convolutions on the GPU at hand, and let it run in the fastest.
+
+    None on a CPU, and where the recipe wants none timed: they stay in their groups.
+    """
+    if fabric.device.type != "cuda":
+        return None
     torch.backends.cudnn.benchmark = True  # every step has the same shapes
+    network.to(fabric.device)
+    if not recipe.run.time_forms:
+        return None
     images = torch.ones(batch_each, 1, *recipe.grid.tile_zyx, device=fabric.device)
     choice = pick_forms(cast(AttentionDMFNet, network), images, fabric.autocast, seconds_on_gpu)
     choice.put(cast(AttentionDMFNet, network))

@@ -69,7 +69,7 @@ def soft_dice_loss(log_p: Tensor, labels: Tensor, tversky_beta: Tensor | None = 
 
     Voxels labelled ``IGNORE`` count nowhere.
     """
-    cases, classes = log_p.shape[:2]
+    classes = log_p.shape[1]
     flat_p, flat = log_p.flatten(2).exp(), labels.flatten(1).long()
     known = flat != IGNORE
     flat = torch.where(known, flat, 0)
@@ -110,7 +110,7 @@ def noise_robust_dice_loss(log_p: Tensor, labels: Tensor, gamma: float) -> Tenso
     Wang et al., "A noise-robust framework for automatic segmentation of COVID-19 pneumonia lesions from CT images",
     2020. Of gamma = 2 it is a Dice loss; of 1 the mean absolute error, relative to the sizes.
     """
-    cases, classes = log_p.shape[:2]
+    classes = log_p.shape[1]
     flat_p, flat = log_p.flatten(2).exp(), labels.flatten(1).long()
     known = flat != IGNORE
     flat = torch.where(known, flat, 0)

@@ -166,8 +166,8 @@ def _cuda_settings(arena_mb: int) -> dict[str, str]:
         "arena_extend_strategy": "kSameAsRequested",
         # large workspaces buy little speed, and device memory is scored
         "cudnn_conv_use_max_workspace": "0",
-        # cuDNN's own heuristics find no plan for grouped 3-D convolutions in float16, and take longer in float32; trying
-        # out every algorithm takes longer than computing a case (docs/gpu.md)
+        # cuDNN's own heuristics find no plan for grouped 3-D convolutions in float16, and take longer in float32;
+        # trying out every algorithm takes longer than computing a case (docs/gpu.md)
         "cudnn_conv_algo_search": "DEFAULT",
         # on by default: ten bits of the mantissa under the name of float32, which no parity test has seen
         "use_tf32": "0",

@@ -6,7 +6,8 @@ import os
 import pickle
 import signal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from training.errors import TrainingError
 from training.learning.batches import RECALIBRATION, batches
 from training.learning.checkpoint import CheckpointError, load_trained
 from training.learning.fit import Machine, fit
-from training.learning.learner import Learner, next_to_zero_is_zero
+from training.learning.learner import Learner, _pick_forms, next_to_zero_is_zero
 from training.learning.optimiser import Averaged, learning_rate
 from training.learning.run_files import read_log
 from training.learning.source import Sample
@@ -352,6 +353,28 @@ def test_a_step_in_bfloat16_computes_in_bfloat16_in_one_process_too() -> None:
             module.register_forward_hook(lambda _, inputs, output: precisions.add(output.dtype))
     learner.gradients(next(learner.batches(Spheres(), first=0)), step=0, share=0.0)
     assert precisions == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(("device", "timed"), [("cpu", True), ("cuda", False), ("cuda", True)])
+def test_forms_of_convolutions_are_timed_on_a_gpu_alone_and_only_if_the_recipe_wants_it(
+    device: str, timed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    moved: list[torch.device] = []
+    network, fabric = SimpleNamespace(to=moved.append), SimpleNamespace(device=torch.device(device))
+    how = recipe(time_forms=timed)
+
+    def picked() -> object:
+        return _pick_forms(cast(Any, network), how, cast(Any, fabric), 1)
+
+    if device == "cuda" and timed and not torch.cuda.is_available():
+        # the first thing that it does there is to make samples on the GPU
+        with pytest.raises((RuntimeError, AssertionError), match=r"CUDA|NVIDIA"):
+            picked()
+    elif not (device == "cuda" and timed):
+        assert picked() is None
+    assert moved == ([fabric.device] if device == "cuda" else [])
+    assert torch.backends.cudnn.benchmark is (device == "cuda")
 
 
 def test_batchnorm_is_frozen_with_the_statistics_of_the_weights_as_they_are(tmp_path: Path) -> None:
