@@ -252,8 +252,8 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scorings in a row bring no better mean DSC, the run ends early; the fold "all" has nothing to score. The weights are
     kept as snapshots at the shares ``snapshots_at``. ``precision`` is the network's; a GPU without bfloat16 takes
     float16, whose loss is scaled, and a CPU takes bfloat16 for float16. On a GPU the forms of each convolution are
-    timed at the start, unless ``time_forms`` is off. Several processes normalise by the statistics
-    of all their batches, or, without ``shared_norms``, each by its own.
+    timed at the start, unless ``time_forms`` is off. Several processes normalise by the statistics of all their
+    batches, or, without ``shared_norms``, each by its own.
     """
 
     batch: AtLeastOne
