@@ -54,7 +54,7 @@ def transplant(receiver: Body, donor: Body, with_pancreas: bool) -> Body | None:
     A spline on landmarks of both bodies (:mod:`training.painting.frames`) carries it. It fits if each moved organ is
     there with 0.5 to 2 times the donor's volume, of which 85 % find room; if stomach, duodenum, gallbladder and
     pancreas are as much in one piece as 95 %; and if the spline does not fold. ``hu`` is ``NO_HU`` where organs
-    came or went.
+    came or went. ``known`` is the receiver's, of moved organs the donor's; a gallbladder that was taken out is not.
     """
     moved = (*GUT, Tissue.PANCREAS) if with_pancreas else GUT
     table = _whole_organs(moved)
@@ -77,7 +77,9 @@ def transplant(receiver: Body, donor: Body, with_pancreas: bool) -> Body | None:
     _fill(tissues, leave & (placed == 0))
     hu = receiver.hu.copy()
     hu[leave | (placed > 0)] = NO_HU
-    return Body(f"{receiver.name}+{donor.name}", inner_layers(tissues, BODY_SPACING_ZYX), hu)
+    came = {int(organ) for organ in moved if (placed == organ).any()}
+    known = (receiver.known - set(map(int, moved))) | (donor.known & came)
+    return Body(f"{receiver.name}+{donor.name}", inner_layers(tissues, BODY_SPACING_ZYX), hu, known=known)
 
 
 def _whole_organs(moved: tuple[Tissue, ...]) -> npt.NDArray[np.uint8]:

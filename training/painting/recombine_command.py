@@ -49,8 +49,8 @@ def recombine(options: argparse.Namespace) -> int:
 
 
 def passes_audit(body: Body) -> bool:
-    """Whether a recombined body may be painted from."""
-    return passes(body.tissues)
+    """Whether a recombined body may be painted from: its receiver's illness and untaught organs are allowed for."""
+    return passes(body.tissues, body.owner, body.known)
 
 
 def build_library(

@@ -1,6 +1,7 @@
 """Claims about the folder of memory-mapped bodies, and the command that fills it."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,14 @@ def test_bodies_come_back_as_they_were_written(tmp_path: Path) -> None:
         np.testing.assert_array_equal(back.tissues, made.tissues)
         np.testing.assert_array_equal(back.hu, made.hu)
         assert back.hu.dtype == np.int16
+
+
+def test_what_a_body_teaches_comes_back_and_of_an_older_library_all_counts_as_taught(tmp_path: Path) -> None:
+    write_library([replace(body(), known=frozenset({1, 3, 13})), real_body()], tmp_path)
+    assert [made.known for made in open_library(tmp_path)] == [frozenset({1, 3, 13}), frozenset(range(1, 14))]
+    for path in tmp_path.glob("*.known.npy"):
+        path.unlink()
+    assert [made.known for made in open_library(tmp_path)] == [frozenset(range(1, 14))] * 2
 
 
 def test_only_a_body_with_hu_has_a_file_of_them_and_none_can_be_written_to(tmp_path: Path) -> None:
