@@ -27,6 +27,7 @@ from evaluation.phantom import phantom_geometry, write_phantom
 from tests.engine.tiny import block_phantom, write_models
 from tests.training.bodies import body
 from training.learning.checkpoint import load_trained
+from training.painting.bodies import save_body
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "evaluation" / "peers" / "README.md"]
@@ -309,7 +310,7 @@ def bodies(tmp_path: Path) -> Path:
     folder = tmp_path / "bodies"
     folder.mkdir()
     for name in ("word_0014_0", "word_0034_0"):
-        np.savez_compressed(folder / f"{name}.npz", tissues=body().tissues, hu=body().hu)
+        save_body(body(), folder / f"{name}.npz")
     return folder
 
 

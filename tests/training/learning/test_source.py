@@ -21,7 +21,7 @@ from training.learning.source import (
     open_bodies,
     open_sources,
 )
-from training.painting.bodies import load
+from training.painting.bodies import load, save_body
 from training.painting.painter import Canvas, Painter
 from training.recipe import Augmentation, Grid, Recipe, load_recipe
 
@@ -219,7 +219,7 @@ def test_painted_and_real_samples_are_mixed_as_the_recipe_says() -> None:
 @pytest.fixture
 def bodies(tmp_path: Path) -> Path:
     for name, made in (("word_0014_0", body()), ("ts_example_0", real_body()), ("word_0034_0", body())):
-        np.savez_compressed(tmp_path / f"{name}.npz", tissues=made.tissues, hu=made.hu)
+        save_body(made, tmp_path / f"{name}.npz")
     return tmp_path
 
 

@@ -12,7 +12,7 @@ from tests.training.patients import box, patient
 from training.__main__ import main
 from training.errors import TrainingError
 from training.painting import recombine_command
-from training.painting.bodies import HELD_OUT, SAME_PATIENT
+from training.painting.bodies import HELD_OUT, SAME_PATIENT, save_body
 from training.painting.body_library import open_library, write_library
 from training.painting.completion import Body
 from training.painting.painter import Canvas, Painter
@@ -85,7 +85,7 @@ def bodies(tmp_path: Path) -> Path:
         ("word_0033_0", ELSEWHERE), (f"{HELD_OUT[0]}_0", {}), ("ts_example_0", {}),
     ):  # fmt: skip
         made = patient(name, changes)
-        np.savez_compressed(folder / f"{name}.npz", tissues=made.tissues, hu=made.hu)
+        save_body(made, folder / f"{name}.npz")
     return folder
 
 
