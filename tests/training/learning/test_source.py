@@ -22,6 +22,7 @@ from training.learning.source import (
     open_sources,
 )
 from training.painting.bodies import load, save_body
+from training.painting.completion import Body
 from training.painting.painter import Canvas, Painter
 from training.recipe import Augmentation, Grid, Recipe, load_recipe
 
@@ -238,6 +239,22 @@ def test_the_fingerprint_of_bodies_is_of_those_painted(bodies: Path) -> None:
     assert open_bodies(bodies, how).fingerprint == before
     (bodies / "ts_example_0.npz").unlink()
     assert open_bodies(bodies, how).fingerprint != before
+
+
+def test_the_runs_seed_draws_the_vessels_of_bodies_to_train_on_and_no_seed_those_that_are_scored(
+    bodies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def loads(folder: Path, held_out: bool, seed: int) -> list[Body]:
+        asked.append((held_out, seed))
+        return load(folder, held_out)
+
+    monkeypatch.setattr("training.painting.bodies.load", loads)
+    how = load_recipe("painted-fine", changes=["run.seed=7"])
+    for held_out in (False, True):
+        open_bodies(bodies, how, held_out)
+    assert asked == [(False, 7), (True, 0)]
 
 
 @pytest.mark.parametrize(("share", "data", "with_bodies", "sentence"), [

@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 
 from tests.training.bodies import body, real_body
+from tests.training.painting.test_great_vessels import ATLAS, site
+from tests.training.painting.test_great_vessels import body as trunk
 from tests.training.patients import box, patient
 from training.__main__ import main
 from training.errors import TrainingError
 from training.painting import recombine_command
-from training.painting.bodies import HELD_OUT, SAME_PATIENT, save_body
+from training.painting.bodies import COURSES, HELD_OUT, SAME_PATIENT, load, save_body
 from training.painting.body_library import open_library, write_library
 from training.painting.completion import Body
 from training.painting.painter import Canvas, Painter
-from training.painting.recombine_command import build_library, draw_pair, patient_of
-from training.painting.tissue import Tissue
+from training.painting.recombine_command import _drawn_anew, build_library, draw_pair, patient_of
+from training.painting.tissue import NO_HU, Tissue
+from training.painting.vessel_courses import CourseAtlas
 
 CANVAS = Canvas((24, 32, 40), (3.0, 2.5, 2.5), (0.0, 0.0, 0.0), 0.0)
 ELSEWHERE = {Tissue.DUODENUM: box(18, 26, 40, 52, 56, 64)}
@@ -112,6 +115,40 @@ def test_a_library_holds_transplants_and_morphs_of_training_patients_only(
     assert open_library(to).names == names
     build_library(bodies, tmp_path / "again", 8, seed=1, workers=2)
     assert open_library(tmp_path / "again").names == names
+
+
+def test_each_recombined_body_has_its_own_drawing_of_the_vessels_and_another_seed_another_library(
+    bodies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def drawn(bare: Body, atlas: CourseAtlas | None, seed: int) -> Body:
+        seeds.append(seed)
+        return bare
+
+    loaded: list[int] = []
+
+    def loads(folder: Path, seed: int) -> list[Body]:
+        loaded.append(seed)
+        return load(folder)
+
+    monkeypatch.setattr(recombine_command, "finished", drawn)
+    monkeypatch.setattr(recombine_command, "load", loads)
+    build_library(bodies, tmp_path / "library", 4, seed=6, workers=1)
+    assert len(set(seeds)) == len(seeds) >= 5
+    assert 0 not in seeds
+    assert loaded == [6]
+
+
+def test_a_receiver_drawn_anew_has_other_vessels_at_its_own_place(tmp_path: Path) -> None:
+    ATLAS.save(tmp_path / COURSES)
+    tissues = trunk()
+    path = tmp_path / "word_0014_0.npz"
+    save_body(Body(path.stem, tissues, np.full(tissues.shape, NO_HU, np.int16), vessels=site()), path)
+    one, other = (_drawn_anew(path, np.random.default_rng(seed)).tissues for seed in (0, 1))
+    assert (one == Tissue.AORTA).any()
+    assert ((one == Tissue.AORTA) != (other == Tissue.AORTA)).any()
+    np.testing.assert_array_equal(one == Tissue.LEFT_KIDNEY, other == Tissue.LEFT_KIDNEY)
 
 
 def _nothing(made: Body) -> bool:
