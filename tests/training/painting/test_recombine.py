@@ -7,8 +7,16 @@ import pytest
 
 from tests.training.painting.test_audit import adult
 from tests.training.patients import BOXES, SHAPE, Box, box, patient, shifted
+from training.painting import recombine
 from training.painting.completion import BODY_SPACING_ZYX, Body, inner_layers
-from training.painting.frames import NODE_STEP, jacobian_determinants, landmarks_of, node_places, sample_nearest
+from training.painting.frames import (
+    NODE_STEP,
+    jacobian_determinants,
+    landmarks_of,
+    node_places,
+    sample_nearest,
+    size_ratio,
+)
 from training.painting.morph import morph
 from training.painting.recombine import LEAST_KEPT, transplant
 from training.painting.recombine_command import passes_audit
@@ -74,6 +82,35 @@ def test_an_organ_in_two_pieces_is_refused() -> None:
     tissues = donor.tissues.copy()
     tissues[38:40, 24:44, 62:84] = Tissue.FAT
     assert transplant(patient(), Body("halved", tissues, donor.hu), with_pancreas=False) is None
+
+
+@pytest.mark.parametrize(
+    ("by", "ratio", "is_kept"),
+    [
+        # each organ arrives with 93 %^3 = 80 % of the donor's volume: too little for a body of the same size
+        (0.93, 1.0, False),
+        # not for one that is as much smaller
+        (0.93, 0.93**3, True),
+        # 91 %, and the same in a body that should hold larger organs
+        (0.97, 1.0, True),
+        (0.97, 1.3, False),
+    ],
+)
+def test_what_the_warp_shrinks_counts_against_the_donors_volume(
+    by: float, ratio: float, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    middle = np.array(SHAPE) / 2
+    nodes = (node_places(SHAPE) - middle) / by + middle
+    monkeypatch.setattr(recombine, "map_nodes", lambda shape, here, there: nodes)
+    monkeypatch.setattr(recombine, "size_ratio", lambda here, there: ratio)
+    assert (transplant(patient(), patient("word_0002_0"), with_pancreas=False) is not None) is is_kept
+
+
+def test_the_ratio_of_two_bodies_sizes_is_that_of_their_landmarks() -> None:
+    marks = landmarks_of(patient().tissues)
+    larger = {name: place * (1.1, 1.2, 1.0) + 7 for name, place in marks.items()}
+    assert size_ratio(larger, marks) == pytest.approx(1.1 * 1.2)
+    assert size_ratio(marks, larger) == pytest.approx(1 / (1.1 * 1.2))
 
 
 def test_a_donor_whose_map_knows_no_bowel_is_refused() -> None:
