@@ -295,11 +295,12 @@ def _thoracic_aorta(tissues: TissueMap, spacing_zyx: tuple[float, float, float])
         bone = np.argwhere(tissues[z] == Tissue.SPONGIOSA)
         if len(bone) == 0:
             continue
-        middle = tissues[z].shape[1] / 2
         # above the xiphoid the sternum is near the midline too, but far in front of the hindmost bone
         midline = bone[abs(bone[:, 1] - np.median(bone[:, 1])) * spacing_zyx[2] < 30]
+        if len(midline) == 0:  # ribs alone
+            continue
         spine = midline[(midline[:, 0].max() - midline[:, 0]) * spacing_zyx[1] < 90]
-        front, centre = np.percentile(spine[:, 0], 10), np.median(spine[:, 1]) if len(spine) else middle
+        front, centre = np.percentile(spine[:, 0], 10), np.median(spine[:, 1])
         parts, count = ndimage.label(tissues[z] == Tissue.VESSEL)
         best, best_area = 0, 0.0
         for part in range(1, count + 1):
