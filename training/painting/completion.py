@@ -16,6 +16,7 @@ from attention_dmfnet.geometry import Geometry
 from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 
+from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, TissueMap
 from training.painting.diaphragm import draw_diaphragm
 from training.painting.esophagus import draw_through
@@ -222,12 +223,12 @@ def complete(
 
     ``whole`` is a template from head to foot, ``abdomen`` one with the HU of a real scan. With ``prefer_abdomen`` the
     body inside the field of view of ``abdomen`` is that one's. ``donor`` lends the organs that the target's author did
-    not draw, warped along the organs that both have; without one they are the template's. Raises ``ValueError`` for a
-    target without liver or kidneys: nothing says where its vessels run.
+    not draw, warped along the organs that both have; without one they are the template's. Raises ``TrainingError``
+    for a target without liver or kidneys: nothing says where its vessels run.
     """
     frame = frame_of(target)
     if frame is None:
-        raise ValueError(f"{target.name} lacks liver or kidneys; leave it out")
+        raise TrainingError(f"{target.name} lacks its liver or a kidney, and they say where vessels run; leave it out")
     grid = _body_grid(target)
     own, own_inside = _sample_map(target, _grid_mm(grid), target.tissues, 0)
     own_rows = np.asarray(own_inside.any((1, 2)))[:, None, None]

@@ -7,6 +7,7 @@ import pytest
 from attention_dmfnet.geometry import Volume
 
 from tests.training.bodies import anatomy
+from training.errors import TrainingError
 from training.painting.completion import BODY_SPACING_ZYX, Body, complete, inner_layers
 from training.painting.tissue import NO_HU, Tissue, label_of_tissue
 from training.painting.vessel_courses import make_atlas
@@ -85,7 +86,7 @@ def test_other_vessels_are_drawn_by_another_generator() -> None:
 def test_a_map_without_kidneys_is_refused_by_name() -> None:
     whole = anatomy("whole", whole=True, vessels=False)
     bare = replace(whole, name="odd", volume=Volume(whole.tissues * (whole.tissues != 2), whole.volume.geometry))
-    with pytest.raises(ValueError, match="odd lacks liver or kidneys"):
+    with pytest.raises(TrainingError, match="odd lacks its liver or a kidney"):
         complete(bare, whole, whole, ATLAS)
 
 
