@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from training.painting.painter import Canvas, Painter
 
 
+_ORGANS = frozenset(range(1, 14))
+
+
 class SourceError(TrainingError):
     """Data that do not fit the recipe, or are missing."""
 
@@ -58,7 +61,7 @@ class Source(Protocol):
 
 
 class PaintedSource:
-    """Scans painted from completed bodies; every organ is annotated."""
+    """Scans painted from completed bodies; annotated is every organ that somebody drew in that body, or lent it."""
 
     def __init__(self, painter: Painter, recipe: Recipe) -> None:
         self._painter = painter
@@ -75,20 +78,29 @@ class PaintedSource:
             digest.update(body.tissues[::7].tobytes())
         return {"bodies": digest.hexdigest()}
 
+    @property
+    def undrawn(self) -> frozenset[int]:
+        """The organs that nobody drew in one of the bodies or another."""
+        return frozenset().union(*(body.undrawn for body in self._painter.bodies))
+
     def sample(self, rng: np.random.Generator) -> Sample:
         """See :class:`Source`."""
         from training.painting.mix_boxes import mix_boxes
         from training.painting.painter import coarsen
         from training.painting.tissue import UNKNOWN_LABEL
 
-        image, labels = self._painter.sample(rng)
+        image, labels, undrawn = self._painter.sample_and_undrawn(rng)
         if self._mixed and rng.uniform() < self._mixed:
-            image, labels = mix_boxes(image, labels, *self._painter.sample(rng), rng)
+            other_image, other_labels, others = self._painter.sample_and_undrawn(rng)
+            image, labels = mix_boxes(image, labels, other_image, other_labels, rng)
+            undrawn |= others
         if self._average == 2:
             image, labels = coarsen(image, labels)
         elif self._coarse:
             labels = np.where(labels == UNKNOWN_LABEL, labels, labels > 0).astype(np.uint8)
-        return Sample(image, labels)
+        # of the coarse stage's one class the organs that are there tell enough; what the template has is unknown
+        annotated = _ORGANS - undrawn if undrawn and not self._coarse else None
+        return Sample(image, labels, annotated)
 
 
 def open_bodies(folder: Path, recipe: Recipe, held_out: bool = False) -> PaintedSource:

@@ -18,7 +18,7 @@ from evaluation.accuracy.dice import dice
 from evaluation.accuracy.flare22 import OrganScore, score_organ
 from evaluation.accuracy.surface import surface_dice
 from training.arrays import UNKNOWN, Hu, Labels
-from training.learning.source import Source
+from training.learning.source import PaintedSource, Source
 from training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -44,15 +44,18 @@ def whole_cases(cases: Sequence[Case]) -> list[ValidationCase]:
 
 
 def painted_cases(source: Source, count: int, classes: int, seed: int) -> list[ValidationCase]:
-    """``count`` samples of a source, always the same: for bodies that were held out from training."""
+    """``count`` samples of a source, always the same: for bodies that were held out from training.
+
+    An organ that nobody drew in one of the bodies is not scored.
+    """
 
     def paint(number: int) -> tuple[Hu, Labels]:
         sample = source.sample(np.random.default_rng((seed, 2 * 10**12 + number)))
         return sample.image, sample.labels
 
-    every_organ = frozenset(range(1, classes))
+    drawn = frozenset(range(1, classes)) - (source.undrawn if isinstance(source, PaintedSource) else frozenset())
     return [
-        ValidationCase(f"painted-{number:02}", every_organ, lambda number=number: paint(number))  # type: ignore[misc]
+        ValidationCase(f"painted-{number:02}", drawn, lambda number=number: paint(number))  # type: ignore[misc]
         for number in range(count)
     ]
 

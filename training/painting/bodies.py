@@ -145,7 +145,7 @@ def save_body(body: Body, path: Path, faults: Sequence[str] = ()) -> None:
     }  # fmt: skip
     np.savez_compressed(
         part, tissues=body.tissues, hu=body.hu, origin_lps=np.array(body.origin_lps), drawing=body.drawing,
-        known=np.array(sorted(body.known)), faults=np.array(faults, dtype=str),
+        known=np.array(sorted(body.known)), undrawn=np.array(sorted(body.undrawn), np.uint8), faults=np.array(faults, dtype=str),
         audited_by=audit_stamp(path.parent / COURSES), **vessels,
     )  # fmt: skip
     part.rename(path)
@@ -155,7 +155,8 @@ def read_body(path: Path) -> Body:
     """One body as ``save_body`` left it: without its vessels, or whole."""
     with np.load(path) as arrays:
         known = frozenset(int(label) for label in arrays["known"]) if "known" in arrays else frozenset(range(1, 14))
-        body = Body(path.stem, arrays["tissues"], arrays["hu"], known=known)
+        undrawn = frozenset(arrays["undrawn"].tolist()) if "undrawn" in arrays else frozenset()
+        body = Body(path.stem, arrays["tissues"], arrays["hu"], known=known, undrawn=undrawn)
         if "frame" not in arrays:
             return body
         z, y, x, height = (float(v) for v in arrays["frame"])

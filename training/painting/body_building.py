@@ -29,7 +29,7 @@ from training.painting.bodies import (
 )
 from training.painting.completion import REAL, Body, complete
 from training.painting.real_scans import one_phase_each, read_real_scan, real_scan_names
-from training.painting.tissue import Tissue, label_of_tissue
+from training.painting.tissue import UNKNOWN_LABEL, Tissue, label_of_tissue
 from training.painting.vessel_courses import CourseAtlas, make_atlas
 
 log = logging.getLogger(__name__)
@@ -182,6 +182,8 @@ def _still_passes(job: _Job, courses: CourseAtlas) -> bool:
     if is_held_out(job.name):
         found = _faults(body, courses)
     else:
+        if set(np.unique(label_of_tissue()[body.tissues])) - {0, UNKNOWN_LABEL} - body.known:
+            return False  # completed when the template's organs were still taught
         body, found = with_sound_vessels(body, courses)
         if found:
             return False

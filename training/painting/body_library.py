@@ -1,7 +1,8 @@
 """Hundreds of bodies in a folder of plain arrays, mapped into memory: all processes share what they read of them.
 
-``NAME.tissues.npy`` (uint8) and ``NAME.known.npy`` (uint8: the organs that it teaches) for each body, and
-``NAME.hu.npy`` (int16) for those a real CT was warped along with. Libraries before release 0.11.0 have no
+``NAME.tissues.npy`` (uint8) and ``NAME.known.npy`` (uint8: the organs that it teaches) for each body,
+``NAME.hu.npy`` (int16) for those a real CT was warped along with, and ``NAME.undrawn.npy`` (uint8) where nobody drew
+some organs. Libraries before release 0.11.0 have no
 ``NAME.known.npy``: of their bodies all organs count as taught.
 """
 
@@ -21,7 +22,7 @@ from training.painting.anatomy import TissueMap
 from training.painting.completion import Body
 from training.painting.tissue import NO_HU
 
-_TISSUES, _HU, _KNOWN = ".tissues.npy", ".hu.npy", ".known.npy"
+_TISSUES, _HU, _KNOWN, _UNDRAWN = ".tissues.npy", ".hu.npy", ".known.npy", ".undrawn.npy"
 
 
 class BodyLibrary(Sequence[Body]):
@@ -60,9 +61,10 @@ class BodyLibrary(Sequence[Body]):
     def _open(self, name: str) -> Body:
         # plain views of the maps: compiled code takes no np.memmap
         tissues: TissueMap = np.asarray(np.load(self.folder / f"{name}{_TISSUES}", mmap_mode="r"))
-        with_hu, with_known = (self.folder / f"{name}{kind}" for kind in (_HU, _KNOWN))
+        with_hu, with_known, with_undrawn = (self.folder / f"{name}{kind}" for kind in (_HU, _KNOWN, _UNDRAWN))
         hu = np.asarray(np.load(with_hu, mmap_mode="r")) if with_hu.exists() else self._without_hu(tissues.shape)
-        body = Body(name, tissues, hu)
+        undrawn = frozenset(np.load(with_undrawn).tolist()) if with_undrawn.exists() else frozenset()
+        body = Body(name, tissues, hu, undrawn=undrawn)
         return replace(body, known=frozenset(np.load(with_known).tolist())) if with_known.exists() else body
 
     def _without_hu(self, shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
@@ -91,6 +93,8 @@ def write_library(bodies: Iterable[Body], folder: Path) -> list[str]:
     for body in bodies:
         # the tissues last: a body counts once they are there
         _write(np.array(sorted(body.known), np.uint8), folder / f"{body.name}{_KNOWN}")
+        undrawn = np.array(sorted(body.undrawn), np.uint8) if body.undrawn else None
+        _write(undrawn, folder / f"{body.name}{_UNDRAWN}")
         _write(body.hu if (body.hu != NO_HU).any() else None, folder / f"{body.name}{_HU}")
         _write(body.tissues, folder / f"{body.name}{_TISSUES}")
         names.append(body.name)

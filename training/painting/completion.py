@@ -33,6 +33,8 @@ REAL = "ts_example"
 # not the esophagus: how much of it is labelled depends on the field of view
 _LANDMARK_ORGANS = (1, 2, 3, 4, 7, 8, 9, 11, 12, 13, 17)
 _FILLABLE = tuple(range(1, 18))
+_ORGANS = frozenset(range(1, 14))
+_BY_RULE = frozenset({int(Tissue.AORTA), int(Tissue.VENA_CAVA)})
 _KIDNEY_MEDULLA = (int(Tissue.RIGHT_MEDULLA), int(Tissue.LEFT_MEDULLA))
 _FRAME_TISSUES = (
     Tissue.SPONGIOSA, Tissue.CORTICAL_BONE, Tissue.CARTILAGE, Tissue.HEART, Tissue.LUNG,
@@ -56,8 +58,9 @@ class Body:
 
     ``vessels`` says where aorta and vena cava are to be drawn (``with_vessels``); without it they are there already.
     ``origin_lps`` (mm) is the first voxel's place in the space of the map that the body was completed from. ``known``
-    are the organs that somebody drew or that are drawn by rule; the others are the template's. ``drawing`` is the
-    number of the drawing of its vessels that passes the audit. A recombined body is called RECEIVER+DONOR (a
+    are the organs that somebody drew or that are drawn by rule, and that are there. ``undrawn`` are those that nobody
+    drew or lent: the template's are ``Tissue.UNKNOWN``, and what is called background may be a part of them.
+    ``drawing`` is the number of the drawing of its vessels that passes the audit. A recombined body is called RECEIVER+DONOR (a
     transplant) or BODY~TOWARDS (a morph), in a library KIND_SEED_NUMBER= before it.
     """
 
@@ -68,6 +71,7 @@ class Body:
     origin_lps: tuple[float, float, float] = (0.0, 0.0, 0.0)
     known: frozenset[int] = frozenset(range(1, 14))
     drawing: int = 0
+    undrawn: frozenset[int] = frozenset()
 
     @property
     def owner(self) -> str:
@@ -223,7 +227,7 @@ def complete(
 
     ``whole`` is a template from head to foot, ``abdomen`` one with the HU of a real scan. With ``prefer_abdomen`` the
     body inside the field of view of ``abdomen`` is that one's. ``donor`` lends the organs that the target's author did
-    not draw, warped along the organs that both have; without one they are the template's. Raises ``TrainingError``
+    not draw, warped along the organs that both have; without one they are ``undrawn``. Raises ``TrainingError``
     for a target without liver or kidneys: nothing says where its vessels run.
     """
     frame = frame_of(target)
@@ -245,6 +249,9 @@ def complete(
     replaced = (set(_FILLABLE) & annotated) | (annotated & {int(t) for t in _FRAME_TISSUES}) | set(_KIDNEY_MEDULLA)
     leftover = (np.isin(tissues, sorted(replaced)) & own_rows) | (tissues == Tissue.UNKNOWN)
     _fill(tissues, hu, leftover, own > 0, grid)
+    # the template's would be taught in a place that no author gave it
+    undrawn = _ORGANS - _BY_RULE - annotated
+    tissues[np.isin(tissues, sorted(undrawn))] = Tissue.UNKNOWN
     before = tissues.copy()
     tissues[own > 0] = own[own > 0]
     if target.name != abdomen.name:  # a scan's own HU must show what is drawn
@@ -255,8 +262,8 @@ def complete(
     origin = np.array(grid.origin_lps)[::-1]
     layers = inner_layers(tissues, grid.spacing_zyx)
     absent = {organ for organ in target.known if not (own == organ).any()}
-    known = (annotated - absent | {int(Tissue.AORTA), int(Tissue.VENA_CAVA)}) & frozenset(range(1, 14))
-    return Body(target.name, layers, hu, site_of(frame, atlas, origin), grid.origin_lps, known)
+    known = (annotated - absent | _BY_RULE) & _ORGANS
+    return Body(target.name, layers, hu, site_of(frame, atlas, origin), grid.origin_lps, known, undrawn=undrawn)
 
 
 def _lay_abdomen(
@@ -276,7 +283,7 @@ def _lay_abdomen(
 
 def _lend(own: TissueMap, target: Anatomy, donor: Anatomy, atlas: CourseAtlas, grid: Geometry) -> None:
     """In place: the donor's organs that the target's author did not draw, where the target has nothing."""
-    lent = sorted((donor.known & set(_FILLABLE)) - target.known - {int(Tissue.AORTA), int(Tissue.VENA_CAVA)})
+    lent = sorted((donor.known & set(_FILLABLE)) - target.known - _BY_RULE)
     if not lent:
         return
     warped, _ = _sample_map(donor, _warped_grid(target, donor, atlas, grid), donor.tissues, Tissue.AIR)

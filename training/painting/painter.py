@@ -93,6 +93,12 @@ class Painter:
 
     def sample(self, rng: np.random.Generator) -> tuple[Float3D, npt.NDArray[np.uint8]]:
         """(z, y, x) HU and labels 0-13; of a real scan also 255, which teaches nothing."""
+        return self.sample_and_undrawn(rng)[:2]
+
+    def sample_and_undrawn(
+        self, rng: np.random.Generator
+    ) -> tuple[Float3D, npt.NDArray[np.uint8], frozenset[int]]:
+        """The same, and the organs that nobody drew in that body: its background may be they."""
         if rng.uniform() < self.real_probability:
             which = int(rng.choice(self.real))
         else:
@@ -112,7 +118,7 @@ class Painter:
         expose(image, labels, canvas.spacing_zyx, self.banks, self.setup, made)
         if rng.uniform() < canvas.cut_probability:
             cut_ends(image, labels, rng)
-        return image, labels
+        return image, labels, body.undrawn
 
     def _draw_look(
         self, nodes: Float3D, sites: BodySites, real: int, healthy: np.random.Generator, ill: np.random.Generator

@@ -88,7 +88,9 @@ def transplant(receiver: Body, donor: Body, with_pancreas: bool) -> Body | None:
     hu[leave | (placed > 0)] = NO_HU
     came = {int(organ) for organ in moved if (placed == organ).any()}
     known = (receiver.known - set(map(int, moved))) | (donor.known & came)
-    return Body(f"{receiver.name}+{donor.name}", inner_layers(tissues, BODY_SPACING_ZYX), hu, known=known)
+    undrawn = (receiver.undrawn - set(map(int, moved))) | (donor.undrawn & set(map(int, moved)))
+    name = f"{receiver.name}+{donor.name}"
+    return Body(name, inner_layers(tissues, BODY_SPACING_ZYX), hu, known=known, undrawn=undrawn)
 
 
 def _whole_organs(moved: tuple[Tissue, ...]) -> npt.NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """Claims about where samples come from, and how real ones are varied."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from training.learning.source import (
     open_bodies,
     open_sources,
 )
-from training.painting.bodies import load, save_body
+from training.learning.validation import painted_cases
+from training.painting.bodies import load, read_body, save_body
 from training.painting.completion import Body
 from training.painting.painter import Canvas, Painter
 from training.recipe import Augmentation, Grid, Recipe, load_recipe
@@ -281,10 +283,10 @@ def test_what_is_unknown_in_a_painted_scan_is_no_foreground_of_the_coarse_stage(
     average: int, expected: list[list[list[int]]]
 ) -> None:
     class Unsure:
-        def sample(self, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        def sample_and_undrawn(self, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray, frozenset[int]]:
             row = np.array([0, 4, 255, 13] if average == 1 else [4, 4, 255, 255], np.uint8)
             labels = np.broadcast_to(row, (average, average, 4)).copy()
-            return np.zeros(labels.shape, np.float32), labels
+            return np.zeros(labels.shape, np.float32), labels, frozenset()
 
     recipe = load_recipe("painted-coarse", changes=[f"sampling.painted_average={average}"])
     source = PaintedSource(Unsure(), recipe)  # type: ignore[arg-type]
@@ -297,9 +299,10 @@ class PainterOfNumbers:
     def __init__(self) -> None:
         self.painted = 0
 
-    def sample(self, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def sample_and_undrawn(self, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray, frozenset[int]]:
         self.painted += 1
-        return np.full((8, 8, 8), self.painted, np.float32), np.full((8, 8, 8), self.painted, np.uint8)
+        full = (np.full((8, 8, 8), self.painted, dtype) for dtype in (np.float32, np.uint8))
+        return next(full), next(full), frozenset({self.painted})
 
 
 def test_mixed_patches_hold_voxels_of_two_samples_and_are_as_frequent_as_asked() -> None:
@@ -312,6 +315,31 @@ def test_mixed_patches_hold_voxels_of_two_samples_and_are_as_frequent_as_asked()
         painted.append(set(np.unique(sample.labels).tolist()))
     assert {frozenset(labels) for labels in painted} == {frozenset({1}), frozenset({1, 2})}
     assert painted.count({1, 2}) / 300 == pytest.approx(0.3, abs=0.08)
+
+
+def test_an_organ_that_nobody_drew_in_a_body_is_not_annotated_in_what_is_painted_from_it() -> None:
+    never = load_recipe("painted-fine", changes=["sampling.painted_mix_probability=0"])
+    sample = PaintedSource(PainterOfNumbers(), never).sample(np.random.default_rng(0))  # type: ignore[arg-type]
+    assert sample.annotated == frozenset(range(2, 14))
+    # of two mixed samples neither author may be missing
+    always = load_recipe("painted-fine", changes=["sampling.painted_mix_probability=1"])
+    sample = PaintedSource(PainterOfNumbers(), always).sample(np.random.default_rng(0))  # type: ignore[arg-type]
+    assert sample.annotated == frozenset(range(3, 14))
+
+
+def test_bodies_in_which_all_is_drawn_annotate_all_and_others_do_not(bodies: Path) -> None:
+    tile = "grid.tile_zyx=[32, 32, 48]"
+    how = load_recipe("painted-fine", changes=[tile])
+    source = open_bodies(bodies, how)
+    assert source.sample(np.random.default_rng(0)).annotated is None
+    assert painted_cases(source, 1, 14, 0)[0].annotated == frozenset(range(1, 14))
+    for path in bodies.glob("*.npz"):
+        save_body(dataclasses.replace(read_body(path), undrawn=frozenset({4, 12})), path)
+    source = open_bodies(bodies, how)
+    assert source.sample(np.random.default_rng(0)).annotated == frozenset(range(1, 14)) - {4, 12}
+    assert painted_cases(source, 1, 14, 0)[0].annotated == frozenset(range(1, 14)) - {4, 12}
+    # any organ is one class of the coarse stage
+    assert open_bodies(bodies, load_recipe("painted-coarse")).sample(np.random.default_rng(0)).annotated is None
 
 
 def test_without_far_and_mixed_patches_a_sample_is_the_painters_own(bodies: Path) -> None:

@@ -14,7 +14,7 @@ from tests.training.patients import box, patient
 from training.__main__ import main
 from training.errors import TrainingError
 from training.painting import recombine_command
-from training.painting.bodies import COURSES, HELD_OUT, SAME_PATIENT, load, save_body
+from training.painting.bodies import COURSES, HELD_OUT, SAME_PATIENT, load, read_body, save_body
 from training.painting.body_library import open_library, write_library
 from training.painting.completion import Body
 from training.painting.painter import Canvas, Painter
@@ -43,6 +43,16 @@ def test_what_a_body_teaches_comes_back_and_of_an_older_library_all_counts_as_ta
     for path in tmp_path.glob("*.known.npy"):
         path.unlink()
     assert [made.known for made in open_library(tmp_path)] == [frozenset(range(1, 14))] * 2
+
+
+def test_what_nobody_drew_comes_back_and_is_forgotten_with_the_body_that_it_was_of(tmp_path: Path) -> None:
+    made = replace(body(), undrawn=frozenset({4, 12}))
+    save_body(made, tmp_path / "boxes.npz")
+    assert read_body(tmp_path / "boxes.npz").undrawn == {4, 12}
+    write_library([made], tmp_path)
+    assert open_library(tmp_path)[0].undrawn == {4, 12}
+    write_library([body()], tmp_path)
+    assert open_library(tmp_path)[0].undrawn == frozenset()
 
 
 def test_only_a_body_with_hu_has_a_file_of_them_and_none_can_be_written_to(tmp_path: Path) -> None:

@@ -75,6 +75,25 @@ def test_a_donor_lends_what_the_targets_author_did_not_draw() -> None:
     assert not (complete(absent, whole, whole, ATLAS, donor).tissues == Tissue.GALLBLADDER).any()
 
 
+def test_an_organ_that_nobody_drew_is_unknown_where_the_template_has_it_and_undrawn_anywhere() -> None:
+    target = anatomy("target", whole=False, vessels=False, scale=0.9)
+    missing = (Tissue.PANCREAS, Tissue.GALLBLADDER)
+    bare = np.where(np.isin(target.tissues, missing), 0, target.tissues)
+    target = replace(target, volume=Volume(bare, target.volume.geometry), known=target.known - set(missing))
+    whole, donor = anatomy("whole", whole=True, vessels=False), anatomy("donor", whole=False, vessels=False)
+    alone, lent = complete(target, whole, whole, ATLAS), complete(target, whole, whole, ATLAS, donor)
+    nowhere = {Tissue.RIGHT_ADRENAL, Tissue.LEFT_ADRENAL, Tissue.ESOPHAGUS, Tissue.DUODENUM}  # in no template either
+    assert alone.undrawn == nowhere | set(missing)
+    assert lent.undrawn == nowhere
+    for organ in missing:
+        place = lent.tissues == organ
+        assert place.any()
+        assert not (alone.tissues == organ).any()
+        # the template's lies about where the donor's does, which is as large
+        assert np.mean(alone.tissues[place] == Tissue.UNKNOWN) > 0.5
+    assert not (lent.tissues == Tissue.UNKNOWN).any()
+
+
 def test_other_vessels_are_drawn_by_another_generator() -> None:
     target = anatomy("target", whole=False, vessels=False)
     whole = anatomy("whole", whole=True, vessels=False)

@@ -1,6 +1,7 @@
 """The gate: which bodies are painted from, and which drawing of their vessels."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,15 @@ def test_bodies_that_are_there_stay_only_if_they_pass_todays_audit(cache: Path) 
     # the other one was completed anew
     assert not (read_body(bad).hu == NO_HU).any()
     np.testing.assert_array_equal(read_body(bad).tissues, GOOD)
+
+
+def test_a_body_that_shows_an_organ_which_nobody_drew_is_completed_anew(cache: Path) -> None:
+    path = save(cache, "word_0014_0", GOOD)
+    without(path, audited_by="another")
+    save_body(replace(read_body(path), known=frozenset(range(1, 14)) - {Tissue.PANCREAS}), path)
+    without(path, audited_by="another")
+    _build_one(job("word_0014", cache))
+    assert not (read_body(path).hu == NO_HU).any()
 
 
 def test_a_held_out_body_stays_and_is_told_its_faults(cache: Path) -> None:

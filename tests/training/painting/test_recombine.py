@@ -172,6 +172,15 @@ def test_a_gallbladder_that_was_taken_out_is_not_taught_and_one_that_comes_is() 
     assert passes_audit(again)
 
 
+def test_what_nobody_drew_stays_undrawn_unless_a_donor_brings_it() -> None:
+    receiver = replace(grown_up("amos_0013_0"), undrawn=frozenset({Tissue.ESOPHAGUS, Tissue.DUODENUM}))
+    donor = replace(grown_up("word_0014_0"), undrawn=frozenset({Tissue.GALLBLADDER, Tissue.SPLEEN}))
+    assert made_of(receiver, donor).undrawn == {Tissue.ESOPHAGUS, Tissue.GALLBLADDER}
+    morphed = morph(receiver, donor, 0.2)
+    assert morphed is not None
+    assert morphed.undrawn == receiver.undrawn
+
+
 @pytest.mark.parametrize(
     ("name", "passes"),
     [
