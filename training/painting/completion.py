@@ -6,6 +6,7 @@ the template's. Organs of the template that the target does not cover become the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -43,6 +44,8 @@ _VESSEL_RIM_MM = 4.0
 _FILLED_WITH_HU_MM = 6.0
 _ABOVE_MM, _BELOW_MM = 130.0, 160.0
 
+_BESIDE_OWNER = re.compile("[+~]")
+
 _Value = TypeVar("_Value", np.uint8, np.int16)
 Mask = npt.NDArray[np.bool_]
 
@@ -54,7 +57,8 @@ class Body:
     ``vessels`` says where aorta and vena cava are to be drawn (``with_vessels``); without it they are there already.
     ``origin_lps`` (mm) is the first voxel's place in the space of the map that the body was completed from. ``known``
     are the organs that somebody drew or that are drawn by rule; the others are the template's. ``drawing`` is the
-    number of the drawing of its vessels that passes the audit.
+    number of the drawing of its vessels that passes the audit. A recombined body is called RECEIVER+DONOR (a
+    transplant) or BODY~TOWARDS (a morph), in a library KIND_SEED_NUMBER= before it.
     """
 
     name: str
@@ -64,6 +68,11 @@ class Body:
     origin_lps: tuple[float, float, float] = (0.0, 0.0, 0.0)
     known: frozenset[int] = frozenset(range(1, 14))
     drawing: int = 0
+
+    @property
+    def owner(self) -> str:
+        """The name of the body that the solid organs are of: its own, but of a recombined body the receiver's."""
+        return _BESIDE_OWNER.split(self.name.rpartition("=")[2])[0]
 
     @property
     def is_real(self) -> bool:

@@ -17,7 +17,8 @@ from training.painting.audit import Illness, audit, failed, passes
 from training.painting.audit_command import audit_file
 from training.painting.bodies import COURSES, faults_of
 from training.painting.body_building import _build_one, _Job
-from training.painting.completion import BODY_SPACING_ZYX
+from training.painting.body_library import write_library
+from training.painting.completion import BODY_SPACING_ZYX, Body
 from training.painting.located import locate
 from training.painting.tissue import NO_HU, Tissue
 from training.painting.vessel_courses import make_atlas
@@ -260,6 +261,29 @@ def test_bodies_that_pass_give_status_0(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == "btcv: 1 of 1 bodies pass\n"
     assert main(["audit", str(tmp_path), "--notes"]) == 0
     assert "the body does not teach the inferior vena cava" in capsys.readouterr().out
+
+
+def test_a_library_is_audited_as_it_is_painted_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hu, cut = np.full(SHAPE, NO_HU, np.int16), adult({Tissue.VENA_CAVA: (25, 109, 70, 78, 66, 75)})
+    untaught = frozenset(range(1, 14)) - {int(Tissue.VENA_CAVA)}
+    recombined = [
+        Body("mixed_1_0000=word_0014_0+word_0016_0", cut, hu),
+        Body("mixed_1_0001=word_0014_0+word_0016_0", cut, hu, known=untaught),
+        # a kidney of 40 mL, which is a fault of all patients but one
+        Body("mixed_1_0002=btcv_0008_0+word_0016_0", adult({Tissue.LEFT_KIDNEY: (45, 77, 75, 84, 98, 107)}), hu),
+        Body("word_0014_0", adult(), hu),
+    ]
+    write_library(recombined, tmp_path)
+    assert main(["audit", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "mixed_1_0000=word_0014_0+word_0016_0  fail  "
+        "inferior vena cava: top above the liver's top -30 mm, allowed -6 to 60",
+        "mixed: 2 of 3 bodies pass; most often: inferior vena cava's top above the liver's top (1)",
+        "word: 1 of 1 bodies pass",
+    ]
+    for path in tmp_path.glob("mixed_1_0000*"):
+        path.unlink()
+    assert main(["audit", str(tmp_path)]) == 0
 
 
 def test_a_folder_without_bodies_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

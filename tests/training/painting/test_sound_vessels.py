@@ -9,7 +9,7 @@ import pytest
 from tests.training.painting.test_great_vessels import ATLAS, body, site
 from training.painting import body_building
 from training.painting.audit import Finding
-from training.painting.bodies import finished, read_body
+from training.painting.bodies import finished, read_body, save_body
 from training.painting.body_building import with_sound_vessels
 from training.painting.completion import Body
 from training.painting.tissue import NO_HU
@@ -52,5 +52,5 @@ def test_what_was_audited_is_what_is_painted(tmp_path: Path) -> None:
     first, other = (finished(replace(_body(), drawing=number), ATLAS, 0) for number in (0, 2))
     assert (first.tissues != other.tissues).any()
     path = tmp_path / "somebody_0.npz"
-    body_building._save(replace(_body(), drawing=2), path, [])
+    save_body(replace(_body(), drawing=2), path)
     np.testing.assert_array_equal(finished(read_body(path), ATLAS, 0).tissues, other.tissues)
