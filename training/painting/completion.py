@@ -263,7 +263,7 @@ def complete(
 
 
 def _end_mm(vessel: Mask, field: Mask, grid: Geometry) -> float:
-    """The z, from the grid's first slice, of the lower end of ``vessel``; NaN unless the map's ``field`` goes on below."""
+    """The z, from the grid's first slice, of the lower end of ``vessel``; NaN unless its ``field`` goes on below."""
     shown, seen = np.flatnonzero(vessel.any((1, 2))), np.flatnonzero(field.ravel())
     dz = grid.spacing_zyx[0]
     if not len(shown) or (shown[0] - seen[0]) * dz < _FIELD_BELOW_MM:
