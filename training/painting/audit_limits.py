@@ -36,7 +36,7 @@ LARGEST_PART, LARGEST_PART_OF_A_VESSEL = 0.9, 0.98
 
 HEIGHTS_MM: tuple[tuple[Tissue, Literal["top", "bottom"], str, Range], ...] = (
     (Tissue.AORTA, "top", "the liver's top", (40, OPEN)),
-    (Tissue.AORTA, "bottom", "the kidneys' lower poles", (-90, 30)),
+    (Tissue.AORTA, "bottom", "the kidneys' lower poles", (-90, 55)),
     (Tissue.VENA_CAVA, "top", "the liver's top", (-6, 60)),
     (Tissue.VENA_CAVA, "bottom", "the kidneys' lower poles", (-110, 0)),
     (Tissue.ESOPHAGUS, "top", "the liver's top", (0, OPEN)),
