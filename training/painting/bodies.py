@@ -142,6 +142,7 @@ def save_body(body: Body, path: Path, faults: Sequence[str] = ()) -> None:
     site = body.vessels
     vessels = {} if site is None else {
         "aorta": site.aorta, "vena_cava": site.vena_cava, "frame": np.array([*site.origin_mm, site.height_mm]),
+        "ends": np.array(site.ends_mm),
     }  # fmt: skip
     np.savez_compressed(
         part, tissues=body.tissues, hu=body.hu, origin_lps=np.array(body.origin_lps), drawing=body.drawing,
@@ -160,7 +161,9 @@ def read_body(path: Path) -> Body:
         if "frame" not in arrays:
             return body
         z, y, x, height = (float(v) for v in arrays["frame"])
-        site = VesselSite(np.array([z, y, x]), height, arrays["aorta"], arrays["vena_cava"])
+        aorta_end, cava_end = (float(v) for v in arrays["ends"]) if "ends" in arrays else (np.nan, np.nan)
+        courses = arrays["aorta"], arrays["vena_cava"]
+        site = VesselSite(np.array([z, y, x]), height, *courses, (aorta_end, cava_end))
         left, back, up = (float(mm) for mm in arrays["origin_lps"])
         drawing = int(arrays["drawing"]) if "drawing" in arrays else 0
         return replace(body, vessels=site, origin_lps=(left, back, up), drawing=drawing)

@@ -45,6 +45,8 @@ _AORTA_LEVELS = np.linspace(-0.3, 0.9, 9)
 _VESSEL_RIM_MM = 4.0
 _FILLED_WITH_HU_MM = 6.0
 _ABOVE_MM, _BELOW_MM = 130.0, 160.0
+_FIELD_BELOW_MM = 12.0
+"""That much of the map below a vessel says that it ends there, and was not cut: more than two thick slices."""
 
 _BESIDE_OWNER = re.compile("[+~]")
 
@@ -263,7 +265,18 @@ def complete(
     layers = inner_layers(tissues, grid.spacing_zyx)
     absent = {organ for organ in target.known if not (own == organ).any()}
     known = (annotated - absent | _BY_RULE) & _ORGANS
-    return Body(target.name, layers, hu, site_of(frame, atlas, origin), grid.origin_lps, known, undrawn=undrawn)
+    ends = (_end_mm(own == Tissue.AORTA, own_rows, grid), _end_mm(own == Tissue.VENA_CAVA, own_rows, grid))
+    site = site_of(frame, atlas, origin, ends)
+    return Body(target.name, layers, hu, site, grid.origin_lps, known, undrawn=undrawn)
+
+
+def _end_mm(vessel: Mask, field: Mask, grid: Geometry) -> float:
+    """The z, from the grid's first slice, of the lower end of ``vessel``; NaN unless its ``field`` goes on below."""
+    shown, seen = np.flatnonzero(vessel.any((1, 2))), np.flatnonzero(field.ravel())
+    dz = grid.spacing_zyx[0]
+    if not len(shown) or (shown[0] - seen[0]) * dz < _FIELD_BELOW_MM:
+        return float("nan")
+    return float(shown[0] * dz)
 
 
 def _lay_abdomen(
