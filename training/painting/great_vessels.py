@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from training.painting.anatomy import TissueMap
-from training.painting.tissue import Tissue
+from training.painting.tissue import TISSUES, Tissue
 from training.painting.vessel_courses import LEVELS, CourseAtlas, Floats, Frame
 from training.painting.vessel_neighbours import Tube, draw_atrium, draw_crura, draw_iliacs, draw_renal_veins, inside
 
@@ -25,7 +25,7 @@ Triple = tuple[float, float, float]
 
 _SOFT_SPACE = (
     Tissue.MUSCLE, Tissue.FAT, Tissue.LUNG, Tissue.HEART, Tissue.VESSEL, Tissue.SOFT, Tissue.CARTILAGE, Tissue.AIRWAY,
-    Tissue.PORTAL_VEIN,
+    Tissue.PORTAL_VEIN, Tissue.AORTA_BEYOND, Tissue.CAVA_BEYOND,
 )  # fmt: skip
 """What a vessel takes the place of. Bone and organs stay, but for the liver where the vena cava runs through it, and
 loops of bowel that no course can go round."""
@@ -88,8 +88,8 @@ def draw_great_vessels(
     _draw(tissues, cava, Tissue.VENA_CAVA, room, spacing)
     draw_crura(tissues, aorta, float(site.origin_mm[0]), site.height_mm, spacing, rng)
     draw_atrium(tissues, cava, spacing, rng)
-    draw_iliacs(tissues, aorta, spacing, rng)
-    draw_iliacs(tissues, cava, spacing, rng)
+    draw_iliacs(tissues, aorta, Tissue.AORTA_BEYOND, spacing, rng)
+    draw_iliacs(tissues, cava, Tissue.CAVA_BEYOND, spacing, rng)
     draw_renal_veins(tissues, cava, spacing, rng)
 
 
@@ -169,7 +169,7 @@ def _pushed_aside(
     place of though it may not (organs, bone, the other vessel) its share of the tube.
     """
     weight = np.zeros(256, np.float32)
-    weight[1:36] = 1.0
+    weight[1:TISSUES] = 1.0
     weight[[int(t) for t in _SOFT_SPACE]] = 0.0
     weight[int(vessel)] = 0.0
     weight[0] = 1.0  # outside the body

@@ -24,6 +24,9 @@ _AIR, _PANCREAS, _VENA_CAVA, _GALLBLADDER, _LUNG, _VESSEL, _SOFT = (
     int(Tissue.AIR), int(Tissue.PANCREAS), int(Tissue.VENA_CAVA), int(Tissue.GALLBLADDER), int(Tissue.LUNG),
     int(Tissue.VESSEL), int(Tissue.SOFT),
 )  # fmt: skip
+_CAVA_BEYOND, _RIGHT_ATRIUM = int(Tissue.CAVA_BEYOND), int(Tissue.RIGHT_ATRIUM)
+_FIRST_BEYOND = int(Tissue.AORTA_BEYOND)
+"""This tissue and all after it go on beyond a label's end: painted where that organ is."""
 _SPONGIOSA, _CORTICAL_BONE, _MUSCLE, _FAT = (
     int(Tissue.SPONGIOSA), int(Tissue.CORTICAL_BONE), int(Tissue.MUSCLE), int(Tissue.FAT),
 )  # fmt: skip
@@ -60,6 +63,7 @@ def paint(
         look.ascites.reach_mm, look.ascites.hu, look.ascites.floats, look.ascites.belly_mm,
     )  # fmt: skip
     lungs, lung_hu, middle_x = look.chest.sides, look.chest.hu, look.chest.middle_x
+    inlet = look.inlet
     table, arms, bag, bag_fat = look.beside.table, look.beside.arms, look.bag.axes, look.bag.fat
     row = np.empty((nodes.shape[2], 3), np.float32)
     for z in range(depth):
@@ -100,11 +104,14 @@ def paint(
                     continue
                 value = _textured(t, j, hu, rough, patchy, vessel, fold, gas, level, n1, n2, n3)
                 background = organ == 0 or organ == UNKNOWN_LABEL
-                if own_hu != NO_HU and real == 1 and background and t != _COLON and t != _SMALL_BOWEL:
+                if own_hu != NO_HU and real == 1 and background and _keeps_own_hu(t):
                     value = own_hu
-                if t == _VENA_CAVA:
+                if t in (_VENA_CAVA, _CAVA_BEYOND):
                     share = (mixing[0] - p0) / mixing[2] + 0.5 + 0.5 * n2
                     value += mixing[1] * min(max(share, 0.0), 1.0)
+                elif t == _RIGHT_ATRIUM:
+                    share = min(max((p0 - inlet.slice) / inlet.slices + 0.15 * n2, 0.0), 1.0)
+                    value += inlet.added_hu * share * share
                 elif t == _LUNG:
                     value = _lung(p0, p1, p2, lungs, lung_hu, middle_x, value, n1, n2)
                 elif (
@@ -120,6 +127,12 @@ def paint(
 def _is_bowel(t: int) -> Any:
     """Whether tissue ``t`` is the wall or the content of colon or small bowel."""
     return t in (_COLON, _SMALL_BOWEL) or _COLON_CONTENT <= t <= _LAST_CONTENT
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _keeps_own_hu(t: int) -> Any:
+    """Whether a real scan's HU may be kept in tissue ``t``, if it has no label."""
+    return t != _COLON and t != _SMALL_BOWEL and t < _FIRST_BEYOND
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")

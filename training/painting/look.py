@@ -38,6 +38,14 @@ class WetLungs(NamedTuple):
     middle_x: float
 
 
+class Inlet(NamedTuple):
+    """The right atrium, where blood of the vena cava meets that of the arms and the head."""
+
+    slice: float  # in which the vena cava ends
+    added_hu: float  # to the cava's HU, far from it
+    slices: float  # until then
+
+
 class Bag(NamedTuple):
     """A full gallbladder."""
 
@@ -55,6 +63,7 @@ class Beside(NamedTuple):
 NO_SPOTS = Spots(np.zeros((0, 9)), np.zeros(0, np.int64))
 NO_ASCITES = Ascites(0.0, 0.0, 0, np.zeros((1, 1, 1), np.uint8))
 DRY_LUNGS = WetLungs(np.array([[1e9, 0.0, -1e9]] * 2), np.zeros(2), 0.0)
+NO_INLET = Inlet(0.0, 0.0, 1.0)
 NO_BAG = Bag(np.zeros((4, 3)), 0.0)
 NOTHING_BESIDE = Beside(np.zeros(5), np.zeros((0, 6)))
 
@@ -77,5 +86,6 @@ class Look(NamedTuple):
     spots: Spots = NO_SPOTS
     ascites: Ascites = NO_ASCITES
     chest: WetLungs = DRY_LUNGS
+    inlet: Inlet = NO_INLET
     bag: Bag = NO_BAG
     beside: Beside = NOTHING_BESIDE

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from training.painting.body_sites import BodySites, SitesOfBodies
 from training.painting.completion import BODY_SPACING_ZYX, REAL, Body
+from training.painting.continued import carry_on
 from training.painting.deformation import deformed_nodes
 from training.painting.gallbladder import fill_gallbladder
 from training.painting.gut_contents import fill_gut
@@ -128,6 +129,8 @@ class Painter:
                 look.hu[tissue] = hu
         fill_gut(look, sites, findings.stomach, findings.alike_gut, healthy, findings.drink)
         look = afflict(look, sites, findings, phase, pathology, ill)
+        # a stream of its own, too
+        look = carry_on(look, sites, phase if real != 2 else "plain", healthy.spawn(1)[0])
         metal = real != 2 and ill.uniform() < self.setup.metal
         look = look._replace(spots=draw_spots(look, sites, findings, pathology, metal, ill))
         # drawn last: whatever else is found stays where it was

@@ -54,7 +54,7 @@ _SWELL = (
 
 _TUMOURS: dict[Tissue, tuple[float, tuple[Tissue, ...]]] = {
     # organ: how often, the tissues that show them
-    Tissue.LIVER: (0.45, (Tissue.LIVER, Tissue.HEPATIC_VEIN)),
+    Tissue.LIVER: (0.45, (Tissue.LIVER, Tissue.HEPATIC_VEIN, Tissue.PORTAL_BRANCH)),
     Tissue.SPLEEN: (0.10, (Tissue.SPLEEN,)),
     Tissue.PANCREAS: (0.20, (Tissue.PANCREAS,)),
     Tissue.RIGHT_KIDNEY: (0.125, (Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA)),

@@ -20,9 +20,10 @@ _BACKGROUND = (
     Tissue.BOWEL_CONTENT, Tissue.PORTAL_VEIN,
 )  # fmt: skip
 _HOLD_METAL = (Tissue.SPONGIOSA, Tissue.CORTICAL_BONE, Tissue.MUSCLE, *_BACKGROUND)
+_ARTERIES = (Tissue.AORTA, Tissue.AORTA_BEYOND)
 _SOLID = (
     # organ, most lesions, the tissues that show them
-    (Tissue.LIVER, 4, (Tissue.LIVER, Tissue.HEPATIC_VEIN)),
+    (Tissue.LIVER, 4, (Tissue.LIVER, Tissue.HEPATIC_VEIN, Tissue.PORTAL_BRANCH)),
     (Tissue.RIGHT_KIDNEY, 2, (Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA)),
     (Tissue.LEFT_KIDNEY, 2, (Tissue.LEFT_KIDNEY, Tissue.LEFT_MEDULLA)),
     (Tissue.SPLEEN, 1, (Tissue.SPLEEN,)),
@@ -59,11 +60,12 @@ def draw_spots(
             drawn.add(Tissue.GALLBLADDER, rng.uniform(2, 8), hu, (Tissue.GALLBLADDER,))
     if findings.aneurysm is not None:  # a crescent of thrombus: a ball about a point beside the lumen's middle
         beside = findings.aneurysm + rng.normal(0, 3, 3)
-        drawn.add_at(beside, rng.uniform(8, 14), rng.uniform(25, 55), (Tissue.AORTA,), edge=0.1)
+        drawn.add_at(beside, rng.uniform(8, 14), rng.uniform(25, 55), _ARTERIES, edge=0.1)
     if rng.uniform() < often.plaque and Tissue.AORTA in sites.places:
+        arteries = np.concatenate([sites.places[tissue] for tissue in _ARTERIES if tissue in sites.places])
         for _ in range(int(rng.integers(2, 15))):
-            spot = _at_the_wall(sites.places[Tissue.AORTA], rng)
-            drawn.add_at(spot, rng.uniform(1.5, 4), rng.uniform(150, 1000), (Tissue.AORTA,), edge=0.3)
+            spot = _at_the_wall(arteries, rng)
+            drawn.add_at(spot, rng.uniform(1.5, 4), rng.uniform(150, 1000), _ARTERIES, edge=0.3)
     if rng.uniform() < often.renal_pelvis:
         _add_pelves(drawn, rng)
     if metal:
