@@ -33,7 +33,8 @@ class Ascites(NamedTuple):
 class WetLungs(NamedTuple):
     """Effusion and airless lung."""
 
-    sides: Float64  # (2, 3) right, left: row behind which fluid lies, its slope, slice below which solid
+    sides: Float64  # (2, 3) right, left: image row from which on fluid lies, rows per row of the body, slice below
+    # which it is solid
     hu: Float64  # (2,) of the fluid and of the airless lung
     middle_x: float
 
@@ -62,14 +63,17 @@ class Beside(NamedTuple):
 
 NO_SPOTS = Spots(np.zeros((0, 9)), np.zeros(0, np.int64))
 NO_ASCITES = Ascites(0.0, 0.0, 0, np.zeros((1, 1, 1), np.uint8))
-DRY_LUNGS = WetLungs(np.array([[1e9, 0.0, -1e9]] * 2), np.zeros(2), 0.0)
+DRY_LUNGS = WetLungs(np.array([[1e9, 1.0, -1e9]] * 2), np.zeros(2), 0.0)
 NO_INLET = Inlet(0.0, 0.0, 1.0)
 NO_BAG = Bag(np.zeros((4, 3)), 0.0)
 NOTHING_BESIDE = Beside(np.zeros(5), np.zeros((0, 6)))
 
 
 class Look(NamedTuple):
-    """One scan's look, as compiled code takes it. Positions are indices of the body's voxels (z, y, x)."""
+    """One scan's look, as compiled code takes it. Positions are indices of the body's voxels (z, y, x).
+
+    Levels of fluid are rows of the image: they are drawn as the body's, and ``levels.level_out`` makes them so.
+    """
 
     hu: Float3D  # (TISSUES,)
     rough: Float3D  # (TISSUES,) amplitude of the fine texture, HU
@@ -77,7 +81,7 @@ class Look(NamedTuple):
     vessel: Float3D  # (TISSUES,) half width of the noise shells whose crossings are vessels
     fold: Float3D  # (TISSUES,) half width of the noise shells that are folds of the wall, in contents; 0: none
     gas: Float3D  # (TISSUES,) coarse noise above this is gas
-    level: Float3D  # (TISSUES,) row above (anterior of) which contents are gas
+    level: Float3D  # (TISSUES,) image row above (anterior of) which contents are gas
     label: npt.NDArray[np.uint8]  # (TISSUES,)
     absent: npt.NDArray[np.uint8]  # (TISSUES,) 1: removed; fat and bowel lie in its place
     loops: float  # coarse noise above this is bowel in such a place

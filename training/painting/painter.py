@@ -21,6 +21,7 @@ from training.painting.deformation import deformed_nodes
 from training.painting.gallbladder import fill_gallbladder
 from training.painting.gut_contents import fill_gut
 from training.painting.kernel import NOISE_SIDE, paint
+from training.painting.levels import level_out
 from training.painting.look import Float3D, Look
 from training.painting.pathology import HEALTHY, USUAL, Pathology, afflict, bend, draw_findings
 from training.painting.scan_setup import PADDING_HU as PADDING_HU
@@ -133,6 +134,7 @@ class Painter:
         look = carry_on(look, sites, phase if real != 2 else "plain", healthy.spawn(1)[0])
         metal = real != 2 and ill.uniform() < self.setup.metal
         look = look._replace(spots=draw_spots(look, sites, findings, pathology, metal, ill))
+        look = level_out(look, sites, nodes)
         # drawn last: whatever else is found stays where it was
         if Tissue.GALLBLADDER not in findings.absent and ill.uniform() < pathology.full_gallbladder:
             look = fill_gallbladder(look, sites, ill)
