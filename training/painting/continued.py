@@ -35,4 +35,5 @@ def carry_on(look: Look, sites: BodySites, phase: str, rng: np.random.Generator)
     ends = sites.box.get(int(Tissue.VENA_CAVA))
     if ends is None:
         return look
-    return look._replace(inlet=Inlet(float(ends[1][0]), float(look.hu[Tissue.HEART]) - cava, rng.uniform(*_INLET_SLICES)))
+    to_heart = float(look.hu[Tissue.HEART]) - cava
+    return look._replace(inlet=Inlet(float(ends[1][0]), to_heart, rng.uniform(*_INLET_SLICES)))

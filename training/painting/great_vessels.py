@@ -40,6 +40,7 @@ _STIFFNESS = 0.25
 """Cost of one step sideways (2 mm) from a slice to the next; a tube wholly inside an organ costs ``_BLOCKED``."""
 
 _BLOCKED, _NEVER = 6.0, 1e6
+_WIDEST_CAVA_MM = 35.0
 _LOWEST, _ABOVE_LIVER_MM = -0.62, 75.0
 _KINKED = 0.15
 """How many aortas have a kink: a share chosen by eye, as is how far it bows."""
@@ -157,7 +158,7 @@ def _half_axes(vessel: Tissue, level: Floats, atlas: CourseAtlas, rng: np.random
     width = np.interp(level, (-0.6, 0.0, 0.2, 0.5, 0.8, 1.05), (0.85, 0.95, 1.08, 1.0, 1.0, rng.uniform(1.0, 1.3)))
     depth = np.interp(level, (-0.6, 0.2, 0.6, 1.0), (deep, deep, min(deep * 1.25, 1.0), min(deep * 1.6, 1.1)))
     axes = across * width[:, None] * np.stack([depth * (1 + 0.18 * wave[:, 0]), 1 + 0.1 * wave[:, 1]], -1)
-    return np.asarray(axes.clip((1.8, 5.0), (16.0, 18.0)))
+    return np.asarray(axes.clip((1.8, 5.0), (16.0, _WIDEST_CAVA_MM / 2)))
 
 
 def _pushed_aside(

@@ -140,7 +140,7 @@ def _textured(
     t: int, y: int, hu: Float3D, rough: Float3D, patchy: Float3D, vessel: Float3D, fold: Float3D, gas: Float3D,
     level: Float3D, n1: float, n2: float, n3: float,
 ) -> Any:  # fmt: skip
-    """HU of tissue ``t`` in row ``y`` of the image, with its texture, vessels, lobules, and gas and folds in contents."""
+    """HU of tissue ``t`` in row ``y`` of the image, with its texture, vessels, lobules, gas and folds in contents."""
     value = hu[t] + rough[t] * n1 + patchy[t] * n2
     if vessel[t] > 0 and abs(n2) < vessel[t] and abs(n3) < vessel[t]:
         value = hu[_VESSEL]

@@ -33,8 +33,7 @@ class Ascites(NamedTuple):
 class WetLungs(NamedTuple):
     """Effusion and airless lung."""
 
-    sides: Float64  # (2, 3) right, left: image row from which on fluid lies, rows per row of the body, slice below
-    # which it is solid
+    sides: Float64  # (2, 3) right, left: image row behind which fluid lies, rows a row of the body, slice below solid
     hu: Float64  # (2,) of the fluid and of the airless lung
     middle_x: float
 

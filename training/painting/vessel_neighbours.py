@@ -36,10 +36,12 @@ class Tube:
 def draw_crura(
     tissues: TissueMap, aorta: Tube, origin_z_mm: float, height_mm: float, spacing: Floats, rng: np.random.Generator
 ) -> None:
-    """Bands of muscle on both sides of the aorta, the right one thicker and further to the front."""
+    """Bands of muscle on both sides of the aorta, the right one thicker, longer and further to the front."""
     room = np.isin(tissues, (Tissue.FAT, Tissue.SOFT, Tissue.VESSEL))
-    right_mm, left_mm = rng.uniform(4, 11), rng.uniform(2.5, 7)
+    right_mm = rng.uniform(4, 11)
+    left_mm = max(right_mm * rng.uniform(0.45, 0.75), 2.5)
     gap_mm, lowest = rng.uniform(0.5, 3.0), rng.uniform(-0.15, 0.1)
+    left_lowest = lowest + rng.uniform(0.0, 0.15)
     y, x = (np.arange(size, dtype=np.float64) for size in tissues.shape[1:])
     for n, (middle, half) in enumerate(zip(aorta.middles, aorta.half_mm, strict=True)):
         z = aorta.first + n
@@ -51,11 +53,13 @@ def draw_crura(
         beyond_mm = (away - 1) * np.hypot(dy, dx) / np.maximum(away, 1e-6)
         grown = min(1.0, 0.35 + (level - lowest) / 0.5)
         # from behind the aorta's side to its front; above the coeliac artery both meet before it
-        front = 0.2 + 1.3 * float(np.clip((level - 0.45) / 0.4, 0, 1))
-        thick = np.where(dx < 0, right_mm, left_mm) * grown
+        met = float(np.clip((level - 0.45) / 0.4, 0, 1))
+        right = dx < 0
+        front = np.where(right, 0.3 + 1.3 * met, 0.2 + 1.1 * met)
+        thick = np.where(right, right_mm, left_mm * (level >= left_lowest)) * grown
         behind = dy <= half[0] * 1.3
-        before = -dy <= half[0] * front
-        band = (beyond_mm >= gap_mm) & (beyond_mm <= gap_mm + thick) & behind & before
+        before = -dy <= np.maximum(half[0] * front, (half[0] + gap_mm + thick) * met)
+        band = (beyond_mm >= gap_mm) & (beyond_mm <= gap_mm + thick) & (thick > 0) & behind & before
         tissues[z][band & room[z]] = Tissue.MUSCLE
 
 
@@ -73,9 +77,7 @@ def draw_atrium(tissues: TissueMap, cava: Tube, spacing: Floats, rng: np.random.
         tissues[z][inside(tissues.shape, middle, half, spacing) & room[z]] = Tissue.RIGHT_ATRIUM
 
 
-def draw_iliacs(
-    tissues: TissueMap, tube: Tube, tissue: Tissue, spacing: Floats, rng: np.random.Generator
-) -> None:
+def draw_iliacs(tissues: TissueMap, tube: Tube, tissue: Tissue, spacing: Floats, rng: np.random.Generator) -> None:
     """Below the bifurcation two vessels of ``tissue`` run apart; they are no part of the label."""
     room = np.isin(tissues, (Tissue.FAT, Tissue.SOFT, Tissue.MUSCLE, Tissue.VESSEL))
     radius = float(tube.half_mm[0].mean()) * rng.uniform(0.5, 0.65)
