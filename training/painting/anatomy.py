@@ -19,6 +19,7 @@ from attention_dmfnet.geometry import Geometry, Volume, canonicalise
 from scipy import ndimage
 
 from training.errors import TrainingError
+from training.painting.label_maps import read_byte_map, read_label_map
 from training.painting.structure_names import names_beside, tissue_of_name
 from training.painting.tissue import Tissue
 from training.painting.tissues_by_hu import tissues_by_hu
@@ -188,9 +189,10 @@ def read_organ_map(path: Path) -> Anatomy:
 
     A JSON file of names beside it says what its numbers are (:mod:`training.painting.structure_names`), and what it
     does not name is left open. Otherwise the first part of the map's name says whose numbers it has: WORD's, or those
-    that all other maps share. Raises ``TrainingError`` for others, and for a map without any organ.
+    that all other maps share. Raises ``TrainingError`` for others, for a map without any organ, and as
+    ``read_label_map`` does.
     """
-    volume = _thinned(canonicalise(read_volume(path)))
+    volume = _thinned(read_label_map(path))
     name = path.name.split(".")[0]
     family = name.split("_")[0]
     named = names_beside(path)
@@ -268,8 +270,8 @@ def _names(path: Path) -> dict[str, str]:
 def read_icrp(folder: Path, which: str, arms: bool = False) -> Anatomy:
     """The ICRP 110 adult male (``am``) or female (``af``); its trunk vessels left of the spine become the aorta."""
     names = _names(folder / "icrp110.json")
-    volume = canonicalise(read_volume(folder / f"icrp110_{which}.nii.gz"))
-    ids = np.asarray(volume.array).astype(np.uint8)
+    volume = read_byte_map(folder / f"icrp110_{which}.nii.gz")
+    ids: TissueMap = volume.array
     table = _table(names, _ICRP_BY_WORDS, Tissue.SOFT)
     if not arms:  # CT of the abdomen is taken with the arms up
         for number, name in names.items():
@@ -320,9 +322,9 @@ def _thoracic_aorta(tissues: TissueMap, spacing_zyx: tuple[float, float, float])
 
 def read_ts_example(shared: Path) -> Anatomy:
     """The TS-example scan: named structures, and for the rest of the body the tissue that its HU suggests."""
-    volume = canonicalise(read_volume(shared / "anatomy" / "ts_example.nii.gz"))
+    volume = read_byte_map(shared / "anatomy" / "ts_example.nii.gz")
     ct = canonicalise(read_volume(shared / "ct" / "TS-example_0000.nii.gz"))
-    ids = np.asarray(volume.array).astype(np.uint8)
+    ids: TissueMap = volume.array
     hu = np.asarray(ct.array).astype(np.int16)
     named = _table(_names(shared / "anatomy" / "ts_example.json"), _TS_BY_WORDS, Tissue.SOFT)[ids]
     rest, smooth = tissues_by_hu(hu, volume.geometry.spacing_zyx)

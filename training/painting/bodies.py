@@ -31,18 +31,40 @@ HELD_OUT = (
 SAME_PATIENT = (("word_0034", "word_0043"), ("word_0019", "word_0033"), ("word_0017", "word_0131"))
 """Two scans of one patient, surely or probably."""
 
+_NO_ORGAN_MAPS = ("icrp110", "ts_example", "spl_atlas")
+_FOLDERS = ("word", "btcv", ".", "meshes")
+_FIRST = ("amos_0013", "amos_0540", "totalseg_s0327", "totalseg_s0328", "abdomenatlas_338")
+"""The order in which maps have always been taken: forms of vessels are drawn by number. Others come after them."""
+
 COURSES = "vessel_courses.npz"
 _DOUBT_MM = 8.0
 _PERHAPS_ORGAN = (Tissue.MUSCLE, Tissue.SOFT, Tissue.VESSEL)
 
 
 def organ_maps(data: Path) -> list[Path]:
-    """Every organ map below ``data``/anatomy, held-out ones included."""
+    """Every organ map (``*.nii.gz``) below ``data``/anatomy, held-out ones included, in an order that stays.
+
+    The templates are none, and SPL-atlas is what networks are measured on. Raises ``TrainingError`` for two maps of
+    one name: their bodies would be called alike.
+    """
     anatomy = data / "anatomy"
-    folders = [*sorted((anatomy / "word").glob("*.nii.gz")), *sorted((anatomy / "btcv").glob("*.nii.gz"))]
-    names = ["amos_0013", "amos_0540", "totalseg_s0327", "totalseg_s0328", "abdomenatlas_338"]
-    singles = [*(anatomy / f"{name}.nii.gz" for name in names), *sorted((anatomy / "meshes").glob("*.nii.gz"))]
-    return [*folders, *(path for path in singles if path.exists())]
+    found = [path for path in sorted(anatomy.rglob("*.nii.gz")) if not path.name.startswith((".", *_NO_ORGAN_MAPS))]
+    by_name: dict[str, Path] = {}
+    for path in found:
+        other = by_name.setdefault(path.name.split(".")[0], path)
+        if other != path:
+            raise TrainingError(f"{path} and {other} have one name, which their bodies would share; rename one")
+
+    def place(path: Path) -> tuple[int, int, Path]:
+        folder = path.parent.relative_to(anatomy).as_posix()
+        name = path.name.split(".")[0]
+        return (
+            _FOLDERS.index(folder) if folder in _FOLDERS else len(_FOLDERS),
+            _FIRST.index(name) if name in _FIRST else len(_FIRST),
+            path,
+        )
+
+    return sorted(found, key=place)
 
 
 def is_held_out(name: str) -> bool:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from attention_dmfnet.files.image_io import read_volume
-from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume, canonicalise
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
 
 from evaluation.accuracy.dice import dice
 from evaluation.nearest import resample_nearest
@@ -20,6 +19,7 @@ from evaluation.organs import ORGANS
 from training.errors import TrainingError
 from training.painting.anatomy import TissueMap, aortic_root
 from training.painting.completion import BODY_SPACING_ZYX
+from training.painting.label_maps import read_label_map
 from training.painting.located import Triple, chest_slice
 from training.painting.structure_names import names_beside, tissue_of_name
 from training.painting.tissue import Tissue
@@ -110,7 +110,7 @@ def read_expert(path: Path) -> Volume:
     file of names beside it (``MAP.json`` for ``MAP.nii.gz``) is read by these names. Raises ``TrainingError`` for a map
     without either vessel.
     """
-    volume = canonicalise(read_volume(path))
+    volume = read_label_map(path)
     names = names_beside(path)
     numbers = (
         {int(vessel): vessel for vessel in VESSELS}

@@ -22,6 +22,7 @@ from evaluation.nearest import resample_nearest
 from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, TissueMap
 from training.painting.completion import BODY_SPACING_ZYX
+from training.painting.label_maps import read_byte_map
 from training.painting.tissue import Tissue, has_plausible_hu
 from training.painting.tissues_by_hu import ball, tissues_by_hu
 
@@ -95,7 +96,7 @@ def read_real_scan(ct_path: Path, labels_path: Path) -> Anatomy:
     name = ct_path.name.removesuffix(_ENDING)
     if name in VALIDATION_ONLY:
         raise TrainingError(f"{ct_path} is a validation scan; nothing may be painted from it, leave it out")
-    ct, labels = canonicalise(read_volume(ct_path)), canonicalise(read_volume(labels_path))
+    ct, labels = canonicalise(read_volume(ct_path)), read_byte_map(labels_path)
     if not ct.geometry.matches(labels.geometry, tolerance_mm=1.0):
         raise TrainingError(f"{labels_path} does not lie on the grid of {ct_path}; label the scan again")
     grid = ct.geometry.with_spacing(BODY_SPACING_ZYX)
