@@ -55,7 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _SIGNALLED + getattr(error, "signal_number", FAILED - _SIGNALLED)
     except KeyboardInterrupt:
         return _SIGNALLED + 2
+    except Exception as error:
+        if not _says_enough(error):
+            raise
+        print(f"python -m training {arguments[0]}: {error}", file=sys.stderr)
+        return FAILED
     return status
+
+
+def _says_enough(error: Exception) -> bool:
+    """Whether it names the file that cannot be read or written."""
+    images = sys.modules.get("attention_dmfnet.files.image_io")  # where nobody read an image, none is wrong
+    return isinstance(error, OSError) or (images is not None and isinstance(error, images.ImageError))
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:

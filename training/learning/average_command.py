@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def average_command(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status.
 
-    Raises ``TrainingError`` for fewer than two runs, unlike networks, and a folder that is there.
+    Raises ``TrainingError`` for fewer than two runs, one named twice, unlike networks, and a folder that is there.
     """
     from training.learning.checkpoint import WEIGHTS
 
@@ -31,6 +31,10 @@ def average_command(options: argparse.Namespace) -> int:
         raise TrainingError("one run has no mean; name two or more")
     if (options.to / WEIGHTS).exists():
         raise TrainingError(f"{options.to} holds weights already; choose another folder")
+    places = [run.resolve() for run in options.runs]
+    twice = next((run for run, place in zip(options.runs, places, strict=True) if places.count(place) > 1), None)
+    if twice is not None:
+        raise TrainingError(f"{twice} is named twice and would count twice; name each run once")
     average_runs(options.runs, options.to)
     print(f"{options.to}: the mean of {', '.join(map(str, options.runs))}")
     return 0

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from training.errors import TrainingError
 from training.painting.audit import Finding, audit, failed
-from training.painting.bodies import atlas_beside, audit_body, body_paths, read_atlas, read_body
+from training.painting.bodies import DamagedBodyError, atlas_beside, audit_body, body_paths, read_atlas, read_body
 from training.painting.body_building import complete_hidden
-from training.painting.body_library import is_library, open_library
-from training.painting.courses import COPIED_DSC, Course, PlacedBody, courses_of_map
+from training.painting.body_library import BodyLibrary, is_library, open_library
+from training.painting.course_file import BAD_MAP
+from training.painting.courses import COPIED_DSC, Course, PlacedBody, courses_of_map, read_expert
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,30 +43,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def audit_command(options: argparse.Namespace) -> int:
     """Audit all bodies and print what was found; returns 1 if any body fails."""
-    findings = dict(_findings(options.bodies))
+    experts, unusable = _usable(options.against)
+    findings, damaged = _findings(options.bodies)
     folder = options.bodies if options.bodies.is_dir() else options.bodies.parent
     courses: dict[str, list[Course]] = {}
-    for path in options.against:
-        courses |= courses_of_map(path, hidden_bodies(folder))
+    for path in experts:
+        try:
+            courses |= courses_of_map(path, hidden_bodies(folder))
+        except BAD_MAP as error:
+            unusable.append(_told(path, error))
     if options.json:
         print(json.dumps(_as_json(findings, courses), indent=1))
     else:
         print("\n".join([*_findings_table(findings, options.notes), *_courses_table(courses), *_summary(findings)]))
-    bad = any(failed(found) for found in findings.values())
+    for sentence in (*damaged, *unusable):
+        print(f"python -m training audit: {sentence}", file=sys.stderr)
+    bad = bool(damaged or unusable) or any(failed(found) for found in findings.values())
     return int(bad or any(course.failed for found in courses.values() for course in found))
 
 
-def _findings(bodies: Path) -> Iterator[tuple[str, list[Finding]]]:
-    """Names and findings of one body, of a folder of completed bodies, or of a library, in which vessels are drawn."""
+def _usable(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The expert maps that can be compared with, and a sentence about each of the others: before minutes of work."""
+    usable, sentences = [], []
+    for path in paths:
+        try:
+            read_expert(path)
+        except BAD_MAP as error:
+            sentences.append(_told(path, error))
+        else:
+            usable.append(path)
+    return usable, sentences
+
+
+def _told(path: Path, error: Exception) -> str:
+    return str(error) if path.name in str(error) else f"{path}: {error}"
+
+
+def _findings(bodies: Path) -> tuple[dict[str, list[Finding]], list[str]]:
+    """Findings by name in one body, a folder of completed bodies, or a library, in which vessels are drawn; and a
+    sentence about each file that holds no whole body.
+    """
+    audits: list[tuple[str, Callable[[], list[Finding]]]]
     if bodies.is_dir() and is_library(bodies):
-        for body in open_library(bodies):
-            yield body.name, audit(body.tissues, body.owner, body.known)
-        return
-    files = [bodies] if bodies.is_file() else body_paths(bodies)
-    if not files:
-        raise TrainingError(f"no bodies in {bodies}; run `python -m training synthesize DATA --to {bodies}` first")
-    for path in files:
-        yield path.stem, audit_file(path)
+        library = open_library(bodies)
+        audits = [(name, functools.partial(_audit_of, library, n)) for n, name in enumerate(library.names)]
+    else:
+        files = [bodies] if bodies.is_file() else body_paths(bodies)
+        if not files:
+            raise TrainingError(f"no bodies in {bodies}; run `python -m training synthesize DATA --to {bodies}` first")
+        audits = [(path.stem, functools.partial(audit_file, path)) for path in files]
+    findings: dict[str, list[Finding]] = {}
+    damaged: list[str] = []
+    for name, audited in audits:
+        try:
+            findings[name] = audited()
+        except DamagedBodyError as error:
+            damaged.append(str(error))
+    return findings, damaged
+
+
+def _audit_of(library: BodyLibrary, number: int) -> list[Finding]:
+    body = library[number]
+    return audit(body.tissues, body.owner, body.known)
 
 
 def audit_file(path: Path) -> list[Finding]:
@@ -74,7 +115,7 @@ def audit_file(path: Path) -> list[Finding]:
     try:
         return audit_body(read_body(path), atlas_beside(path.parent))
     except ValueError as error:
-        raise TrainingError(f"{path}: {error}") from error
+        raise DamagedBodyError(f"{path}: {error}") from error
 
 
 def hidden_bodies(folder: Path) -> Callable[[Path], list[PlacedBody]]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from scipy import ndimage
 
 from training.errors import TrainingError
@@ -21,6 +25,15 @@ from training.painting.tissues_by_hu import ball
 from training.painting.vessel_courses import CourseAtlas
 
 _log = logging.getLogger(__name__)
+
+
+class NoBodiesError(TrainingError, FileNotFoundError):
+    """A folder without the bodies that are asked for."""
+
+
+class DamagedBodyError(TrainingError):
+    """A file that holds no whole body."""
+
 
 HELD_OUT = (
     "word_0034", "word_0043", "word_0110", "word_0124", "amos_0540", "abdomenatlas_338", "zanatomy", "btcv_0010",
@@ -37,6 +50,9 @@ _FIRST = ("amos_0013", "amos_0540", "totalseg_s0327", "totalseg_s0328", "abdomen
 """The order in which maps have always been taken: forms of vessels are drawn by number. Others come after them."""
 
 COURSES = "vessel_courses.npz"
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading a cut-off or foreign ``.npz`` may raise."""
+
 _DOUBT_MM = 8.0
 _PERHAPS_ORGAN = (Tissue.MUSCLE, Tissue.SOFT, Tissue.VESSEL)
 
@@ -87,7 +103,13 @@ def read_atlas(folder: Path) -> CourseAtlas:
         raise TrainingError(
             f"no vessel courses in {folder}; run `python -m training synthesize DATA --to {folder}` first"
         )
-    return CourseAtlas.read(folder / COURSES)
+    try:
+        return CourseAtlas.read(folder / COURSES)
+    except _UNREADABLE as error:
+        raise TrainingError(
+            f"{folder / COURSES} is damaged ({error}); make it again with `python -m training synthesize DATA --to "
+            f"{folder}`"
+        ) from error
 
 
 def atlas_beside(folder: Path) -> CourseAtlas | None:
@@ -101,11 +123,15 @@ def load(folder: Path, held_out: bool = False, seed: int = 0) -> list[Body]:
     Another ``seed`` draws other vessels, and each drawing is audited: where it fails, the one that passed when the body
     was built is taken (seed 0 takes it everywhere). A body is left out if that one fails too; it is audited anew where
     its file does not say what this very audit found. Held-out bodies are not left out: they are only scored where an
-    expert drew. Raises ``FileNotFoundError`` if no body is left.
+    expert drew. Raises ``NoBodiesError`` if no body is left.
     """
     paths = [path for path in body_paths(folder) if is_held_out(path.stem) is held_out]
+    if not paths and held_out and body_paths(folder):
+        raise NoBodiesError(
+            f"no held-out bodies in {folder}; paint scans with --anatomy training, validate with run.validation_cases=0"
+        )
     if not paths:
-        raise FileNotFoundError(f"no bodies in {folder}; run `python -m training synthesize --to {folder}` first")
+        raise NoBodiesError(f"no bodies in {folder}; run `python -m training synthesize DATA --to {folder}` first")
     atlas = atlas_beside(folder)
     if held_out:
         return [finished(read_body(path), atlas, seed) for path in paths]
@@ -120,7 +146,7 @@ def load(folder: Path, held_out: bool = False, seed: int = 0) -> list[Body]:
     if left_out:
         _log.info("%s: %d of %d bodies fail the audit: %s", folder, len(left_out), len(paths), ", ".join(left_out))
     if len(left_out) == len(paths):
-        raise FileNotFoundError(f"all bodies in {folder} fail the audit; `python -m training audit {folder}` says why")
+        raise NoBodiesError(f"all bodies in {folder} fail the audit; `python -m training audit {folder}` says why")
     return [body for body in tried.values() if body is not None]
 
 
@@ -150,12 +176,24 @@ def faults_of(path: Path) -> list[str] | None:
 
     ``None`` if that is not known, or was another audit: other limits, other drawings, other courses beside the file.
     """
-    with np.load(path) as arrays:
+    with _arrays_of(path) as arrays:
         if "faults" not in arrays or "audited_by" not in arrays:
             return None
         if str(arrays["audited_by"]) != audit_stamp(path.parent / COURSES):
             return None
         return [str(fault) for fault in arrays["faults"]]
+
+
+@contextmanager
+def _arrays_of(path: Path) -> Iterator[NpzFile]:
+    try:
+        with np.load(path) as arrays:
+            yield arrays
+    except _UNREADABLE as error:
+        raise DamagedBodyError(
+            f"{path} holds no whole body ({type(error).__name__}: {error}); make it again with `python -m training "
+            f"synthesize DATA --to {path.parent}`"
+        ) from error
 
 
 def save_body(body: Body, path: Path, faults: Sequence[str] = ()) -> None:
@@ -168,18 +206,20 @@ def save_body(body: Body, path: Path, faults: Sequence[str] = ()) -> None:
     }  # fmt: skip
     np.savez_compressed(
         part, tissues=body.tissues, hu=body.hu, origin_lps=np.array(body.origin_lps), drawing=body.drawing,
-        known=np.array(sorted(body.known)), undrawn=np.array(sorted(body.undrawn), np.uint8), faults=np.array(faults, dtype=str),
-        audited_by=audit_stamp(path.parent / COURSES), **vessels,
+        known=np.array(sorted(body.known)), undrawn=np.array(sorted(body.undrawn), np.uint8),
+        faults=np.array(faults, dtype=str), audited_by=audit_stamp(path.parent / COURSES), **vessels,
     )  # fmt: skip
     part.rename(path)
 
 
 def read_body(path: Path) -> Body:
-    """One body as ``save_body`` left it: without its vessels, or whole."""
-    with np.load(path) as arrays:
+    """One body as ``save_body`` left it: without its vessels, or whole. Raises ``DamagedBodyError``."""
+    with _arrays_of(path) as arrays:
         known = frozenset(int(label) for label in arrays["known"]) if "known" in arrays else frozenset(range(1, 14))
         undrawn = frozenset(arrays["undrawn"].tolist()) if "undrawn" in arrays else frozenset()
         body = Body(path.stem, arrays["tissues"], arrays["hu"], known=known, undrawn=undrawn)
+        if body.tissues.ndim != 3 or body.tissues.dtype != np.uint8 or body.hu.shape != body.tissues.shape:
+            raise ValueError(f"tissues {body.tissues.shape}, HU {body.hu.shape}")
         if "frame" not in arrays:
             return body
         z, y, x, height = (float(v) for v in arrays["frame"])
@@ -189,6 +229,13 @@ def read_body(path: Path) -> Body:
         left, back, up = (float(mm) for mm in arrays["origin_lps"])
         drawing = int(arrays["drawing"]) if "drawing" in arrays else 0
         return replace(body, vessels=site, origin_lps=(left, back, up), drawing=drawing)
+
+
+def read_tissues(path: Path) -> TissueMap:
+    """The tissues of ``read_body`` alone."""
+    with _arrays_of(path) as arrays:
+        tissues: TissueMap = arrays["tissues"]
+        return tissues
 
 
 def without_doubtful(body: Body) -> Body:

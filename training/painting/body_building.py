@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, read_icrp, read_organ_map, read_ts_example
 from training.painting.audit import Finding
 from training.painting.bodies import (
-    COURSES,
+    DamagedBodyError,
     audit_body,
     faults_of,
     finished,
@@ -28,9 +28,10 @@ from training.painting.bodies import (
     save_body,
 )
 from training.painting.completion import REAL, Body, complete
+from training.painting.course_file import BAD_MAP, prepare_courses
 from training.painting.real_scans import one_phase_each, read_real_scan, real_scan_names
 from training.painting.tissue import UNKNOWN_LABEL, Tissue, label_of_tissue
-from training.painting.vessel_courses import CourseAtlas, make_atlas
+from training.painting.vessel_courses import CourseAtlas
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +63,14 @@ class _Template:
 class _Job:
     """One body to complete: from an organ map (None: the TS-example scan itself), in the first template that suits.
 
-    ``scans`` are those whose body and HU the first variant may take, labelled in ``labels``.
+    The first of ``donors`` that can be read lends what the map lacks. ``scans`` are those whose body and HU the first
+    variant may take, labelled in ``labels``.
     """
 
     data: Path
     source: Path | None
     variant: int
-    donor: Path | None
+    donors: tuple[Path, ...]
     folder: Path
     scans: tuple[str | None, ...] = (None,)
     labels: Path | None = None
@@ -93,31 +95,42 @@ class _Job:
         return every[: 1 if is_held_out(self.name) else _MOST_TEMPLATES]
 
 
-def build(data: Path, folder: Path, workers: int = 2, scan_labels: Path | None = None) -> list[Path]:
+@dataclass(frozen=True)
+class Built:
+    """The bodies that are there, and a sentence about each map or scan that none could be made of."""
+
+    paths: list[Path]
+    problems: list[str]
+
+
+class _BadScanError(TrainingError):
+    """A scan or its labels that no body can be completed in."""
+
+
+def build(data: Path, folder: Path, workers: int = 2, scan_labels: Path | None = None) -> Built:
     """Complete every organ map below ``data``/anatomy twice, in two template bodies, and save them in ``folder``.
 
     The first is the body of a real scan, the second a reference phantom's. With ``scan_labels``, a folder of label maps
     of the scans in ``data``/ct, the first is another scan's for most maps; without it the TS-example serves them all.
-    A body that the audit does not pass is completed in other templates. What is there already is kept if it passes.
+    A body that the audit does not pass is completed in other templates. What is there already is kept if it passes. A
+    map that cannot be read or completed costs no other one. Raises ``TrainingError`` for ``data`` without templates,
+    without maps or without two aortas, and for ``scan_labels`` that fit no scan.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_templates(data)
     sources = organ_maps(data)
-    if not (folder / COURSES).exists():
-        maps = [path for path in sources if not is_held_out(_name(path)) and not _name(path).startswith("word")]
-        with ProcessPoolExecutor(workers) as pool:
-            make_atlas(list(pool.map(read_organ_map, maps))).save(folder / COURSES)
-    scans: list[str] = []
-    if scan_labels is not None:
-        names = one_phase_each(real_scan_names(data))
-        scans = [name for name in names if _labels(scan_labels, name).exists()]
-    jobs = [_Job(data, None, 0, None, folder)]
+    if not sources:
+        raise TrainingError(f"{data / 'anatomy'} holds no organ map (*.nii.gz) beside the templates; add some")
+    scans: list[str] = [] if scan_labels is None else _labelled_scans(data, scan_labels)
+    folder.mkdir(parents=True, exist_ok=True)
+    prepare_courses(sources, folder, workers)
+    jobs = [_Job(data, None, 0, (), folder)]
     for variant in range(_VARIANTS):
         for source in sources:
             # held-out bodies: no validation scan is painted on a scan that may be labelled wrong
             of_ts = variant or is_held_out(_name(source))
             turn = (None,) if of_ts else _in_turn([None, *scans], _name(source))
-            jobs.append(_Job(data, source, variant, _donor(source, variant, sources), folder, turn, scan_labels))
-    stale = sum(job.path.exists() and faults_of(job.path) is None for job in jobs)
+            jobs.append(_Job(data, source, variant, _donors(source, variant, sources), folder, turn, scan_labels))
+    stale = sum(job.path.exists() and _is_stale(job.path) for job in jobs)
     if stale:
         log.info(
             "%s: %d bodies hold no audit by this release; they are audited anew, and completed if they fail",
@@ -127,7 +140,38 @@ def build(data: Path, folder: Path, workers: int = 2, scan_labels: Path | None =
     # maps that share a scan one after the other: it is read once
     jobs.sort(key=lambda job: job.scans[0] or "")
     with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(_build_one, jobs, chunksize=2))
+        outcomes = list(pool.map(_try_one, jobs, chunksize=2))
+    problems = dict.fromkeys(problem for _, problems in outcomes for problem in problems)
+    return Built([path for path, _ in outcomes if path is not None], list(problems))
+
+
+def _check_templates(data: Path) -> None:
+    names = ("icrp110.json", "icrp110_am.nii.gz", "icrp110_af.nii.gz", "ts_example.json", "ts_example.nii.gz")
+    files = [*(data / "anatomy" / name for name in names), data / "ct" / "TS-example_0000.nii.gz"]
+    missing = [str(path) for path in files if not path.is_file()]
+    if missing:
+        raise TrainingError(f"bodies are completed by templates, and {', '.join(missing)} is missing; add it")
+
+
+def _labelled_scans(data: Path, labels: Path) -> list[str]:
+    """The scans below ``data`` that ``labels`` has a label map of, one phase of each patient."""
+    if not labels.is_dir():
+        raise TrainingError(f"--scan-labels {labels} is no folder; name one with label maps of the scans in {data}/ct")
+    scans = [name for name in one_phase_each(real_scan_names(data)) if _labels(labels, name).exists()]
+    if not scans:
+        raise TrainingError(
+            f"--scan-labels {labels} holds no label map of a scan in {data / 'ct'} that may be a template; label them "
+            f"with `sh predict.sh {data / 'ct'} {labels}`"
+        )
+    log.info("%s: bodies and HU of the scans %s", labels, ", ".join(scans))
+    return scans
+
+
+def _is_stale(path: Path) -> bool:
+    try:
+        return faults_of(path) is None
+    except DamagedBodyError:
+        return True
 
 
 def _labels(folder: Path, scan: str) -> Path:
@@ -147,31 +191,80 @@ def _abdomen(data: Path, scan: str | None, labels: Path | None) -> Anatomy:
     return read_real_scan(data / "ct" / f"{scan}_0000.nii.gz", _labels(labels, scan))
 
 
+def _scan_of(job: _Job, template: _Template) -> Anatomy:
+    """Raises ``_BadScanError``."""
+    try:
+        return _abdomen(job.data, template.scan, job.labels)
+    except BAD_MAP as error:
+        raise _BadScanError(str(error)) from error
+
+
 def _name(path: Path) -> str:
     return path.name.split(".")[0]
 
 
-def _donor(source: Path, variant: int, sources: Sequence[Path]) -> Path | None:
-    """A WORD map, which has all the gut, of the same side of the split, to lend what ``source`` lacks."""
+def _donors(source: Path, variant: int, sources: Sequence[Path]) -> tuple[Path, ...]:
+    """WORD maps, which have all the gut, of the same side of the split, to lend what ``source`` lacks."""
     side = is_held_out(_name(source))
     whole = [path for path in sources if _name(path).startswith("word") and is_held_out(_name(path)) is side]
     others = [path for path in whole if path != source]
     if not others:
-        return None
-    return others[(sum(map(ord, _name(source))) * 7 + 5 * variant) % len(others)]
+        return ()
+    first = (sum(map(ord, _name(source))) * 7 + 5 * variant) % len(others)
+    return (*others[first:], *others[:first])
 
 
-def _build_one(job: _Job) -> Path:
+def _first_donor(donors: Sequence[Path]) -> Anatomy | None:
+    """The first that can be read. What is wrong with the others is told where they are completed themselves."""
+    for path in donors:
+        try:
+            return read_organ_map(path)
+        except BAD_MAP:
+            continue
+    return None
+
+
+def _try_one(job: _Job) -> tuple[Path | None, list[str]]:
+    """The body's path, if one could be made, and what is wrong with the map or with scans that were tried."""
+    problems: list[str] = []
+    try:
+        return _build_one(job, problems), problems
+    except BAD_MAP as error:
+        told = str(error)
+        where = "" if job.source is None or str(job.source) in told else f"{job.source}: "
+        return None, [*problems, f"{where}{told}"]
+
+
+def _build_one(job: _Job, problems: list[str] | None = None) -> Path:
+    """Appends to ``problems`` what is wrong with scans that another one had to stand in for."""
     path = job.path
     courses = read_atlas(job.folder)
-    if path.exists() and _still_passes(job, courses):
-        return path
-    body, found = least_faulty(_completed(job, template, courses) for template in job.templates())
+    if path.exists():
+        try:
+            if _still_passes(job, courses):
+                return path
+        except DamagedBodyError as error:
+            log.warning("%s; it is completed anew", error)
+    body, found = least_faulty(_tries(job, courses, [] if problems is None else problems))
     if not is_held_out(job.name):
         body, found = without_failed_organs(body, found, courses)
     save_body(body, path, [str(finding) for finding in found])
     log.info("completed %s%s", path.name, "" if not found else f", not painted from: {'; '.join(map(str, found))}")
     return path
+
+
+def _tries(job: _Job, courses: CourseAtlas, problems: list[str]) -> Iterator[Tried]:
+    made = False
+    for template in job.templates():
+        try:
+            tried = _completed(job, template, courses)
+        except _BadScanError as error:
+            problems.append(str(error))
+            continue
+        made = True
+        yield tried
+    if not made:
+        raise TrainingError(f"{job.name}: none of the scans that it was to be completed in can be used")
 
 
 def _still_passes(job: _Job, courses: CourseAtlas) -> bool:
@@ -205,11 +298,11 @@ def least_faulty(tries: Iterable[Tried], organs: frozenset[int] = frozenset(rang
 
 def _completed(job: _Job, template: _Template, courses: CourseAtlas) -> Tried:
     atlas = courses.without([job.name])
-    abdomen = _abdomen(job.data, template.scan, job.labels)
+    abdomen = _scan_of(job, template)
     target: Anatomy = abdomen if job.source is None else read_organ_map(job.source)
     whole = read_icrp(job.data / "anatomy", template.sex, arms=template.arms)
     lacks = frozenset(range(1, 14)) - _DRAWN - target.known
-    donor = read_organ_map(job.donor) if job.donor is not None and lacks else None
+    donor = _first_donor(job.donors) if lacks else None
     body = complete(target, abdomen, whole, atlas, donor, prefer_abdomen=job.variant == 0)
     # vessels are drawn by the name that a body is read under
     body = replace(body, name=job.path.stem)

@@ -8,6 +8,8 @@ some organs. Libraries before release 0.11.0 have no
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -19,9 +21,11 @@ import numpy.typing as npt
 
 from training.errors import TrainingError
 from training.painting.anatomy import TissueMap
+from training.painting.bodies import DamagedBodyError, read_tissues
 from training.painting.completion import Body
 from training.painting.tissue import NO_HU
 
+_MADE_OF = "made_of.json"
 _TISSUES, _HU, _KNOWN, _UNDRAWN = ".tissues.npy", ".hu.npy", ".known.npy", ".undrawn.npy"
 
 
@@ -59,6 +63,16 @@ class BodyLibrary(Sequence[Body]):
         return self._opened[number]
 
     def _open(self, name: str) -> Body:
+        try:
+            return self._read(name)
+        except (OSError, ValueError, EOFError) as error:
+            raise DamagedBodyError(
+                f"{self.folder / name}{_TISSUES}, or a file beside it, holds no whole body ({error}); delete "
+                f"{self.folder / name}.*.npy and make it again with `python -m training recombine BODIES --to "
+                f"{self.folder}`"
+            ) from error
+
+    def _read(self, name: str) -> Body:
         # plain views of the maps: compiled code takes no np.memmap
         tissues: TissueMap = np.asarray(np.load(self.folder / f"{name}{_TISSUES}", mmap_mode="r"))
         with_hu, with_known, with_undrawn = (self.folder / f"{name}{kind}" for kind in (_HU, _KNOWN, _UNDRAWN))
@@ -99,6 +113,37 @@ def write_library(bodies: Iterable[Body], folder: Path) -> list[str]:
         _write(body.tissues, folder / f"{body.name}{_TISSUES}")
         names.append(body.name)
     return names
+
+
+def body_hashes(paths: Iterable[Path]) -> dict[str, str]:
+    """By name of a body's file: a hash of the tissues in it."""
+    return {path.stem: hashlib.sha256(read_tissues(path).tobytes()).hexdigest()[:16] for path in paths}
+
+
+def claim_library(folder: Path, made_of: dict[str, str]) -> None:
+    """Note in ``folder`` of which bodies it is made. Further bodies may join; the same ones must still be there.
+
+    Raises ``TrainingError`` for a library of other bodies, and for one that does not tell.
+    """
+    note = folder / _MADE_OF
+    if is_library(folder) or note.exists():
+        try:
+            before = json.loads(note.read_text())
+        except (OSError, ValueError) as error:
+            raise TrainingError(
+                f"the library {folder} does not tell which bodies it was made of; name a new folder with --to"
+            ) from error
+        others = sorted(name for name, content in before.items() if made_of.get(name) != content)
+        if others:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            raise TrainingError(
+                f"the library {folder} was made of other bodies ({others[0]}{more} differs or is missing); name a new "
+                "folder with --to"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    part = note.with_name(f"{note.name}.part")
+    part.write_text(json.dumps(made_of, indent=1))
+    part.rename(note)
 
 
 def _write(array: npt.NDArray[np.generic] | None, path: Path) -> None:

@@ -62,8 +62,8 @@ class Body:
     ``origin_lps`` (mm) is the first voxel's place in the space of the map that the body was completed from. ``known``
     are the organs that somebody drew or that are drawn by rule, and that are there. ``undrawn`` are those that nobody
     drew or lent: the template's are ``Tissue.UNKNOWN``, and what is called background may be a part of them.
-    ``drawing`` is the number of the drawing of its vessels that passes the audit. A recombined body is called RECEIVER+DONOR (a
-    transplant) or BODY~TOWARDS (a morph), in a library KIND_SEED_NUMBER= before it.
+    ``drawing`` is the number of the drawing of its vessels that passes the audit. A recombined body is called
+    RECEIVER+DONOR (a transplant) or BODY~TOWARDS (a morph), in a library KIND_SEED_NUMBER= before it.
     """
 
     name: str

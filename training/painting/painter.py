@@ -97,9 +97,7 @@ class Painter:
         """(z, y, x) HU and labels 0-13; of a real scan also 255, which teaches nothing."""
         return self.sample_and_undrawn(rng)[:2]
 
-    def sample_and_undrawn(
-        self, rng: np.random.Generator
-    ) -> tuple[Float3D, npt.NDArray[np.uint8], frozenset[int]]:
+    def sample_and_undrawn(self, rng: np.random.Generator) -> tuple[Float3D, npt.NDArray[np.uint8], frozenset[int]]:
         """The same, and the organs that nobody drew in that body: its background may be they."""
         if rng.uniform() < self.real_probability:
             which = int(rng.choice(self.real))

@@ -14,9 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import TrainingError
+from training.options import can_be_folder
 from training.painting.audit import passes
-from training.painting.bodies import SAME_PATIENT, atlas_beside, finished, is_held_out, load, read_body
-from training.painting.body_library import BodyLibrary, open_library, write_library
+from training.painting.bodies import SAME_PATIENT, atlas_beside, body_paths, finished, is_held_out, load, read_body
+from training.painting.body_library import (
+    BodyLibrary,
+    body_hashes,
+    claim_library,
+    is_library,
+    open_library,
+    write_library,
+)
 from training.painting.completion import REAL, Body
 from training.painting.liver_veins import without_liver_veins
 from training.painting.morph import SHARE, morph
@@ -44,6 +52,7 @@ def recombine(options: argparse.Namespace) -> int:
     """Build what is missing of the library; returns the exit status."""
     if options.count < 0 or options.workers < 1:
         raise TrainingError("--count must be 0 or more and --workers 1 or more")
+    can_be_folder("--to", options.to)
     build_library(options.bodies, options.to, options.count, options.seed, options.workers, passes_audit)
     return 0
 
@@ -62,17 +71,19 @@ def build_library(
     Held-out patients are not used; a patient is not recombined with itself, nor the real scan with anyone, as its field
     of view cuts the organs that would be landmarks. ``accept`` may refuse a recombined body; it is pickled. What is
     there already is kept, and the same seed gives the same bodies whatever ``workers`` is. Raises ``TrainingError`` if
-    there is no body or there are no two patients.
+    there is no body, there are no two patients, or ``folder`` is a library of other bodies; then nothing is written.
     """
-    try:
-        originals = [body for body in load(bodies, seed=seed) if not is_held_out(body.name)]
-    except FileNotFoundError as error:
-        raise TrainingError(str(error)) from error
-    names = write_library(originals, folder)
+    if bodies.is_dir() and is_library(bodies):
+        raise TrainingError(f"{bodies} is a library already; name the folder of completed bodies that it was made of")
+    made_of = body_hashes(path for path in body_paths(bodies) if not is_held_out(path.stem))
+    originals = [body for body in load(bodies, seed=seed) if not is_held_out(body.name)]
+    candidates = [body.name for body in originals if not body.name.startswith(REAL)]
+    if count and not any(_may_pair(one, other) for one in candidates for other in candidates):
+        patients = ", ".join(sorted({patient_of(name) for name in candidates})) or "none"
+        raise TrainingError(f"{bodies} holds no two patients to recombine, only {patients}; complete more maps")
+    claim_library(folder, made_of)
+    write_library(originals, folder)
     del originals
-    candidates = [name for name in names if not name.startswith(REAL)]
-    if count and len({patient_of(name) for name in candidates}) < 2:
-        raise TrainingError(f"{bodies} holds one patient; recombining takes two")
     job = functools.partial(_make, _Job(bodies, folder, tuple(candidates), seed, accept))
     plan = [(MIXED, number) for number in range(count)]
     plan += [(MORPHED, number) for number in range(round(count * _MORPHS_PER_TRANSPLANT))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from PIL import Image
 
 from training.arrays import Hu, Labels, Rgb
 from training.errors import TrainingError
-from training.painting.bodies import is_held_out, load
+from training.options import at_least, can_be_folder, can_be_picture
+from training.painting.bodies import faults_of, is_held_out, load, organ_maps
 from training.painting.body_building import build
 from training.painting.painted_scans import ANATOMIES, FIELDS, write_painted_scans
 from training.painting.painter import FINE_CANVAS, Painter
@@ -51,15 +53,45 @@ def synthesize(options: argparse.Namespace) -> int:
     """Build what is missing of the bodies, then the sheet; returns the exit status."""
     if not (options.data / "anatomy").is_dir():
         raise TrainingError(f"{options.data} has no folder anatomy/; name the folder that holds the anatomy maps")
-    made = build(options.data, options.to, options.workers, options.scan_labels)
-    held_out = sum(is_held_out(path.stem) for path in made)
-    _log.info("%s: %d bodies to train on, %d held out", options.to, len(made) - held_out, held_out)
+    _check(options)
+    built = build(options.data, options.to, options.workers, options.scan_labels)
+    held_out = [path for path in built.paths if is_held_out(path.stem)]
+    failing = [path.stem for path in built.paths if path not in held_out and faults_of(path)]
+    to_train_on = len(built.paths) - len(held_out) - len(failing)
+    _log.info("%s: %d bodies to train on, %d held out", options.to, to_train_on, len(held_out))
+    if failing:
+        _log.info(
+            "%d more fail the audit and are not painted from: %s; `python -m training audit %s` says why",
+            len(failing), ", ".join(failing), options.to,
+        )  # fmt: skip
     if options.sheet is not None:
         draw_sheet(options.to, options.data / "ct", options.sheet, options.rows, options.seed)
         _log.info("%s", options.sheet)
     if options.scans is not None:
         write_painted_scans(options.to, options.scans, options.seed, options.field, options.anatomy, options.count)
+    if built.problems:
+        print("no body could be made of these:", *built.problems, sep="\n  ", file=sys.stderr)
+        return 1
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises ``TrainingError`` for what could only fail after minutes of work."""
+    at_least("--workers", options.workers)
+    at_least("--rows", options.rows)
+    can_be_folder("--to", options.to)
+    if options.count is not None:
+        at_least("--count", options.count)
+    if options.sheet is not None:
+        can_be_picture("--sheet", options.sheet)
+    if options.scans is None:
+        return
+    can_be_folder("--scans", options.scans)
+    if options.anatomy == "held-out" and not any(is_held_out(path.name) for path in organ_maps(options.data)):
+        raise TrainingError(
+            f"{options.data} has no held-out maps, and no held-out bodies can be made of it; paint the scans from the "
+            "others with --anatomy training"
+        )
 
 
 def draw_sheet(bodies: Path, ct: Path, path: Path, rows: int, seed: int) -> None:

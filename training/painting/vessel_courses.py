@@ -97,6 +97,8 @@ class CourseAtlas:
     frames: tuple[Frame, ...]
     curves: dict[Tissue, Floats]
     half_mm: dict[Tissue, Floats]
+    made_of: str = ""
+    """A hash of the maps."""
 
     def without(self, names: Collection[str]) -> CourseAtlas:
         """The atlas without these patients: a map's own course must not help to predict it."""
@@ -118,7 +120,7 @@ class CourseAtlas:
         return self._mean_and_forms(vessel)[1]
 
     def _mean_and_forms(self, vessel: Tissue) -> tuple[Floats, Floats]:
-        curves = self.curves[vessel][~np.isnan(self.curves[vessel]).all((1, 2))]
+        curves = self.curves[vessel][~np.isnan(self.curves[vessel][:, _COMPARED]).all((1, 2))]
         if not len(curves) and vessel == Tissue.VENA_CAVA:  # nobody shows one: it runs beside the aorta
             mean, forms = self._mean_and_forms(Tissue.AORTA)
             return mean + np.array(_BESIDE_AORTA_MM), forms
@@ -136,8 +138,10 @@ class CourseAtlas:
         known = ~np.isnan(aorta[:, _COMPARED]).all((1, 2))
         shifts = np.nanmedian(aorta[known][:, _COMPARED], 1)
         features = np.stack([f.features for f in self.frames])[known]
-        middle = np.nanmean(features, 0)
-        spread = np.nanstd(features, 0) + 1e-6
+        middle, spread = np.zeros(features.shape[1]), np.full(features.shape[1], 1e-6)
+        found = ~np.isnan(features).all(0)  # an organ that no map shows tells nothing
+        middle[found] = np.nanmean(features[:, found], 0)
+        spread[found] += np.nanstd(features[:, found], 0)
         seen = np.nan_to_num((features - middle) / spread)
         here = np.nan_to_num((frame.features - middle) / spread).clip(-2.5, 2.5)
         weights = np.linalg.solve(seen.T @ seen + _RIDGE * np.eye(len(middle)), seen.T @ (shifts - shifts.mean(0)))
@@ -151,6 +155,7 @@ class CourseAtlas:
             "origins": np.stack([f.origin_mm for f in self.frames]),
             "heights": np.array([f.height_mm for f in self.frames]),
             "features": np.stack([f.features for f in self.frames]),
+            "made_of": np.array(self.made_of),
         }
         for vessel in VESSELS:
             arrays[f"curves_{int(vessel)}"] = self.curves[vessel]
@@ -168,11 +173,12 @@ class CourseAtlas:
                 frames,
                 {vessel: arrays[f"curves_{int(vessel)}"] for vessel in VESSELS},
                 {vessel: arrays[f"half_{int(vessel)}"] for vessel in VESSELS},
+                str(arrays["made_of"]) if "made_of" in arrays else "",
             )
 
 
-def make_atlas(anatomies: Sequence[Anatomy]) -> CourseAtlas:
-    """The courses of all maps that show a vessel and have a frame."""
+def make_atlas(anatomies: Sequence[Anatomy], made_of: str = "") -> CourseAtlas:
+    """The courses of all maps that show a vessel and have a frame. Raises ``TrainingError`` if none does."""
     names, frames = [], []
     curves: dict[Tissue, list[Floats]] = {vessel: [] for vessel in VESSELS}
     halves: dict[Tissue, list[Floats]] = {vessel: [] for vessel in VESSELS}
@@ -193,6 +199,7 @@ def make_atlas(anatomies: Sequence[Anatomy]) -> CourseAtlas:
         tuple(frames),
         {vessel: np.stack(values) for vessel, values in curves.items()},
         {vessel: np.stack(values) for vessel, values in halves.items()},
+        made_of,
     )
 
 

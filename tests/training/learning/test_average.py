@@ -40,7 +40,8 @@ def test_each_weight_is_the_mean(tmp_path: Path, recipe: Recipe) -> None:
 
 def test_equal_runs_stay_what_they_are(tmp_path: Path, recipe: Recipe) -> None:
     state = write_run(tmp_path / "run", recipe, 1)
-    assert main(["average", str(tmp_path / "run"), str(tmp_path / "run"), "--to", str(tmp_path / "mean")]) == 0
+    write_run(tmp_path / "same", recipe, 1)
+    assert main(["average", str(tmp_path / "run"), str(tmp_path / "same"), "--to", str(tmp_path / "mean")]) == 0
     for name, value in load_trained(tmp_path / "mean").network.state_dict().items():
         assert torch.equal(value, state[name])
 
@@ -62,3 +63,13 @@ def test_weights_that_are_there_are_not_replaced_and_one_run_has_no_mean(
     assert "name two or more" in capsys.readouterr().err
     assert main(["average", str(tmp_path / "one"), str(tmp_path / "one"), "--to", str(tmp_path / "one")]) == 1
     assert "holds weights already" in capsys.readouterr().err
+
+
+def test_a_run_that_is_named_twice_is_refused(
+    tmp_path: Path, recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "one", recipe, 1)
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    assert main(["average", str(tmp_path / "one"), str(tmp_path / "link"), "--to", str(tmp_path / "mean")]) == 1
+    assert "is named twice" in capsys.readouterr().err
+    assert not (tmp_path / "mean").exists()

@@ -333,7 +333,7 @@ def completed(source: str | None, variant: int, folder: Path, scan: str | None =
     anatomy = DATA / "anatomy"
     donor = anatomy / "word" / "word_0016.nii.gz"
     path = None if source is None else anatomy / f"{source}.nii.gz"
-    return _build_one(_Job(DATA, path, variant, donor, folder, (scan,), DATA / "labels"))
+    return _build_one(_Job(DATA, path, variant, (donor,), folder, (scan,), DATA / "labels"))
 
 
 @needs_maps

@@ -30,7 +30,7 @@ def _body(name: str = "somebody_0") -> Body:
 
 
 def _job(name: str, variant: int, folder: Path = Path()) -> _Job:
-    return _Job(Path(), Path(f"{name}.nii.gz"), variant, None, folder, SCANS)
+    return _Job(Path(), Path(f"{name}.nii.gz"), variant, (), folder, SCANS)
 
 
 def test_the_first_body_without_a_fault_is_taken_and_no_further_one_is_tried() -> None:

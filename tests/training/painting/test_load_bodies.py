@@ -151,7 +151,7 @@ def test_where_a_new_drawing_fails_the_one_that_passed_is_taken(folder: Path, mo
 
 
 def job(name: str, folder: Path) -> _Job:
-    return _Job(Path(), Path(f"{name}.nii.gz"), 0, None, folder)
+    return _Job(Path(), Path(f"{name}.nii.gz"), 0, (), folder)
 
 
 @pytest.fixture
