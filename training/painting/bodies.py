@@ -213,6 +213,6 @@ def _without_chest_vessels(tissues: TissueMap) -> TissueMap:
     if not len(liver):
         return tissues
     chest = tissues[int(liver[-1] + _CHEST_MM / BODY_SPACING_ZYX[0]) :]
-    chest[chest == Tissue.AORTA] = Tissue.VESSEL
-    chest[chest == Tissue.ESOPHAGUS] = Tissue.SOFT
+    chest[chest == Tissue.AORTA] = Tissue.AORTA_BEYOND
+    chest[chest == Tissue.ESOPHAGUS] = Tissue.ESOPHAGUS_BEYOND
     return tissues

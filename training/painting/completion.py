@@ -297,8 +297,8 @@ def _lend(own: TissueMap, target: Anatomy, donor: Anatomy, atlas: CourseAtlas, g
 
 
 def _drop_great_vessels(tissues: TissueMap, hu: npt.NDArray[np.int16], grid: Geometry) -> None:
-    """In place: fat where the template's aorta and vena cava were, and no real HU there and around."""
-    vessels = np.isin(tissues, (Tissue.AORTA, Tissue.VENA_CAVA))
+    """In place: fat where the template's aorta, vena cava and iliac vessels were, and no real HU there and around."""
+    vessels = np.isin(tissues, (Tissue.AORTA, Tissue.VENA_CAVA, Tissue.AORTA_BEYOND, Tissue.CAVA_BEYOND))
     tissues[vessels] = Tissue.FAT
     if vessels.any():
         reach = ndimage.distance_transform_edt(~vessels, grid.spacing_zyx)

@@ -20,7 +20,7 @@ _BELOW = (
     Tissue.COLON_CONTENT, Tissue.LEFT_KIDNEY, Tissue.RIGHT_KIDNEY, Tissue.LEFT_MEDULLA, Tissue.RIGHT_MEDULLA,
     Tissue.LEFT_ADRENAL, Tissue.RIGHT_ADRENAL, Tissue.PANCREAS, Tissue.SMALL_BOWEL, Tissue.BOWEL_CONTENT,
 )  # fmt: skip
-_ABOVE = (Tissue.LUNG, Tissue.HEART)
+_ABOVE = (Tissue.LUNG, Tissue.HEART, Tissue.RIGHT_ATRIUM)
 
 _THICKNESS_MM = (1.5, 4.5)
 _UNEVEN = 0.35

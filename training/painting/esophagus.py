@@ -18,7 +18,7 @@ Triple = tuple[float, float, float]
 _GIVES_WAY = (Tissue.FAT, Tissue.MUSCLE, Tissue.LUNG, Tissue.HEART, Tissue.VESSEL, Tissue.SOFT, Tissue.AIRWAY)
 _RADIUS_MM = 7.0
 _UP_TO_MM = 60.0
-"""Above the liver; the label ends 45 mm above it."""
+"""Above the liver; the label ends 45 mm above it. Further up a template's esophagus stays as it is, unlabelled."""
 
 _LEAST_SHARE = 0.1
 _OVER_MM = 36.0
@@ -39,9 +39,10 @@ def draw_through(tissues: TissueMap, spacing_zyx: Triple) -> None:
     main = parts == int(sizes.argmax()) + 1
     guides = (parts > 0) & ~main & (sizes[np.maximum(parts, 1) - 1] >= _LEAST_SHARE * sizes.max())
     tissues[(parts > 0) & ~main] = Tissue.SOFT
+    top = min(int(liver[-1] + _UP_TO_MM / spacing_zyx[0]), len(tissues) - 1)
+    tissues[top + 1 :][guides[top + 1 :]] = Tissue.ESOPHAGUS_BEYOND
     first, last = (int(level) for level in np.flatnonzero(main.any((1, 2)))[[0, -1]])
     room = np.isin(tissues, _GIVES_WAY)
-    top = min(int(liver[-1] + _UP_TO_MM / spacing_zyx[0]), len(tissues) - 1)
     start = np.argwhere(main[last]).mean(0)
     for z, middle in _way(guides, start, range(last, top + 1), spacing_zyx[0]):
         _disc(tissues, z, middle, room, spacing_zyx)

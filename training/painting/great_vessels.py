@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from training.painting.anatomy import TissueMap
-from training.painting.tissue import Tissue
+from training.painting.tissue import TISSUES, Tissue
 from training.painting.vessel_courses import LEVELS, CourseAtlas, Floats, Frame
 from training.painting.vessel_neighbours import Tube, draw_atrium, draw_crura, draw_iliacs, draw_renal_veins, inside
 
@@ -25,7 +25,7 @@ Triple = tuple[float, float, float]
 
 _SOFT_SPACE = (
     Tissue.MUSCLE, Tissue.FAT, Tissue.LUNG, Tissue.HEART, Tissue.VESSEL, Tissue.SOFT, Tissue.CARTILAGE, Tissue.AIRWAY,
-    Tissue.PORTAL_VEIN,
+    Tissue.PORTAL_VEIN, Tissue.AORTA_BEYOND, Tissue.CAVA_BEYOND,
 )  # fmt: skip
 """What a vessel takes the place of. Bone and organs stay, but for the liver where the vena cava runs through it, and
 loops of bowel that no course can go round."""
@@ -44,6 +44,7 @@ _FORK_BELOW_MM, _FORK_SPREAD_MM, _FORK_RANGE_MM = 70.0, 21.0, (32.0, 121.0)
 """How far below the kidneys' middle aortas fork: mean, standard deviation and range of the 34 maps that show it."""
 _CAVA_FORKS_BELOW_MM = (3.0, 25.0)
 _ABOVE_LIVER_MM = 75.0
+_WIDEST_CAVA_MM = 35.0
 _KINKED = 0.15
 """How many aortas have a kink: a share chosen by eye, as is how far it bows."""
 
@@ -101,8 +102,8 @@ def draw_great_vessels(
     _draw(tissues, cava, Tissue.VENA_CAVA, room, spacing)
     draw_crura(tissues, aorta, float(site.origin_mm[0]), site.height_mm, spacing, rng)
     draw_atrium(tissues, cava, spacing, rng)
-    draw_iliacs(tissues, aorta, spacing, rng)
-    draw_iliacs(tissues, cava, spacing, rng)
+    draw_iliacs(tissues, aorta, Tissue.AORTA_BEYOND, spacing, rng)
+    draw_iliacs(tissues, cava, Tissue.CAVA_BEYOND, spacing, rng)
     draw_renal_veins(tissues, cava, spacing, rng)
 
 
@@ -184,7 +185,7 @@ def _half_axes(vessel: Tissue, level: Floats, atlas: CourseAtlas, rng: np.random
     width = np.interp(level, (-0.6, 0.0, 0.2, 0.5, 0.8, 1.05), (0.85, 0.95, 1.08, 1.0, 1.0, rng.uniform(1.0, 1.3)))
     depth = np.interp(level, (-0.6, 0.2, 0.6, 1.0), (deep, deep, min(deep * 1.25, 1.0), min(deep * 1.6, 1.1)))
     axes = across * width[:, None] * np.stack([depth * (1 + 0.18 * wave[:, 0]), 1 + 0.1 * wave[:, 1]], -1)
-    return np.asarray(axes.clip((1.8, 5.0), (16.0, 18.0)))
+    return np.asarray(axes.clip((1.8, 5.0), (16.0, _WIDEST_CAVA_MM / 2)))
 
 
 def _pushed_aside(
@@ -196,7 +197,7 @@ def _pushed_aside(
     place of though it may not (organs, bone, the other vessel) its share of the tube.
     """
     weight = np.zeros(256, np.float32)
-    weight[1:36] = 1.0
+    weight[1:TISSUES] = 1.0
     weight[[int(t) for t in _SOFT_SPACE]] = 0.0
     weight[int(vessel)] = 0.0
     weight[0] = 1.0  # outside the body

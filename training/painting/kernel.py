@@ -24,6 +24,9 @@ _AIR, _PANCREAS, _VENA_CAVA, _GALLBLADDER, _LUNG, _VESSEL, _SOFT = (
     int(Tissue.AIR), int(Tissue.PANCREAS), int(Tissue.VENA_CAVA), int(Tissue.GALLBLADDER), int(Tissue.LUNG),
     int(Tissue.VESSEL), int(Tissue.SOFT),
 )  # fmt: skip
+_CAVA_BEYOND, _RIGHT_ATRIUM = int(Tissue.CAVA_BEYOND), int(Tissue.RIGHT_ATRIUM)
+_FIRST_BEYOND = int(Tissue.AORTA_BEYOND)
+"""This tissue and all after it go on beyond a label's end: painted where that organ is."""
 _SPONGIOSA, _CORTICAL_BONE, _MUSCLE, _FAT = (
     int(Tissue.SPONGIOSA), int(Tissue.CORTICAL_BONE), int(Tissue.MUSCLE), int(Tissue.FAT),
 )  # fmt: skip
@@ -60,6 +63,7 @@ def paint(
         look.ascites.reach_mm, look.ascites.hu, look.ascites.floats, look.ascites.belly_mm,
     )  # fmt: skip
     lungs, lung_hu, middle_x = look.chest.sides, look.chest.hu, look.chest.middle_x
+    inlet = look.inlet
     table, arms, bag, bag_fat = look.beside.table, look.beside.arms, look.bag.axes, look.bag.fat
     row = np.empty((nodes.shape[2], 3), np.float32)
     for z in range(depth):
@@ -98,15 +102,18 @@ def paint(
                 if absent[t]:
                     image[z, y, x] = _gap(loops, hu, n1, n2, n3)
                     continue
-                value = _textured(t, j, hu, rough, patchy, vessel, fold, gas, level, n1, n2, n3)
+                value = _textured(t, y, hu, rough, patchy, vessel, fold, gas, level, n1, n2, n3)
                 background = organ == 0 or organ == UNKNOWN_LABEL
-                if own_hu != NO_HU and real == 1 and background and t != _COLON and t != _SMALL_BOWEL:
+                if own_hu != NO_HU and real == 1 and background and _keeps_own_hu(t):
                     value = own_hu
-                if t == _VENA_CAVA:
+                if t in (_VENA_CAVA, _CAVA_BEYOND):
                     share = (mixing[0] - p0) / mixing[2] + 0.5 + 0.5 * n2
                     value += mixing[1] * min(max(share, 0.0), 1.0)
+                elif t == _RIGHT_ATRIUM:
+                    share = min(max((p0 - inlet.slice) / inlet.slices + 0.15 * n2, 0.0), 1.0)
+                    value += inlet.added_hu * share * share
                 elif t == _LUNG:
-                    value = _lung(p0, p1, p2, lungs, lung_hu, middle_x, value, n1, n2)
+                    value = _lung(p0, y, p2, lungs, lung_hu, middle_x, value, n1, n2)
                 elif (
                     ascites_mm > 0
                     and _takes_fluid(t, floats, n3)
@@ -123,18 +130,24 @@ def _is_bowel(t: int) -> Any:
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
+def _keeps_own_hu(t: int) -> Any:
+    """Whether a real scan's HU may be kept in tissue ``t``, if it has no label."""
+    return t != _COLON and t != _SMALL_BOWEL and t < _FIRST_BEYOND
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
 def _textured(
-    t: int, j: int, hu: Float3D, rough: Float3D, patchy: Float3D, vessel: Float3D, fold: Float3D, gas: Float3D,
+    t: int, y: int, hu: Float3D, rough: Float3D, patchy: Float3D, vessel: Float3D, fold: Float3D, gas: Float3D,
     level: Float3D, n1: float, n2: float, n3: float,
 ) -> Any:  # fmt: skip
-    """HU of tissue ``t`` in row ``j``, with its texture, vessels, lobules, and gas and folds in contents."""
+    """HU of tissue ``t`` in row ``y`` of the image, with its texture, vessels, lobules, gas and folds in contents."""
     value = hu[t] + rough[t] * n1 + patchy[t] * n2
     if vessel[t] > 0 and abs(n2) < vessel[t] and abs(n3) < vessel[t]:
         value = hu[_VESSEL]
     if t == _PANCREAS and n1 > 1.1:
         value -= 70  # fat between the pancreas's lobules
     if _FIRST_CONTENT <= t <= _LAST_CONTENT:
-        if n3 > gas[t] or j < level[t]:
+        if n3 > gas[t] or y < level[t]:
             value = -950 + 10 * n1
         elif abs(n2) < fold[t]:
             value = hu[_wall_of(t)] + 6 * n1
@@ -245,15 +258,15 @@ def _beside(p0: float, p1: float, p2: float, table: Float64, arms: Float64, hu: 
 
 @numba.njit(cache=True, fastmath=True, nogil=True, inline="always")
 def _lung(
-    p0: float, p1: float, p2: float, lungs: Float64, lung_hu: Float64, middle_x: float, value: float, n1: float,
+    p0: float, y: int, p2: float, lungs: Float64, lung_hu: Float64, middle_x: float, value: float, n1: float,
     n2: float,
 ) -> Any:  # fmt: skip
     """HU of the lung: fluid in its dorsal part, airless lung above the fluid and at the base, else ``value``."""
     side = 0 if p2 < middle_x else 1
-    row = lungs[side, 0] + lungs[side, 1] * p0 + 1.5 * n2
-    if p1 > row:
+    row, rows = lungs[side, 0], lungs[side, 1]
+    if y >= row:
         return lung_hu[0] + 3 * n1 + 2 * n2
-    if p1 > row - 4 - 3 * n2 or p0 < lungs[side, 2] + 4 * n2:
+    if y > row - (4 + 3 * n2) * rows or p0 < lungs[side, 2] + 4 * n2:
         return lung_hu[1] + 9 * n1 + 12 * n2
     return value
 

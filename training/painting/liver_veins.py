@@ -20,7 +20,11 @@ from training.painting.tissue import Tissue
 _Points = npt.NDArray[np.float64]
 Triple = tuple[float, float, float]
 
-_IN_LIVER = {Tissue.LIVER: Tissue.HEPATIC_VEIN}
+_HEPATIC = {Tissue.LIVER: Tissue.HEPATIC_VEIN}
+_PORTAL = {Tissue.LIVER: Tissue.PORTAL_BRANCH}
+_STEM = dict.fromkeys((Tissue.FAT, Tissue.SOFT, Tissue.MUSCLE), Tissue.HEPATIC_STEM)
+_STEM_MM = 15.0
+"""From the vena cava, so far a hepatic vein runs through what is not liver."""
 _OUTSIDE = dict.fromkeys((Tissue.FAT, Tissue.SOFT, Tissue.VESSEL), Tissue.PORTAL_VEIN)
 _STEP_MM = 1.5
 _NECK_MM = 9.0
@@ -57,7 +61,8 @@ def draw_liver_veins(tissues: TissueMap, spacing_zyx: Triple, rng: np.random.Gen
 def without_liver_veins(tissues: TissueMap) -> TissueMap:
     """A copy without these veins: liver, and fat, in their place."""
     table = np.arange(256, dtype=np.uint8)
-    table[Tissue.HEPATIC_VEIN], table[Tissue.PORTAL_VEIN] = Tissue.LIVER, Tissue.FAT
+    table[[Tissue.HEPATIC_VEIN, Tissue.PORTAL_BRANCH]] = Tissue.LIVER
+    table[[Tissue.PORTAL_VEIN, Tissue.HEPATIC_STEM]] = Tissue.FAT
     copy: TissueMap = table[tissues]
     return copy
 
@@ -73,14 +78,14 @@ def _draw_portal_system(
     into = organs[Tissue.LIVER].mean(0) - hilum
     inside = hilum + into / max(float(np.linalg.norm(into)), 1.0) * rng.uniform(15, 30)
     trunk = _bent(confluence, inside, rng.normal(0, 5, 3))
-    _draw(tissues, spacing, trunk, _taper(trunk, radius, 0.8 * radius), _IN_LIVER | _OUTSIDE)
+    _draw(tissues, spacing, trunk, _taper(trunk, radius, 0.8 * radius), _PORTAL | _OUTSIDE)
     for aim in (np.array([10.0, 15.0, -60.0]), np.array([15.0, -35.0, 35.0])):
         branch = _bent(inside, inside + aim + rng.normal(0, 12, 3), rng.normal(0, 6, 3))
-        _draw(tissues, spacing, branch, _taper(branch, 0.65 * radius, 1.5), _IN_LIVER)
+        _draw(tissues, spacing, branch, _taper(branch, 0.65 * radius, 1.5), _PORTAL)
         for _ in range(int(rng.integers(1, 4))):
             start = branch[int(rng.integers(len(branch) // 3, len(branch)))]
             twig = _bent(start, start + rng.normal(0, 25, 3), rng.normal(0, 4, 3))
-            _draw(tissues, spacing, twig, _taper(twig, 0.35 * radius, 1.0), _IN_LIVER)
+            _draw(tissues, spacing, twig, _taper(twig, 0.35 * radius, 1.0), _PORTAL)
     below = confluence + np.array([-rng.uniform(45, 90), -rng.uniform(0, 15), rng.uniform(-8, 8)])
     mesenteric = _bent(confluence, below, rng.normal(0, 4, 3))
     _draw(tissues, spacing, mesenteric, np.full(len(mesenteric), radius * rng.uniform(0.7, 0.95)), _OUTSIDE)
@@ -143,11 +148,23 @@ def _draw_hepatic_veins(
         # they rise to the mouth and bend towards it last
         vein = _bent(mouth, start, np.array([rng.uniform(0, 12), *rng.normal(0, 6, 2)]))
         radius = rng.uniform(3.0, 6.0)
-        _draw(tissues, spacing, vein, _taper(vein, radius, 1.2), _IN_LIVER)
+        widths = _taper(vein, radius, 1.2)
+        _draw(tissues, spacing, vein, widths, _HEPATIC)
+        stem = _outside(tissues, spacing, vein, cava)
+        _draw(tissues, spacing, vein[:stem], widths[:stem], _STEM)
         for _ in range(int(rng.integers(1, 4))):
             fork = vein[int(rng.integers(len(vein) // 4, len(vein)))]
             twig = _bent(fork, fork + (start - mouth) * rng.uniform(0.2, 0.5) + rng.normal(0, 18, 3), np.zeros(3))
-            _draw(tissues, spacing, twig, _taper(twig, 0.5 * radius, 1.0), _IN_LIVER)
+            _draw(tissues, spacing, twig, _taper(twig, 0.5 * radius, 1.0), _HEPATIC)
+
+
+def _outside(tissues: TissueMap, spacing: _Points, vein: _Points, cava: _Points) -> int:
+    """How many of the points of ``vein`` lie before the liver; 0 if it is further than ``_STEM_MM`` from ``cava``."""
+    at = np.clip(np.rint(vein / spacing).astype(int), 0, np.asarray(tissues.shape) - 1)
+    in_liver = np.flatnonzero(np.isin(tissues[tuple(at.T)], (Tissue.LIVER, Tissue.HEPATIC_VEIN)))
+    if not len(in_liver) or np.linalg.norm(_nearest(cava, vein[in_liver[0]]) - vein[in_liver[0]]) > _STEM_MM:
+        return 0
+    return int(in_liver[0]) + 1
 
 
 def _nearest(points: _Points, to: _Points) -> _Points:

@@ -33,9 +33,17 @@ class Ascites(NamedTuple):
 class WetLungs(NamedTuple):
     """Effusion and airless lung."""
 
-    sides: Float64  # (2, 3) right, left: row behind which fluid lies, its slope, slice below which solid
+    sides: Float64  # (2, 3) right, left: image row behind which fluid lies, rows a row of the body, slice below solid
     hu: Float64  # (2,) of the fluid and of the airless lung
     middle_x: float
+
+
+class Inlet(NamedTuple):
+    """The right atrium, where blood of the vena cava meets that of the arms and the head."""
+
+    slice: float  # in which the vena cava ends
+    added_hu: float  # to the cava's HU, far from it
+    slices: float  # until then
 
 
 class Bag(NamedTuple):
@@ -54,13 +62,17 @@ class Beside(NamedTuple):
 
 NO_SPOTS = Spots(np.zeros((0, 9)), np.zeros(0, np.int64))
 NO_ASCITES = Ascites(0.0, 0.0, 0, np.zeros((1, 1, 1), np.uint8))
-DRY_LUNGS = WetLungs(np.array([[1e9, 0.0, -1e9]] * 2), np.zeros(2), 0.0)
+DRY_LUNGS = WetLungs(np.array([[1e9, 1.0, -1e9]] * 2), np.zeros(2), 0.0)
+NO_INLET = Inlet(0.0, 0.0, 1.0)
 NO_BAG = Bag(np.zeros((4, 3)), 0.0)
 NOTHING_BESIDE = Beside(np.zeros(5), np.zeros((0, 6)))
 
 
 class Look(NamedTuple):
-    """One scan's look, as compiled code takes it. Positions are indices of the body's voxels (z, y, x)."""
+    """One scan's look, as compiled code takes it. Positions are indices of the body's voxels (z, y, x).
+
+    Levels of fluid are rows of the image: they are drawn as the body's, and ``levels.level_out`` makes them so.
+    """
 
     hu: Float3D  # (TISSUES,)
     rough: Float3D  # (TISSUES,) amplitude of the fine texture, HU
@@ -68,7 +80,7 @@ class Look(NamedTuple):
     vessel: Float3D  # (TISSUES,) half width of the noise shells whose crossings are vessels
     fold: Float3D  # (TISSUES,) half width of the noise shells that are folds of the wall, in contents; 0: none
     gas: Float3D  # (TISSUES,) coarse noise above this is gas
-    level: Float3D  # (TISSUES,) row above (anterior of) which contents are gas
+    level: Float3D  # (TISSUES,) image row above (anterior of) which contents are gas
     label: npt.NDArray[np.uint8]  # (TISSUES,)
     absent: npt.NDArray[np.uint8]  # (TISSUES,) 1: removed; fat and bowel lie in its place
     loops: float  # coarse noise above this is bowel in such a place
@@ -77,5 +89,6 @@ class Look(NamedTuple):
     spots: Spots = NO_SPOTS
     ascites: Ascites = NO_ASCITES
     chest: WetLungs = DRY_LUNGS
+    inlet: Inlet = NO_INLET
     bag: Bag = NO_BAG
     beside: Beside = NOTHING_BESIDE

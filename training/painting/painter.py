@@ -16,10 +16,12 @@ from scipy import ndimage
 
 from training.painting.body_sites import BodySites, SitesOfBodies
 from training.painting.completion import BODY_SPACING_ZYX, REAL, Body
+from training.painting.continued import carry_on
 from training.painting.deformation import deformed_nodes
 from training.painting.gallbladder import fill_gallbladder
 from training.painting.gut_contents import fill_gut
 from training.painting.kernel import NOISE_SIDE, paint
+from training.painting.levels import level_out
 from training.painting.look import Float3D, Look
 from training.painting.pathology import HEALTHY, USUAL, Pathology, afflict, bend, draw_findings
 from training.painting.scan_setup import PADDING_HU as PADDING_HU
@@ -128,8 +130,11 @@ class Painter:
                 look.hu[tissue] = hu
         fill_gut(look, sites, findings.stomach, findings.alike_gut, healthy, findings.drink)
         look = afflict(look, sites, findings, phase, pathology, ill)
+        # a stream of its own, too
+        look = carry_on(look, sites, phase if real != 2 else "plain", healthy.spawn(1)[0])
         metal = real != 2 and ill.uniform() < self.setup.metal
         look = look._replace(spots=draw_spots(look, sites, findings, pathology, metal, ill))
+        look = level_out(look, sites, nodes)
         # drawn last: whatever else is found stays where it was
         if Tissue.GALLBLADDER not in findings.absent and ill.uniform() < pathology.full_gallbladder:
             look = fill_gallbladder(look, sites, ill)

@@ -54,7 +54,7 @@ _SWELL = (
 
 _TUMOURS: dict[Tissue, tuple[float, tuple[Tissue, ...]]] = {
     # organ: how often, the tissues that show them
-    Tissue.LIVER: (0.45, (Tissue.LIVER, Tissue.HEPATIC_VEIN)),
+    Tissue.LIVER: (0.45, (Tissue.LIVER, Tissue.HEPATIC_VEIN, Tissue.PORTAL_BRANCH)),
     Tissue.SPLEEN: (0.10, (Tissue.SPLEEN,)),
     Tissue.PANCREAS: (0.20, (Tissue.PANCREAS,)),
     Tissue.RIGHT_KIDNEY: (0.125, (Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA)),
@@ -225,9 +225,8 @@ def _wet_lungs(look: Look, sites: BodySites, often: Pathology, rng: np.random.Ge
         if len(own) < 10 or not (both or side == one):
             continue
         base, back = np.percentile(own[:, 0], 2), np.percentile(own[:, 1], 98)
-        if effusion:  # deepest at the base, less further up
-            slope = rng.uniform(0.1, 0.6)
-            lungs[side, :2] = back - rng.uniform(5, 60) - slope * base, slope
+        if effusion:
+            lungs[side, 0] = back - rng.uniform(5, 45)
         if airless:
             lungs[side, 2] = base + rng.uniform(4, 22)
     return look._replace(chest=WetLungs(lungs, np.array([rng.uniform(0, 20), rng.uniform(20, 60)]), middle))

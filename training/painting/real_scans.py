@@ -137,9 +137,9 @@ def _template(hu: npt.NDArray[np.int16], organs: npt.NDArray[np.uint8]) -> tuple
         return tissues, known
     _name_lungs(tissues, smooth, float(liver[:, 0].mean()))
     _tell_gut_from_wall(tissues, named > 0)
-    for organ in (Tissue.AORTA, Tissue.VENA_CAVA):
+    for organ, beyond in ((Tissue.AORTA, Tissue.AORTA_BEYOND), (Tissue.VENA_CAVA, Tissue.CAVA_BEYOND)):
         if organ in known:
-            _continue_upwards(tissues, smooth, named == organ)
+            _continue_upwards(tissues, smooth, named == organ, beyond)
     tissues[_perhaps_organ(tissues, smooth, named, doubtful)] = Tissue.UNKNOWN
     tissues[named > 0] = named[named > 0]
     return tissues, known
@@ -260,8 +260,8 @@ def _spine(tissues: TissueMap) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.
     return front, ndimage.gaussian_filter1d(along, 4.0, mode="nearest")
 
 
-def _continue_upwards(tissues: TissueMap, smooth: Smooth, vessel: Mask) -> None:
-    """In place: above the label's end the vessel goes on as ``VESSEL`` while a disc of its HU is found there."""
+def _continue_upwards(tissues: TissueMap, smooth: Smooth, vessel: Mask, beyond: Tissue) -> None:
+    """In place: above the label's end the vessel goes on as ``beyond`` while a disc of its HU is found there."""
     _, mm_y, mm_x = BODY_SPACING_ZYX
     filled = np.flatnonzero(vessel.any((1, 2)))
     last = filled[-6:-1] if len(filled) > 6 else filled
@@ -275,7 +275,7 @@ def _continue_upwards(tissues: TissueMap, smooth: Smooth, vessel: Mask) -> None:
         if alike.sum() * mm_y * mm_x < 0.6 * np.pi * radius_mm**2:
             return
         middle = np.argwhere(alike).mean(0)
-        tissues[z][alike & (tissues[z] != Tissue.AIR)] = Tissue.VESSEL
+        tissues[z][alike & (tissues[z] != Tissue.AIR)] = beyond
 
 
 def _perhaps_organ(tissues: TissueMap, smooth: Smooth, named: TissueMap, doubtful: Mask) -> Mask:

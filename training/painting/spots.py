@@ -20,9 +20,13 @@ _BACKGROUND = (
     Tissue.BOWEL_CONTENT, Tissue.PORTAL_VEIN,
 )  # fmt: skip
 _HOLD_METAL = (Tissue.SPONGIOSA, Tissue.CORTICAL_BONE, Tissue.MUSCLE, *_BACKGROUND)
+TUMOUR_MM = (10.0, 150.0)
+"""Diameters of tumours along each of their axes, before the patient is deformed."""
+
+_ARTERIES = (Tissue.AORTA, Tissue.AORTA_BEYOND)
 _SOLID = (
     # organ, most lesions, the tissues that show them
-    (Tissue.LIVER, 4, (Tissue.LIVER, Tissue.HEPATIC_VEIN)),
+    (Tissue.LIVER, 4, (Tissue.LIVER, Tissue.HEPATIC_VEIN, Tissue.PORTAL_BRANCH)),
     (Tissue.RIGHT_KIDNEY, 2, (Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA)),
     (Tissue.LEFT_KIDNEY, 2, (Tissue.LEFT_KIDNEY, Tissue.LEFT_MEDULLA)),
     (Tissue.SPLEEN, 1, (Tissue.SPLEEN,)),
@@ -59,11 +63,12 @@ def draw_spots(
             drawn.add(Tissue.GALLBLADDER, rng.uniform(2, 8), hu, (Tissue.GALLBLADDER,))
     if findings.aneurysm is not None:  # a crescent of thrombus: a ball about a point beside the lumen's middle
         beside = findings.aneurysm + rng.normal(0, 3, 3)
-        drawn.add_at(beside, rng.uniform(8, 14), rng.uniform(25, 55), (Tissue.AORTA,), edge=0.1)
+        drawn.add_at(beside, rng.uniform(8, 14), rng.uniform(25, 55), _ARTERIES, edge=0.1)
     if rng.uniform() < often.plaque and Tissue.AORTA in sites.places:
+        arteries = np.concatenate([sites.places[tissue] for tissue in _ARTERIES if tissue in sites.places])
         for _ in range(int(rng.integers(2, 15))):
-            spot = _at_the_wall(sites.places[Tissue.AORTA], rng)
-            drawn.add_at(spot, rng.uniform(1.5, 4), rng.uniform(150, 1000), (Tissue.AORTA,), edge=0.3)
+            spot = _at_the_wall(arteries, rng)
+            drawn.add_at(spot, rng.uniform(1.5, 4), rng.uniform(150, 1000), _ARTERIES, edge=0.3)
     if rng.uniform() < often.renal_pelvis:
         _add_pelves(drawn, rng)
     if metal:
@@ -82,13 +87,15 @@ def _add_tumour(drawn: _Drawn, tumour: Tumour, look: Look, rng: np.random.Genera
         hu = max(own - rng.uniform(20, 70), 5)
     else:
         hu = own + rng.uniform(20, 80) if kind < 0.85 else rng.uniform(-5, 30)
-    drawn.add_at(tumour.centre, tumour.radius_mm, hu, tumour.into, edge=rng.uniform(0, 0.3))
+    half_axes_mm = np.clip(drawn.half_axes_mm(tumour.radius_mm), TUMOUR_MM[0] / 2, TUMOUR_MM[1] / 2)
+    drawn.add_ellipsoid(tumour.centre, half_axes_mm, hu, tumour.into, edge=rng.uniform(0, 0.3))
     if tumour.radius_mm > 12 and rng.uniform() < 0.5:
         share, off = rng.uniform(0.3, 0.7), rng.uniform(-0.2, 0.2, 3) * tumour.radius_mm / BODY_SPACING_ZYX
         drawn.add_at(tumour.centre + off, share * tumour.radius_mm, rng.uniform(0, 30), tumour.into, edge=0.4)
     if tumour.lipiodol:
         brightness = rng.uniform(300, 1500)
-        drawn.add_at(tumour.centre, rng.uniform(0.5, 1) * tumour.radius_mm, brightness, tumour.into, 0.3, SPECKLED_SPOT)
+        filled = rng.uniform(0.5, 1) * half_axes_mm
+        drawn.add_ellipsoid(tumour.centre, filled, brightness, tumour.into, 0.3, SPECKLED_SPOT)
 
 
 def _add_liver_like_mass(drawn: _Drawn, liver_hu: float, rng: np.random.Generator) -> None:
@@ -163,8 +170,19 @@ class _Drawn:
         self, centre: npt.NDArray[np.float64], radius_mm: float, hu: float, into: Iterable[Tissue], edge: float = 0.0,
         texture: int = PLAIN_SPOT,
     ) -> None:  # fmt: skip
-        """One at ``centre``, its axes up to 40 % longer or shorter than ``radius_mm``."""
-        radii = radius_mm * self._rng.uniform(0.65, 1.4, 3) / BODY_SPACING_ZYX
+        """One at ``centre``, its half axes 65 to 140 % of ``radius_mm``."""
+        self.add_ellipsoid(centre, self.half_axes_mm(radius_mm), hu, into, edge, texture)
+
+    def half_axes_mm(self, radius_mm: float) -> npt.NDArray[np.float64]:
+        """(3,) mm along z, y, x."""
+        return radius_mm * self._rng.uniform(0.65, 1.4, 3)
+
+    def add_ellipsoid(
+        self, centre: npt.NDArray[np.float64], half_axes_mm: npt.NDArray[np.float64], hu: float,
+        into: Iterable[Tissue], edge: float = 0.0, texture: int = PLAIN_SPOT,
+    ) -> None:  # fmt: skip
+        """One at ``centre``."""
+        radii = half_axes_mm / BODY_SPACING_ZYX
         self._rows.append([*centre, *np.maximum(radii, 0.6), hu, edge, float(texture)])
         self._bits.append(sum(1 << int(tissue) for tissue in into))
 

@@ -55,10 +55,23 @@ class Tissue(IntEnum):
     PORTAL_VEIN = 36
     """With the splenic and the superior mesenteric vein, outside of the liver."""
     HEPATIC_VEIN = 37
-    """Any vein inside the liver, and a part of it."""
+    """Inside the liver, and a part of it."""
+    AORTA_BEYOND = 38
+    """What of the aorta has no label: thoracic aorta and iliac arteries."""
+    CAVA_BEYOND = 39
+    """What of the vena cava has no label: iliac veins, and in a template what leads to the heart."""
+    RENAL_VEIN = 40
+    RIGHT_ATRIUM = 41
+    """As bright as the vena cava where that enters it, and further up as the heart."""
+    ESOPHAGUS_BEYOND = 42
+    """What of the esophagus lies above its label's end."""
+    PORTAL_BRANCH = 43
+    """The portal vein inside the liver, and a part of it."""
+    HEPATIC_STEM = 44
+    """A hepatic vein between liver and vena cava."""
 
 
-TISSUES = 40
+TISSUES = 48
 """Size of a look-up table indexed by tissue."""
 
 NO_HU = -32768
@@ -75,7 +88,19 @@ _INNER = {
     Tissue.STOMACH_CONTENT: Tissue.STOMACH,
     Tissue.DUODENUM_CONTENT: Tissue.DUODENUM,
     Tissue.HEPATIC_VEIN: Tissue.LIVER,
+    Tissue.PORTAL_BRANCH: Tissue.LIVER,
 }
+
+CONTINUES = {
+    Tissue.AORTA_BEYOND: Tissue.AORTA,
+    Tissue.CAVA_BEYOND: Tissue.VENA_CAVA,
+    Tissue.RENAL_VEIN: Tissue.VENA_CAVA,
+    Tissue.RIGHT_ATRIUM: Tissue.VENA_CAVA,
+    Tissue.ESOPHAGUS_BEYOND: Tissue.ESOPHAGUS,
+    Tissue.PORTAL_BRANCH: Tissue.PORTAL_VEIN,
+    Tissue.HEPATIC_STEM: Tissue.HEPATIC_VEIN,
+}
+"""What goes on beyond a label's end, and what it continues: no real scan shows where a label ends."""
 
 
 def label_of_tissue() -> npt.NDArray[np.uint8]:
@@ -185,6 +210,8 @@ def paint_hu(phase: str, rng: np.random.Generator) -> npt.NDArray[np.float32]:
             table[tissue] = hu
     for tissue, twin in _LIKE.items():
         table[tissue] = table[twin] + rng.normal(0, 3)
+    for tissue, organ in CONTINUES.items():
+        table[tissue] = table[organ]
     if rng.uniform() < 0.12:  # fatty liver
         table[Tissue.LIVER] -= rng.uniform(20, _MOST_FAT_HU)
     if rng.uniform() < 0.15:  # bile with stones, sludge or excreted contrast

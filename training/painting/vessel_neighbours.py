@@ -19,6 +19,9 @@ _Mask = npt.NDArray[np.bool_]
 _CRURA_FROM, _CRURA_TO = -0.05, 0.95
 """Heights in the frame of the vessels' courses."""
 _ILIAC_MM = 70.0
+_ROOM_FOR_ATRIUM = (
+    Tissue.FAT, Tissue.LUNG, Tissue.SOFT, Tissue.VESSEL, Tissue.MUSCLE, Tissue.AIRWAY, Tissue.HEART,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,12 @@ class Tube:
 def draw_crura(
     tissues: TissueMap, aorta: Tube, origin_z_mm: float, height_mm: float, spacing: Floats, rng: np.random.Generator
 ) -> None:
-    """Bands of muscle on both sides of the aorta, the right one thicker and further to the front."""
+    """Bands of muscle on both sides of the aorta, the right one thicker, longer and further to the front."""
     room = np.isin(tissues, (Tissue.FAT, Tissue.SOFT, Tissue.VESSEL))
-    right_mm, left_mm = rng.uniform(4, 11), rng.uniform(2.5, 7)
+    right_mm = rng.uniform(4, 11)
+    left_mm = max(right_mm * rng.uniform(0.45, 0.75), 2.5)
     gap_mm, lowest = rng.uniform(0.5, 3.0), rng.uniform(-0.15, 0.1)
+    left_lowest = lowest + rng.uniform(0.0, 0.15)
     y, x = (np.arange(size, dtype=np.float64) for size in tissues.shape[1:])
     for n, (middle, half) in enumerate(zip(aorta.middles, aorta.half_mm, strict=True)):
         z = aorta.first + n
@@ -48,29 +53,33 @@ def draw_crura(
         beyond_mm = (away - 1) * np.hypot(dy, dx) / np.maximum(away, 1e-6)
         grown = min(1.0, 0.35 + (level - lowest) / 0.5)
         # from behind the aorta's side to its front; above the coeliac artery both meet before it
-        front = 0.2 + 1.3 * float(np.clip((level - 0.45) / 0.4, 0, 1))
-        thick = np.where(dx < 0, right_mm, left_mm) * grown
+        met = float(np.clip((level - 0.45) / 0.4, 0, 1))
+        right = dx < 0
+        front = np.where(right, 0.3 + 1.3 * met, 0.2 + 1.1 * met)
+        thick = np.where(right, right_mm, left_mm * (level >= left_lowest)) * grown
         behind = dy <= half[0] * 1.3
-        before = -dy <= half[0] * front
-        band = (beyond_mm >= gap_mm) & (beyond_mm <= gap_mm + thick) & behind & before
+        before = -dy <= np.maximum(half[0] * front, (half[0] + gap_mm + thick) * met)
+        band = (beyond_mm >= gap_mm) & (beyond_mm <= gap_mm + thick) & (thick > 0) & behind & before
         tissues[z][band & room[z]] = Tissue.MUSCLE
 
 
 def draw_atrium(tissues: TissueMap, cava: Tube, spacing: Floats, rng: np.random.Generator) -> None:
-    """The right atrium, into which the vena cava opens: heart, an ellipsoid above and before its end."""
+    """The right atrium, into which the vena cava opens: an ellipsoid above and before its end."""
     last = cava.first + len(cava.middles) - 1
     height = rng.uniform(22, 40)
-    room = np.isin(tissues, (Tissue.FAT, Tissue.LUNG, Tissue.SOFT, Tissue.VESSEL, Tissue.MUSCLE, Tissue.AIRWAY))
+    room = np.isin(tissues, _ROOM_FOR_ATRIUM)
     for z in range(last + 1, min(last + 1 + int(2 * height / spacing[0]), len(tissues))):
         share = (z - last) * spacing[0] / height - 1  # from -1 at the cava's end to 1
         wide = 24.0 * np.sqrt(max(1 - share * share, 0.0)) + 4.0 * (share < 0)
+        # the cava opens into it with all of its width
+        half = np.maximum([wide, wide * 0.85], cava.half_mm[-1] * (share < -0.6))
         middle = cava.middles[-1] - np.array([(1 + share) * 10.0, 0.0]) / spacing[1:]
-        tissues[z][inside(tissues.shape, middle, np.array([wide, wide * 0.85]), spacing) & room[z]] = Tissue.HEART
+        tissues[z][inside(tissues.shape, middle, half, spacing) & room[z]] = Tissue.RIGHT_ATRIUM
 
 
-def draw_iliacs(tissues: TissueMap, tube: Tube, spacing: Floats, rng: np.random.Generator) -> None:
-    """Below the bifurcation two vessels run apart; they are no part of the label."""
-    room = np.isin(tissues, (Tissue.FAT, Tissue.SOFT, Tissue.MUSCLE))
+def draw_iliacs(tissues: TissueMap, tube: Tube, tissue: Tissue, spacing: Floats, rng: np.random.Generator) -> None:
+    """Below the bifurcation two vessels of ``tissue`` run apart; they are no part of the label."""
+    room = np.isin(tissues, (Tissue.FAT, Tissue.SOFT, Tissue.MUSCLE, Tissue.VESSEL))
     radius = float(tube.half_mm[0].mean()) * rng.uniform(0.5, 0.65)
     apart = rng.uniform(0.45, 0.75)
     start = tube.middles[0]
@@ -79,12 +88,12 @@ def draw_iliacs(tissues: TissueMap, tube: Tube, spacing: Floats, rng: np.random.
         for side in (-1, 1):
             middle = start + np.array([-0.25 * below, side * (radius * 0.8 + apart * below)]) / spacing[1:]
             half = np.array([radius, radius * 1.15])
-            tissues[z][inside(tissues.shape, middle, half, spacing) & room[z]] = Tissue.VESSEL
+            tissues[z][inside(tissues.shape, middle, half, spacing) & room[z]] = tissue
 
 
 def draw_renal_veins(tissues: TissueMap, cava: Tube, spacing: Floats, rng: np.random.Generator) -> None:
     """From each kidney's inner side to the vena cava, the left one before the aorta."""
-    room = np.isin(tissues, (Tissue.FAT, Tissue.SOFT))
+    room = np.isin(tissues, (Tissue.FAT, Tissue.SOFT, Tissue.VESSEL))
     for kidney, inner in ((Tissue.RIGHT_KIDNEY, Tissue.RIGHT_MEDULLA), (Tissue.LEFT_KIDNEY, Tissue.LEFT_MEDULLA)):
         where = np.argwhere((tissues == kidney) | (tissues == inner))
         if not len(where):
@@ -104,7 +113,7 @@ def draw_renal_veins(tissues: TissueMap, cava: Tube, spacing: Floats, rng: np.ra
             z = round(float(at[0]))
             for slice_ in range(max(z - 1, 0), min(z + 2, len(tissues))):
                 disc = inside(tissues.shape, at[1:], np.array([radius, radius]), spacing)
-                tissues[slice_][disc & room[slice_]] = Tissue.VESSEL
+                tissues[slice_][disc & room[slice_]] = Tissue.RENAL_VEIN
 
 
 def _before_aorta(tissues: TissueMap, middle: Floats, spacing: Floats) -> Floats:

@@ -14,8 +14,10 @@ from training.painting.anatomy import TissueMap
 from training.painting.great_vessels import VesselSite, draw_great_vessels, site_of
 from training.painting.tissue import Tissue
 from training.painting.vessel_courses import frame_of, make_atlas
+from training.painting.vessel_neighbours import Tube, draw_crura, draw_renal_veins, inside
 
 SPACING = (4.0, 4.0, 4.0)
+FINE = np.array([3.0, 2.0, 2.0])
 ATLAS = make_atlas([patient("a", -4), patient("b"), patient("c", 4)])
 ORIGIN = np.array([-120.0, -100.0, -140.0])
 LIVER_TOP = 47
@@ -66,15 +68,22 @@ def test_the_aorta_passes_the_livers_top_and_the_cava_ends_at_the_heart(seed: in
     assert -8 <= (end - LIVER_TOP) * 4 <= 24
     above = new[end + 1 : end + 4]
     middle = np.argwhere(new[end] == Tissue.VENA_CAVA).mean(0).round().astype(int)
-    assert (above[:, middle[0] - 1, middle[1]] == Tissue.HEART).any()
+    assert (above[:, middle[0] - 1, middle[1]] == Tissue.RIGHT_ATRIUM).any()
+    # all of it opens there, but for what lies in the way
+    assert np.mean(above[0][new[end] == Tissue.VENA_CAVA] == Tissue.RIGHT_ATRIUM) > 0.8
 
 
 def test_both_begin_below_the_kidneys_and_go_on_as_iliac_vessels() -> None:
     new = drawn(body(), ends_mm=(56.0, 44.0))
-    for vessel in (Tissue.AORTA, Tissue.VENA_CAVA):
-        assert slices_of(new, vessel)[0] < 16
-    lowest = min(slices_of(new, vessel)[0] for vessel in (Tissue.AORTA, Tissue.VENA_CAVA))
-    assert (new[lowest - 2] == Tissue.VESSEL).any()
+    for vessel, iliac in ((Tissue.AORTA, Tissue.AORTA_BEYOND), (Tissue.VENA_CAVA, Tissue.CAVA_BEYOND)):
+        lowest = slices_of(new, vessel)[0]
+        assert lowest < 16
+        below = np.argwhere(new[lowest - 2] == iliac)
+        assert len(below)
+        # one on either side of where the vessel ends
+        x = np.argwhere(new[lowest] == vessel)[:, 1].mean()
+        assert below[:, 1].min() < x < below[:, 1].max()
+    assert not (new == Tissue.VESSEL).any()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -142,6 +151,99 @@ def test_muscle_lies_beside_the_aorta_between_the_kidneys_and_the_hiatus() -> No
     assert levels[-1] <= LIVER_TOP
     near = ndimage.distance_transform_edt(new != Tissue.AORTA, SPACING)
     assert near[crura].max() < 20
+
+
+def fine_body() -> tuple[TissueMap, Tube]:
+    """A block of fat of 3 x 2 x 2 mm, and a straight aorta of 20 mm from height -0.5 to 1.5 of a frame of 150 mm."""
+    tissues = np.full((100, 80, 80), Tissue.FAT, np.uint8)
+    aorta = Tube(0, np.full((100, 2), 40.0), np.full((100, 2), 10.0))
+    for slice_ in tissues:
+        slice_[inside(tissues.shape, aorta.middles[0], aorta.half_mm[0], FINE)] = Tissue.AORTA
+    return tissues, aorta
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_crura_lie_beside_the_aorta_below_and_before_it_above_and_the_right_one_is_thicker(seed: int) -> None:
+    tissues, aorta = fine_body()
+    draw_crura(tissues, aorta, 75.0, 150.0, FINE, np.random.default_rng(seed))
+    crura = tissues == Tissue.MUSCLE
+    levels = (np.arange(100) * 3.0 - 75.0) / 150.0
+    # x grows to the patient's left; the aorta's middle is at column 40, its sides are at 35 and 45
+    right, left = crura[:, :, :40], crura[:, :, 41:]
+    # in the row of the aorta's middle, where both are cut across
+    across = [side[(levels > 0.6) & (levels < 0.9), 40].sum(1).mean() for side in (right, left)]
+    assert across[0] >= across[1] > 0  # whole voxels
+    assert right.sum() > left.sum()
+    # below the coeliac artery nothing lies before the aorta, above it both meet there
+    before = crura[:, :35, 38:43]
+    assert not before[levels < 0.4].any()
+    assert before[(levels > 0.87) & (levels < 0.94)].any(1).all()
+    # in front the right one reaches further than the left
+    fronts = [np.argwhere(side[levels < 0.94])[:, 1].min() for side in (right, left)]
+    assert fronts[0] <= fronts[1]
+    assert not crura[levels > 0.96].any()
+    assert np.flatnonzero(right.any((1, 2)))[0] <= np.flatnonzero(left.any((1, 2)))[0]
+
+
+def kidneys_and_vessels() -> tuple[TissueMap, Tube]:
+    """In fat a kidney on each side, the aorta in the middle before the spine, and a vena cava to its right."""
+    tissues, _ = fine_body()
+    tissues[20:50, 38:56, 4:18] = Tissue.RIGHT_KIDNEY
+    tissues[20:50, 38:56, 64:78] = Tissue.LEFT_KIDNEY
+    tissues[:, 48:60, 34:50] = Tissue.SPONGIOSA
+    cava = Tube(0, np.tile([38.0, 29.0], (100, 1)), np.tile([7.0, 10.0], (100, 1)))
+    for slice_ in tissues:
+        slice_[inside(tissues.shape, cava.middles[0], cava.half_mm[0], FINE)] = Tissue.VENA_CAVA
+    return tissues, cava
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_renal_veins_join_each_kidney_to_the_cava_and_the_left_one_passes_before_the_aorta(seed: int) -> None:
+    before, cava = kidneys_and_vessels()
+    after = before.copy()
+    draw_renal_veins(after, cava, FINE, np.random.default_rng(seed))
+    veins = after == Tissue.RENAL_VEIN
+    # they take the place of fat alone, between the kidneys' poles
+    assert set(np.unique(before[veins])) == {Tissue.FAT}
+    levels = np.flatnonzero(veins.any((1, 2)))
+    assert 20 <= levels[0] <= levels[-1] < 50
+    parts, count = ndimage.label(veins, np.ones((3, 3, 3)))
+    touched = {}
+    for part in range(1, count + 1):
+        near = ndimage.binary_dilation(parts == part, np.ones((3, 3, 3)))
+        touched[part] = {int(tissue) for tissue in np.unique(after[near])}
+    for kidney in (Tissue.RIGHT_KIDNEY, Tissue.LEFT_KIDNEY):
+        assert any({int(kidney), int(Tissue.VENA_CAVA)} <= tissues for tissues in touched.values()), kidney
+    # over the aorta's columns it lies before its front, row 35, and never behind
+    crossing = np.argwhere(veins[:, :, 36:45])
+    assert len(crossing)
+    assert crossing[:, 1].max() < 40
+    # 6 to 11 mm wide: cut across where it runs from left to right
+    tall = veins[:, :, 52].any(1).sum() * 3.0
+    assert 3 <= tall <= 18
+
+
+def test_cavae_are_from_slits_to_35_mm() -> None:
+    level = np.linspace(-0.6, 1.05, 60)
+    rngs = [np.random.default_rng(seed) for seed in range(300)]
+    axes = 2 * np.array([great_vessels._half_axes(Tissue.VENA_CAVA, level, ATLAS, rng) for rng in rngs])
+    depth, width = axes[..., 0], axes[..., 1]
+    # a slit: less than 6 mm from front to back at the kidneys' height, and at least twice as wide
+    slits = depth[:, 20:30].mean(1) < 6
+    assert 0.02 < slits.mean() < 0.25
+    assert (width[:, 20:30].mean(1) > 2 * depth[:, 20:30].mean(1))[slits].all()
+    assert 33 < width.max() <= 35
+    assert 25 < depth.max() <= 35
+
+
+def test_the_drawn_cava_is_as_deep_as_its_half_axes_say() -> None:
+    for half in ((2.0, 8.0), (9.0, 10.0), (16.0, 17.5)):
+        tissues = np.full((10, 60, 60), Tissue.FAT, np.uint8)
+        tube = Tube(0, np.full((10, 2), 30.0), np.tile(half, (10, 1)))
+        great_vessels._draw(tissues, tube, Tissue.VENA_CAVA, np.ones(tissues.shape, np.bool_), FINE)
+        cava = tissues[5] == Tissue.VENA_CAVA
+        assert abs(2 * cava.any(1).sum() - 2 * half[0]) <= 2
+        assert abs(2 * cava.any(0).sum() - 2 * half[1]) <= 2
 
 
 def test_the_width_of_the_cava_comes_and_goes() -> None:

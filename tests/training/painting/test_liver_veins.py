@@ -13,7 +13,7 @@ from training.painting.pathology import HEALTHY
 from training.painting.tissue import NO_HU, Tissue, label_of_tissue, paint_hu
 
 SPACING_ZYX = (3.0, 2.0, 2.0)
-VEINS = (Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN)
+VEINS = (Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN, Tissue.PORTAL_BRANCH)
 
 
 def abdomen() -> TissueMap:
@@ -38,10 +38,12 @@ def drawn(tissues: TissueMap, seed: int = 0) -> TissueMap:
 def test_hepatic_veins_lie_in_the_liver_and_portal_ones_in_fat_and_no_label_changes(seed: int) -> None:
     before = abdomen()
     after = drawn(before, seed)
-    assert set(np.unique(before[after == Tissue.HEPATIC_VEIN])) == {Tissue.LIVER}
+    for inside in (Tissue.HEPATIC_VEIN, Tissue.PORTAL_BRANCH):
+        assert set(np.unique(before[after == inside])) == {Tissue.LIVER}
     assert set(np.unique(before[after == Tissue.PORTAL_VEIN])) == {Tissue.FAT}
     changed = after != before
-    assert set(np.unique(after[changed])) == set(VEINS)
+    # where the liver touches the cava no vein leaves it
+    assert set(np.unique(after[changed])) - {int(Tissue.HEPATIC_STEM)} == set(VEINS)
     labels = label_of_tissue()
     np.testing.assert_array_equal(labels[after], labels[before])
     mm3 = np.prod(SPACING_ZYX)
@@ -53,10 +55,11 @@ def test_hepatic_veins_lie_in_the_liver_and_portal_ones_in_fat_and_no_label_chan
 @pytest.mark.parametrize("seed", range(6))
 def test_the_portal_system_is_one_tree_from_spleen_and_gut_into_the_liver(seed: int) -> None:
     after = drawn(abdomen(), seed)
-    portal = after == Tissue.PORTAL_VEIN
+    portal = np.isin(after, (Tissue.PORTAL_VEIN, Tissue.PORTAL_BRANCH))
     parts, _ = ndimage.label(portal, np.ones((3, 3, 3)))
     assert np.bincount(parts.ravel())[1:].max() > 0.95 * portal.sum()
-    for organ in (Tissue.SPLEEN, Tissue.LIVER, Tissue.HEPATIC_VEIN):
+    assert (after == Tissue.PORTAL_BRANCH).any()
+    for organ in (Tissue.SPLEEN, Tissue.LIVER):
         assert (ndimage.binary_dilation(portal, iterations=2) & (after == organ)).any(), organ
     where = np.argwhere(portal)
     # the mesenteric vein: at least 40 mm below the pancreas's middle
@@ -77,6 +80,33 @@ def test_hepatic_veins_enter_the_vena_cava_near_the_livers_top(seed: int) -> Non
     assert (65 - mouths[:, 0].max()) * 3 < 40
 
 
+def apart(gap_mm: float, tissue: Tissue = Tissue.FAT) -> TissueMap:
+    """The liver ends ``gap_mm`` to the right of the vena cava, and nowhere comes closer."""
+    tissues = abdomen()
+    tissues[tissues == Tissue.LIVER] = tissue
+    tissues[32:66, 15:95, 10 : 60 - round(gap_mm / 2)] = Tissue.LIVER
+    tissues[tissues == Tissue.SPONGIOSA] = Tissue.FAT
+    return tissues
+
+
+@pytest.mark.parametrize("tissue", [Tissue.FAT, Tissue.SOFT, Tissue.MUSCLE])
+@pytest.mark.parametrize("seed", range(4))
+def test_hepatic_veins_reach_a_cava_that_lies_6_mm_from_the_liver(seed: int, tissue: Tissue) -> None:
+    before = apart(6.0, tissue)
+    after = drawn(before, seed)
+    stem = after == Tissue.HEPATIC_STEM
+    assert (ndimage.binary_dilation(stem) & (after == Tissue.VENA_CAVA)).sum() >= 4
+    assert (ndimage.binary_dilation(stem) & (after == Tissue.HEPATIC_VEIN)).any()
+    # no part of any label, and no further than the gap and a vein's radius from the cava
+    assert not label_of_tissue()[after[stem]].any()
+    np.testing.assert_array_equal(after == Tissue.VENA_CAVA, before == Tissue.VENA_CAVA)
+    assert ndimage.distance_transform_edt(before != Tissue.VENA_CAVA, SPACING_ZYX)[stem].max() <= 6 + 2 * 6
+
+
+def test_a_cava_far_from_the_liver_gets_no_stem_of_a_vein() -> None:
+    assert not (drawn(apart(30.0)) == Tissue.HEPATIC_STEM).any()
+
+
 @pytest.mark.parametrize("missing", [Tissue.LIVER, Tissue.VENA_CAVA])
 def test_nothing_is_drawn_without_liver_or_vena_cava(missing: Tissue) -> None:
     tissues = abdomen()
@@ -94,6 +124,8 @@ def test_a_portal_vein_that_the_map_shows_stays_as_it_is() -> None:
 
 def test_a_body_without_its_veins_is_what_it_was() -> None:
     before = abdomen()
+    np.testing.assert_array_equal(without_liver_veins(drawn(before)), before)
+    before = apart(6.0)
     np.testing.assert_array_equal(without_liver_veins(drawn(before)), before)
 
 

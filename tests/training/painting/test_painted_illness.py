@@ -37,11 +37,20 @@ def test_a_tumour_changes_paint_inside_one_organ_and_no_label(monkeypatch: pytes
 
 
 def test_tumours_are_of_10_to_150_mm() -> None:
-    sites, often = BodySites(patient()), replace(HEALTHY, tumour=1.0)
-    drawn = [draw_findings(sites, often, np.random.default_rng(seed)).tumours for seed in range(MANY)]
-    diameters = [2 * tumour.radius_mm for tumours in drawn for tumour in tumours]
-    assert 10 <= min(diameters) < 13
-    assert 120 < max(diameters) <= 150
+    sites, often = BodySites(patient()), replace(HEALTHY, tumour=1.0, lipiodol=0.3)
+    diameters = []
+    for seed in range(MANY):
+        rng = np.random.default_rng(seed)
+        look, findings = _healthy_look("portal", 0, rng), draw_findings(sites, often, rng)
+        spots = draw_spots(look, sites, findings, often, False, rng).rows
+        axes_mm = 2 * spots[:, 3:6] * BODY_SPACING_ZYX
+        # of a tumour's spots the first is the tumour, what lies in it is smaller
+        for tumour in findings.tumours:
+            own = axes_mm[(spots[:, :3] == tumour.centre).all(1)]
+            diameters.append(own[0])
+            assert (own <= own[0] + 1e-6).all()
+    assert 10 <= np.min(diameters) < 11
+    assert 130 < np.max(diameters) <= 150 + 1e-6
 
 
 def test_a_large_tumour_makes_the_liver_bulge(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,10 @@ def test_bodies_that_are_held_out_are_not_painted_for_training(tmp_path: Path) -
 def test_vessels_far_above_the_liver_lose_their_label(tmp_path: Path) -> None:
     tall = body()
     tissues = np.concatenate([tall.tissues, np.repeat(tall.tissues[35:36], 20, 0)])
+    tissues[30:, 34:38, 38:42] = Tissue.ESOPHAGUS
     save_body(Body("tall", tissues, np.zeros(tissues.shape, np.int16)), tmp_path / "tall.npz")
-    aorta = np.flatnonzero((load(tmp_path)[0].tissues == Tissue.AORTA).any((1, 2)))
-    # the liver's last slice is 29; 45 mm are 15 slices of 3 mm
-    assert aorta[-1] == 29 + 15 - 1
+    painted = load(tmp_path)[0].tissues
+    for organ, beyond in ((Tissue.AORTA, Tissue.AORTA_BEYOND), (Tissue.ESOPHAGUS, Tissue.ESOPHAGUS_BEYOND)):
+        # the liver's last slice is 29; 45 mm are 15 slices of 3 mm
+        assert np.flatnonzero((painted == organ).any((1, 2)))[-1] == 29 + 15 - 1
+        np.testing.assert_array_equal((painted == beyond)[44:], (tissues == organ)[44:])
