@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.npyio import NpzFile
 from scipy import ndimage
 
@@ -199,16 +201,20 @@ def _arrays_of(path: Path) -> Iterator[NpzFile]:
 def save_body(body: Body, path: Path, faults: Sequence[str] = ()) -> None:
     """Write a body, its vessels drawn or not, with what today's audit by the courses beside ``path`` found."""
     part = path.with_suffix(".part.npz")
-    site = body.vessels
-    vessels = {} if site is None else {
-        "aorta": site.aorta, "vena_cava": site.vena_cava, "frame": np.array([*site.origin_mm, site.height_mm]),
-        "ends": np.array(site.ends_mm),
-    }  # fmt: skip
-    np.savez_compressed(
-        part, tissues=body.tissues, hu=body.hu, origin_lps=np.array(body.origin_lps), drawing=body.drawing,
-        known=np.array(sorted(body.known)), undrawn=np.array(sorted(body.undrawn), np.uint8),
-        faults=np.array(faults, dtype=str), audited_by=audit_stamp(path.parent / COURSES), **vessels,
-    )  # fmt: skip
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "tissues": body.tissues,
+        "hu": body.hu,
+        "origin_lps": np.array(body.origin_lps),
+        "known": np.array(sorted(body.known)),
+        "undrawn": np.array(sorted(body.undrawn), np.uint8),
+        "drawing": np.array(body.drawing),
+        "faults": np.array(faults, dtype=str),
+        "audited_by": np.array(audit_stamp(path.parent / COURSES)),
+    }
+    if (site := body.vessels) is not None:
+        arrays["aorta"], arrays["vena_cava"] = site.aorta, site.vena_cava
+        arrays["frame"], arrays["ends"] = np.array([*site.origin_mm, site.height_mm]), np.array(site.ends_mm)
+    np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
     part.rename(path)
 
 
