@@ -10,8 +10,8 @@ from attention_dmfnet import adult_volumes
 HERE = Path(__file__).parent
 _NAMES = (
     "anatomy", "audit", "audit_checks", "audit_limits", "bodies", "completion", "diaphragm", "esophagus",
-    "great_vessels", "label_maps", "liver_veins", "located", "structure_names", "tissue", "tissues_by_hu", "vessel_courses",
-    "vessel_neighbours",
+    "great_vessels", "label_maps", "liver_veins", "located", "structure_names", "tissue", "tissues_by_hu",
+    "vessel_courses", "vessel_neighbours",
 )  # fmt: skip
 """``bodies``, which draws and audits, and all of the painter that it imports, directly or not."""
 SOURCES = (Path(adult_volumes.__file__), *(HERE / f"{name}.py" for name in _NAMES))

@@ -27,9 +27,17 @@ from training.painting.bodies import (
     read_body,
     save_body,
 )
+from training.painting.body_sources import (
+    check_templates,
+    donors_of,
+    first_donor,
+    labelled_scans,
+    labels_of_scan,
+)
 from training.painting.completion import REAL, Body, complete
 from training.painting.course_file import BAD_MAP, prepare_courses
-from training.painting.real_scans import one_phase_each, read_real_scan, real_scan_names
+from training.painting.courses import map_name
+from training.painting.real_scans import read_real_scan
 from training.painting.tissue import UNKNOWN_LABEL, Tissue, label_of_tissue
 from training.painting.vessel_courses import CourseAtlas
 
@@ -78,7 +86,7 @@ class _Job:
     @property
     def name(self) -> str:
         """The map's."""
-        return REAL if self.source is None else _name(self.source)
+        return REAL if self.source is None else map_name(self.source)
 
     @property
     def path(self) -> Path:
@@ -116,20 +124,20 @@ def build(data: Path, folder: Path, workers: int = 2, scan_labels: Path | None =
     map that cannot be read or completed costs no other one. Raises ``TrainingError`` for ``data`` without templates,
     without maps or without two aortas, and for ``scan_labels`` that fit no scan.
     """
-    _check_templates(data)
+    check_templates(data)
     sources = organ_maps(data)
     if not sources:
         raise TrainingError(f"{data / 'anatomy'} holds no organ map (*.nii.gz) beside the templates; add some")
-    scans: list[str] = [] if scan_labels is None else _labelled_scans(data, scan_labels)
+    scans: list[str] = [] if scan_labels is None else labelled_scans(data, scan_labels)
     folder.mkdir(parents=True, exist_ok=True)
     prepare_courses(sources, folder, workers)
     jobs = [_Job(data, None, 0, (), folder)]
     for variant in range(_VARIANTS):
         for source in sources:
             # held-out bodies: no validation scan is painted on a scan that may be labelled wrong
-            of_ts = variant or is_held_out(_name(source))
-            turn = (None,) if of_ts else _in_turn([None, *scans], _name(source))
-            jobs.append(_Job(data, source, variant, _donors(source, variant, sources), folder, turn, scan_labels))
+            of_ts = variant or is_held_out(map_name(source))
+            turn = (None,) if of_ts else _in_turn([None, *scans], map_name(source))
+            jobs.append(_Job(data, source, variant, donors_of(source, variant, sources), folder, turn, scan_labels))
     stale = sum(job.path.exists() and _is_stale(job.path) for job in jobs)
     if stale:
         log.info(
@@ -145,37 +153,11 @@ def build(data: Path, folder: Path, workers: int = 2, scan_labels: Path | None =
     return Built([path for path, _ in outcomes if path is not None], list(problems))
 
 
-def _check_templates(data: Path) -> None:
-    names = ("icrp110.json", "icrp110_am.nii.gz", "icrp110_af.nii.gz", "ts_example.json", "ts_example.nii.gz")
-    files = [*(data / "anatomy" / name for name in names), data / "ct" / "TS-example_0000.nii.gz"]
-    missing = [str(path) for path in files if not path.is_file()]
-    if missing:
-        raise TrainingError(f"bodies are completed by templates, and {', '.join(missing)} is missing; add it")
-
-
-def _labelled_scans(data: Path, labels: Path) -> list[str]:
-    """The scans below ``data`` that ``labels`` has a label map of, one phase of each patient."""
-    if not labels.is_dir():
-        raise TrainingError(f"--scan-labels {labels} is no folder; name one with label maps of the scans in {data}/ct")
-    scans = [name for name in one_phase_each(real_scan_names(data)) if _labels(labels, name).exists()]
-    if not scans:
-        raise TrainingError(
-            f"--scan-labels {labels} holds no label map of a scan in {data / 'ct'} that may be a template; label them "
-            f"with `sh predict.sh {data / 'ct'} {labels}`"
-        )
-    log.info("%s: bodies and HU of the scans %s", labels, ", ".join(scans))
-    return scans
-
-
 def _is_stale(path: Path) -> bool:
     try:
         return faults_of(path) is None
     except DamagedBodyError:
         return True
-
-
-def _labels(folder: Path, scan: str) -> Path:
-    return folder / f"{scan}.nii.gz"
 
 
 def _in_turn(scans: Sequence[str | None], name: str) -> tuple[str | None, ...]:
@@ -188,7 +170,7 @@ def _in_turn(scans: Sequence[str | None], name: str) -> tuple[str | None, ...]:
 def _abdomen(data: Path, scan: str | None, labels: Path | None) -> Anatomy:
     if scan is None or labels is None:
         return read_ts_example(data)
-    return read_real_scan(data / "ct" / f"{scan}_0000.nii.gz", _labels(labels, scan))
+    return read_real_scan(data / "ct" / f"{scan}_0000.nii.gz", labels_of_scan(labels, scan))
 
 
 def _scan_of(job: _Job, template: _Template) -> Anatomy:
@@ -197,31 +179,6 @@ def _scan_of(job: _Job, template: _Template) -> Anatomy:
         return _abdomen(job.data, template.scan, job.labels)
     except BAD_MAP as error:
         raise _BadScanError(str(error)) from error
-
-
-def _name(path: Path) -> str:
-    return path.name.split(".")[0]
-
-
-def _donors(source: Path, variant: int, sources: Sequence[Path]) -> tuple[Path, ...]:
-    """WORD maps, which have all the gut, of the same side of the split, to lend what ``source`` lacks."""
-    side = is_held_out(_name(source))
-    whole = [path for path in sources if _name(path).startswith("word") and is_held_out(_name(path)) is side]
-    others = [path for path in whole if path != source]
-    if not others:
-        return ()
-    first = (sum(map(ord, _name(source))) * 7 + 5 * variant) % len(others)
-    return (*others[first:], *others[:first])
-
-
-def _first_donor(donors: Sequence[Path]) -> Anatomy | None:
-    """The first that can be read. What is wrong with the others is told where they are completed themselves."""
-    for path in donors:
-        try:
-            return read_organ_map(path)
-        except BAD_MAP:
-            continue
-    return None
 
 
 def _try_one(job: _Job) -> tuple[Path | None, list[str]]:
@@ -302,7 +259,7 @@ def _completed(job: _Job, template: _Template, courses: CourseAtlas) -> Tried:
     target: Anatomy = abdomen if job.source is None else read_organ_map(job.source)
     whole = read_icrp(job.data / "anatomy", template.sex, arms=template.arms)
     lacks = frozenset(range(1, 14)) - _DRAWN - target.known
-    donor = _first_donor(job.donors) if lacks else None
+    donor = first_donor(job.donors) if lacks else None
     body = complete(target, abdomen, whole, atlas, donor, prefer_abdomen=job.variant == 0)
     # vessels are drawn by the name that a body is read under
     body = replace(body, name=job.path.stem)

@@ -14,6 +14,7 @@ from attention_dmfnet.files.image_io import ImageError
 from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, read_organ_map
 from training.painting.bodies import COURSES, is_held_out, read_atlas
+from training.painting.courses import map_name
 from training.painting.tissue import Tissue
 from training.painting.vessel_courses import CourseAtlas, make_atlas
 
@@ -31,7 +32,7 @@ def prepare_courses(sources: Sequence[Path], folder: Path, workers: int) -> None
     WORD's maps show no vessel, and held-out ones are not used. A map that cannot be read counts as one that shows none.
     Raises ``TrainingError`` if fewer than two show an aorta: a map's own course does not help to complete it.
     """
-    maps = [path for path in sources if not is_held_out(_name(path)) and not _name(path).startswith("word")]
+    maps = [path for path in sources if not is_held_out(map_name(path)) and not map_name(path).startswith("word")]
     stamp = _stamp(maps)
     if (folder / COURSES).exists():
         try:
@@ -70,11 +71,7 @@ def _stamp(maps: Sequence[Path]) -> str:
     """A hash of the maps' names and files, and of the names beside them."""
     digest = hashlib.sha256()
     for path in maps:
-        digest.update(_name(path).encode())
-        for file in (path, path.parent / f"{_name(path)}.json"):
+        digest.update(map_name(path).encode())
+        for file in (path, path.parent / f"{map_name(path)}.json"):
             digest.update(hashlib.sha256(file.read_bytes()).digest() if file.is_file() else b"none")
     return digest.hexdigest()
-
-
-def _name(path: Path) -> str:
-    return path.name.split(".")[0]

@@ -332,12 +332,8 @@ def completed(source: str | None, variant: int, folder: Path) -> Path:
     """``source`` in TS-example's body (``variant`` 0) or in a phantom's (1); None is TS-example itself."""
     anatomy = DATA / "anatomy"
     donor = anatomy / "word" / "word_0016.nii.gz"
-<<<<<<< HEAD
     path = None if source is None else anatomy / f"{source}.nii.gz"
-    return _build_one(_Job(DATA, path, variant, (donor,), folder, (scan,), DATA / "labels"))
-=======
-    return _build_one(_Job(DATA, None if source is None else anatomy / f"{source}.nii.gz", variant, donor, folder))
->>>>>>> b14
+    return _build_one(_Job(DATA, path, variant, (donor,), folder))
 
 
 @needs_maps

@@ -1,11 +1,8 @@
 """The gate: which bodies are painted from, and which drawing of their vessels."""
 
 import logging
-<<<<<<< HEAD
-from dataclasses import replace
-=======
 import re
->>>>>>> b14
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
