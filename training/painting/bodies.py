@@ -63,7 +63,7 @@ def organ_maps(data: Path) -> list[Path]:
     """Every organ map (``*.nii.gz``) below ``data``/anatomy, held-out ones included, in an order that stays.
 
     The templates are none, and SPL-atlas is what networks are measured on. Raises ``TrainingError`` for two maps of
-    one name: their bodies would be called alike.
+    one name, as their bodies would be called alike, and for names like those of recombined bodies.
     """
     anatomy = data / "anatomy"
     found = [path for path in sorted(anatomy.rglob("*.nii.gz")) if not path.name.startswith((".", *_NO_ORGAN_MAPS))]
@@ -72,6 +72,8 @@ def organ_maps(data: Path) -> list[Path]:
         other = by_name.setdefault(path.name.split(".")[0], path)
         if other != path:
             raise TrainingError(f"{path} and {other} have one name, which their bodies would share; rename one")
+        if set(path.name) & set("+~="):
+            raise TrainingError(f"{path}: + and ~ and = are of recombined bodies' names; rename it")
 
     def place(path: Path) -> tuple[int, int, Path]:
         folder = path.parent.relative_to(anatomy).as_posix()

@@ -11,6 +11,7 @@ from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Volume, canonicalise
 from training.errors import TrainingError
 
 _ALMOST_WHOLE = 1e-3
+_LARGEST = 2e9
 MOST_ASKEW_DEGREES = 10.0
 """A map is taken as if it stood straight: of a few degrees nobody sees it, of more the patient would be turned."""
 
@@ -19,7 +20,7 @@ def read_label_map(path: Path) -> Volume:
     """The numbers of the map at ``path`` (integers) on canonical axes.
 
     A map may lie a few degrees askew. Raises ``TrainingError`` for one that is turned by more than 10 degrees and for
-    numbers that are not whole within 0.001, ``ImageError`` for a file that cannot be read.
+    numbers that are not whole within 0.001 or do not fit into 32 bits, ``ImageError`` for a file that cannot be read.
     """
     volume = canonicalise(read_volume(path))
     along = np.sum(np.array(volume.geometry.axes_lps) * np.array(CANONICAL_AXES_LPS), axis=1)
@@ -32,13 +33,13 @@ def read_label_map(path: Path) -> Volume:
     if volume.array.dtype.kind != "f":
         return volume
     whole = np.rint(volume.array)
-    apart = abs(volume.array - whole) > _ALMOST_WHOLE
+    apart = (abs(volume.array - whole) > _ALMOST_WHOLE) | (abs(whole) > _LARGEST)
     if apart.any():
         raise TrainingError(
-            f"{path} holds {float(volume.array[apart][0]):g}, which is no whole number and so no label; "
+            f"{path} holds {float(volume.array[apart][0]):g}, which is no label's number; "
             "resample label maps by nearest neighbour"
         )
-    return Volume(whole.astype(np.int64), volume.geometry)
+    return Volume(whole.astype(np.int32), volume.geometry)
 
 
 def read_byte_map(path: Path) -> Volume:

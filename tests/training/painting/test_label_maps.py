@@ -31,8 +31,9 @@ def test_almost_whole_numbers_are_rounded_and_others_refused(tmp_path: Path) -> 
     labels = read_label_map(write(tmp_path / "a.nii.gz", 1.0004, 2.9996)).array
     assert labels.dtype.kind == "i"
     assert labels[0, 0, :3].tolist() == [1, 3, 0]
-    with pytest.raises(TrainingError, match=r"b\.nii\.gz holds 2\.5, which is no whole number"):
-        read_label_map(write(tmp_path / "b.nii.gz", 1, 2.5))
+    for number, told in ((2.5, r"2\.5"), (1e12, r"1e\+12")):
+        with pytest.raises(TrainingError, match=rf"b\.nii\.gz holds {told}, which is no label's number"):
+            read_label_map(write(tmp_path / "b.nii.gz", 1, number))
 
 
 @pytest.mark.parametrize("number", [-1, 257])
@@ -63,6 +64,13 @@ def test_every_map_below_anatomy_is_taken_but_templates_and_what_is_measured_on(
     assert [path.name.split(".")[0] for path in organ_maps(tmp_path)] == [
         "word_0014", "btcv_0001", "amos_0013", "mypatient_1", "vh_male", "mypatient_2",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a+b", "a~b", "a=b"])
+def test_a_name_that_a_recombined_body_could_have_is_refused(name: str, tmp_path: Path) -> None:
+    touch(tmp_path / "anatomy", f"{name}.nii.gz")
+    with pytest.raises(TrainingError, match="rename it"):
+        organ_maps(tmp_path)
 
 
 def test_two_maps_of_one_name_are_refused(tmp_path: Path) -> None:
