@@ -56,8 +56,8 @@ def prepare_courses(sources: Sequence[Path], folder: Path, workers: int) -> None
 
 
 def _with_aorta(atlas: CourseAtlas) -> list[str]:
-    seen = ~np.isnan(atlas.curves[Tissue.AORTA]).all((1, 2))
-    return [name for name, has in zip(atlas.names, seen, strict=True) if has]
+    curves = zip(atlas.names, atlas.curves[Tissue.AORTA], strict=True)
+    return [name for name, curve in curves if not np.isnan(curve).all()]
 
 
 def _read(path: Path) -> Anatomy | None:

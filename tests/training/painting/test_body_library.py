@@ -186,5 +186,5 @@ def test_one_patient_cannot_be_recombined(bodies: Path, tmp_path: Path) -> None:
     for path in bodies.glob("*.npz"):
         if not path.name.startswith("word_0014"):
             path.unlink()
-    with pytest.raises(TrainingError, match="takes two"):
+    with pytest.raises(TrainingError, match="no two patients"):
         build_library(bodies, tmp_path / "library", 2, seed=1, workers=1)

@@ -17,8 +17,18 @@ from tests.training.raw_anatomy import write_raw_anatomy
 from training.__main__ import main
 from training.errors import TrainingError
 from training.painting import body_building, recombine_command
+from training.painting.anatomy import Anatomy, read_organ_map
 from training.painting.audit import Finding
-from training.painting.bodies import COURSES, HELD_OUT, DamagedBodyError, load, read_atlas, read_body, save_body
+from training.painting.bodies import (
+    COURSES,
+    HELD_OUT,
+    DamagedBodyError,
+    load,
+    organ_maps,
+    read_atlas,
+    read_body,
+    save_body,
+)
 from training.painting.body_building import _Job, _Template, build
 from training.painting.body_library import open_library, write_library
 from training.painting.completion import Body
@@ -40,7 +50,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def completed(job: _Job, template: _Template, courses: CourseAtlas) -> tuple[Body, list[Finding]]:
         body_building._scan_of(job, template)
         if job.source is not None:
-            body_building.read_organ_map(job.source)
+            read_organ_map(job.source)
         tissues = adult()
         return Body(job.path.stem, tissues, np.full(tissues.shape, NO_HU, np.int16)), []
 
@@ -123,7 +133,7 @@ def test_bodies_that_fail_do_not_count_as_bodies_to_train_on(
     tissues = adult()
     to = tmp_path / "bodies"
     to.mkdir()
-    prepare_courses(body_building.organ_maps(data), to, 1)
+    prepare_courses(organ_maps(data), to, 1)
     bad = Body("amos_0013_0", tissues, np.full(tissues.shape, NO_HU, np.int16))
     save_body(bad, to / "amos_0013_0.npz", ("liver: volume 12 mL",))
     assert run("synthesize", data, "--to", to, "--workers", "1") == 0
@@ -134,7 +144,7 @@ def test_bodies_that_fail_do_not_count_as_bodies_to_train_on(
 @pytest.mark.usefixtures("quick")
 def test_courses_are_learned_anew_when_maps_were_added_changed_or_taken_away(data: Path, tmp_path: Path) -> None:
     def names() -> set[str]:
-        prepare_courses(body_building.organ_maps(data), tmp_path, 1)
+        prepare_courses(organ_maps(data), tmp_path, 1)
         return set(read_atlas(tmp_path).names)
 
     assert names() == {"amos_0013", "totalseg_s0327"}
@@ -295,7 +305,7 @@ def test_two_scans_of_one_patient_are_not_recombined_and_nothing_is_written(
         save_body(patient(name), folder / f"{name}.npz")
     monkeypatch.setattr(recombine_command, "load", lambda folder, seed: [read_body(p) for p in folder.glob("*.npz")])
     assert run("recombine", folder, "--to", to, "--count", "2", "--workers", "1") == 1
-    assert "holds no two patients to recombine, only word_0019, word_0033" in capsys.readouterr().err
+    assert "holds no two patients, which recombining takes, only word_0019, word_0033" in capsys.readouterr().err
     assert not to.exists()
     (tmp_path / "file").write_text("")
     assert run("recombine", folder, "--to", tmp_path / "file" / "library") == 1
@@ -309,12 +319,12 @@ def test_bodies_without_held_out_ones_say_so(bodies: Path) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_an_atlas_of_few_maps_without_a_spleen_expects_a_course_without_a_warning() -> None:
-    def bare(name: str, scale: float) -> CourseAtlas | object:
+    def bare(name: str, scale: float) -> Anatomy:
         made = anatomy(name, whole=False, vessels=True, scale=scale)
         tissues = np.where(made.tissues == Tissue.SPLEEN, 0, made.tissues)
         return replace(made, volume=Volume(tissues, made.volume.geometry))
 
-    atlas = make_atlas([bare("a", 1.0), bare("b", 0.9)])  # type: ignore[list-item]
+    atlas = make_atlas([bare("a", 1.0), bare("b", 0.9)])
     frame = frame_of(anatomy("c", whole=False, vessels=False))
     assert frame is not None
     assert np.isfinite(atlas.expected(frame, Tissue.AORTA)).all()
