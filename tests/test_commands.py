@@ -27,6 +27,7 @@ from evaluation.phantom import phantom_geometry, write_phantom
 from tests.engine.tiny import block_phantom, write_models
 from tests.training.bodies import body
 from training.learning.checkpoint import load_trained
+from training.painting.bodies import save_body
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "evaluation" / "peers" / "README.md"]
@@ -309,7 +310,7 @@ def bodies(tmp_path: Path) -> Path:
     folder = tmp_path / "bodies"
     folder.mkdir()
     for name in ("word_0014_0", "word_0034_0"):
-        np.savez_compressed(folder / f"{name}.npz", tissues=body().tissues, hu=body().hu)
+        save_body(body(), folder / f"{name}.npz")
     return folder
 
 
@@ -328,7 +329,8 @@ def test_two_processes_train_a_stage(bodies: Path, tmp_path: Path) -> None:
 def test_a_stage_is_trained_from_a_library(bodies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     library = tmp_path / "library"
     assert training.__main__.main(["recombine", str(bodies), "--to", str(library), "--count", "0"]) == 0
-    assert [path.name for path in library.iterdir()] == ["word_0014_0.tissues.npy"]  # the other one is held out
+    # the other one is held out
+    assert {path.name for path in library.iterdir()} == {"word_0014_0.known.npy", "word_0014_0.tissues.npy"}
     fit = ["fit", "--recipe", "painted-fine", "--bodies", str(library), "--to", str(tmp_path / "run")]
     fit += ["--accelerator", "cpu", "--threads", "1", *tiny()]
     assert training.__main__.main(fit) == 1

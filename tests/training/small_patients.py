@@ -87,7 +87,7 @@ def add_labelled(raw: Path, name: str, ct: Volume, labels: Volume) -> tuple[Path
 
 def write_nnunet(raw: Path, numbering: dict[str, int], labelled: int = 2) -> Path:
     """A folder in nnU-Net's layout whose organs have the numbers of ``numbering`` (name to number, 0 being none)."""
-    from training.data.organ_names import label_of_name
+    from training.organ_names import label_of_name
 
     for folder in ("imagesTr", "labelsTr"):
         (raw / folder).mkdir(parents=True, exist_ok=True)

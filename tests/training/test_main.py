@@ -14,6 +14,7 @@ from tests.training.bodies import body
 from tests.training.raw_anatomy import write_raw_anatomy
 from training.__main__ import main
 from training.learning.checkpoint import load_trained
+from training.painting.bodies import save_body
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["network.stem=8", "network.width=16", "network.groups=4", "grid.tile_zyx=[32, 32, 32]", "run.minutes=0",
@@ -44,7 +45,7 @@ def bodies(tmp_path: Path) -> Path:
     folder = tmp_path / "bodies"
     folder.mkdir()
     for name in ("word_0014_0", "word_0034_0"):
-        np.savez_compressed(folder / f"{name}.npz", tissues=body().tissues, hu=body().hu)
+        save_body(body(), folder / f"{name}.npz")
     return folder
 
 
@@ -99,7 +100,7 @@ def test_bodies_are_completed_drawn_and_painted(tmp_path: Path, monkeypatch: pyt
 
 
 def test_an_ablation_is_run_from_the_command_line(bodies: Path, tmp_path: Path) -> None:
-    np.savez_compressed(bodies / "word_0016_0.npz", tissues=body().tissues, hu=body().hu)
+    save_body(body(), bodies / "word_0016_0.npz")
     command = ["ablation", "--to", str(tmp_path / "ablation"), "--recipe", "painted-fine", "--bodies", str(bodies)]
     few = ["--labelled", "1", "--unlabelled", "1", "--cases", "1", "--seeds", "1"]
     tiny = sets([*TINY, "run.steps_per_epoch=1", 'run.precision="float32"'])

@@ -22,10 +22,10 @@ from evaluation.errors import EvaluationError
 from evaluation.organs import ORGANS
 from evaluation.text_file import decode_text
 from training.arrays import UNKNOWN
-from training.data.organ_names import label_of_name
 from training.data.problem import Problem
 from training.data.release import find_release
 from training.errors import TrainingError
+from training.organ_names import label_of_name
 
 LABELS = tuple(range(1, len(ORGANS) + 1))
 PATIENTS_NAME = "patients.csv"

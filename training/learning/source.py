@@ -94,8 +94,9 @@ class PaintedSource:
 def open_bodies(folder: Path, recipe: Recipe, held_out: bool = False) -> PaintedSource:
     """The bodies in ``folder`` as the recipe's stage wants them painted.
 
-    ``folder`` was made by ``python -m training synthesize``, or is a library made by ``recombine``. ``held_out`` bodies
-    are never painted for training, and a library has none. Raises ``SourceError`` if there are none.
+    ``folder`` was made by ``python -m training synthesize``: the run's seed draws the vessels of these bodies. Or it is
+    a library made by ``recombine``, which holds several drawings of most bodies. ``held_out`` bodies are never painted
+    for training, and a library has none. Raises ``SourceError`` if there are none.
     """
     from training.painting.bodies import load
     from training.painting.body_library import is_library, open_library
@@ -109,7 +110,9 @@ def open_bodies(folder: Path, recipe: Recipe, held_out: bool = False) -> Painted
             f"the library {folder} holds nobody who is held out; validate afterwards, and set run.validation_cases to 0"
         )
     try:
-        bodies = open_library(folder) if is_library(folder) else load(folder, held_out)
+        # scored cases stay what they are, whatever the run's seed is
+        seed = 0 if held_out else recipe.run.seed
+        bodies = open_library(folder) if is_library(folder) else load(folder, held_out, seed)
     except FileNotFoundError as error:
         raise SourceError(str(error)) from error
     return PaintedSource(Painter(bodies, canvas), recipe)

@@ -18,6 +18,8 @@ from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import Geometry, Volume, canonicalise
 from scipy import ndimage
 
+from training.errors import TrainingError
+from training.painting.structure_names import names_beside, tissue_of_name
 from training.painting.tissue import Tissue
 from training.painting.tissues_by_hu import tissues_by_hu
 
@@ -184,15 +186,29 @@ _TS_BY_WORDS: list[tuple[str, Tissue]] = [
 def read_organ_map(path: Path) -> Anatomy:
     """A map of organs, and of some a few more structures, with air (0) for everything else.
 
-    Its name's first part says whose numbers it has: WORD's, or those that all other maps share.
+    A JSON file of names beside it says what its numbers are (:mod:`training.painting.structure_names`), and what it
+    does not name is left open. Otherwise the first part of the map's name says whose numbers it has: WORD's, or those
+    that all other maps share. Raises ``TrainingError`` for others, and for a map without any organ.
     """
     volume = _thinned(canonicalise(read_volume(path)))
     name = path.name.split(".")[0]
     family = name.split("_")[0]
-    table = np.arange(256, dtype=np.uint8)
-    for source, tissue in (_WORD if family == "word" else _OTHERS).items():
-        table[source] = tissue
-    tissues = table[np.asarray(volume.array).astype(np.uint8)]
+    named = names_beside(path)
+    known = {number: Tissue(number) for number in range(1, 14)} | (_WORD if family == "word" else _OTHERS)
+    if named is not None:
+        known = {number: tissue_of_name(words) for number, words in named.items()}
+    tissues = np.zeros(volume.array.shape, np.uint8)
+    for number in np.unique(volume.array).tolist():
+        if number == 0 or (named is not None and number not in named):
+            continue
+        if number not in known:
+            raise TrainingError(
+                f"{path} holds the number {number:g}, and nothing says what that is; "
+                f"name all its numbers in {path.parent / name}.json"
+            )
+        tissues[volume.array == number] = known[number]
+    if not np.isin(tissues, range(1, 14)).any():
+        raise TrainingError(f"{path} shows none of the thirteen organs; name its numbers in {path.parent / name}.json")
     liver = np.flatnonzero((tissues == Tissue.LIVER).any((1, 2)))
     if len(liver):
         tissues[aortic_root(tissues == Tissue.AORTA, int(liver[-1]), volume.geometry.spacing_zyx)] = Tissue.HEART
@@ -281,11 +297,12 @@ def _thoracic_aorta(tissues: TissueMap, spacing_zyx: tuple[float, float, float])
         bone = np.argwhere(tissues[z] == Tissue.SPONGIOSA)
         if len(bone) == 0:
             continue
-        middle = tissues[z].shape[1] / 2
         # above the xiphoid the sternum is near the midline too, but far in front of the hindmost bone
         midline = bone[abs(bone[:, 1] - np.median(bone[:, 1])) * spacing_zyx[2] < 30]
+        if len(midline) == 0:  # ribs alone
+            continue
         spine = midline[(midline[:, 0].max() - midline[:, 0]) * spacing_zyx[1] < 90]
-        front, centre = np.percentile(spine[:, 0], 10), np.median(spine[:, 1]) if len(spine) else middle
+        front, centre = np.percentile(spine[:, 0], 10), np.median(spine[:, 1])
         parts, count = ndimage.label(tissues[z] == Tissue.VESSEL)
         best, best_area = 0, 0.0
         for part in range(1, count + 1):

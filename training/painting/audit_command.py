@@ -6,20 +6,26 @@ import argparse
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from training.errors import TrainingError
-from training.painting.audit import Finding, failed
-from training.painting.bodies import COURSES, audit_body, body_paths, read_atlas, read_body
+from training.painting.audit import Finding, audit, failed
+from training.painting.bodies import atlas_beside, audit_body, body_paths, read_atlas, read_body
 from training.painting.body_building import complete_hidden
+from training.painting.body_library import is_library, open_library
 from training.painting.courses import COPIED_DSC, Course, PlacedBody, courses_of_map
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of ``audit``."""
-    parser.add_argument("bodies", metavar="BODIES", type=Path, help="a folder of completed bodies (*.npz), or one body")
+    parser.add_argument(
+        "bodies",
+        metavar="BODIES",
+        type=Path,
+        help="a folder of completed bodies (*.npz), or one body; or a library made by `recombine`",
+    )
     parser.add_argument(
         "--against",
         metavar="MAP",
@@ -34,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def audit_command(options: argparse.Namespace) -> int:
     """Audit all bodies and print what was found; returns 1 if any body fails."""
-    findings = {path.stem: audit_file(path) for path in _body_files(options.bodies)}
+    findings = dict(_findings(options.bodies))
     folder = options.bodies if options.bodies.is_dir() else options.bodies.parent
     courses: dict[str, list[Course]] = {}
     for path in options.against:
@@ -47,11 +53,17 @@ def audit_command(options: argparse.Namespace) -> int:
     return int(bad or any(course.failed for found in courses.values() for course in found))
 
 
-def _body_files(bodies: Path) -> list[Path]:
+def _findings(bodies: Path) -> Iterator[tuple[str, list[Finding]]]:
+    """Names and findings of one body, of a folder of completed bodies, or of a library, in which vessels are drawn."""
+    if bodies.is_dir() and is_library(bodies):
+        for body in open_library(bodies):
+            yield body.name, audit(body.tissues, body.owner, body.known)
+        return
     files = [bodies] if bodies.is_file() else body_paths(bodies)
     if not files:
         raise TrainingError(f"no bodies in {bodies}; run `python -m training synthesize DATA --to {bodies}` first")
-    return files
+    for path in files:
+        yield path.stem, audit_file(path)
 
 
 def audit_file(path: Path) -> list[Finding]:
@@ -59,9 +71,8 @@ def audit_file(path: Path) -> list[Finding]:
 
     Raises ``TrainingError`` for a body without any tissue.
     """
-    atlas = read_atlas(path.parent) if (path.parent / COURSES).exists() else None
     try:
-        return audit_body(read_body(path), atlas)
+        return audit_body(read_body(path), atlas_beside(path.parent))
     except ValueError as error:
         raise TrainingError(f"{path}: {error}") from error
 

@@ -35,25 +35,37 @@ LARGEST_PART, LARGEST_PART_OF_A_VESSEL = 0.9, 0.98
 """Share of an organ's voxels in its largest part, voxels that touch by a corner being one part."""
 
 HEIGHTS_MM: tuple[tuple[Tissue, Literal["top", "bottom"], str, Range], ...] = (
-    (Tissue.AORTA, "top", "the liver's top", (30, OPEN)),
-    (Tissue.AORTA, "bottom", "the kidneys' lower poles", (-90, 30)),
+    (Tissue.AORTA, "top", "the liver's top", (40, OPEN)),
+    (Tissue.AORTA, "bottom", "the kidneys' lower poles", (-90, 55)),
     (Tissue.VENA_CAVA, "top", "the liver's top", (-6, 60)),
     (Tissue.VENA_CAVA, "bottom", "the kidneys' lower poles", (-110, 0)),
     (Tissue.ESOPHAGUS, "top", "the liver's top", (0, OPEN)),
     (Tissue.ESOPHAGUS, "bottom", "the liver's top", (-85, 30)),
     (Tissue.STOMACH, "top", "the liver's top", (-80, 50)),
+    (Tissue.STOMACH, "bottom", "the kidneys' lower poles", (-80, 150)),
     (Tissue.SPLEEN, "top", "the liver's top", (-130, 40)),
+    (Tissue.SPLEEN, "bottom", "the kidneys' lower poles", (-60, 160)),
+    (Tissue.GALLBLADDER, "top", "the liver's top", (-180, -15)),
+    (Tissue.GALLBLADDER, "bottom", "the liver's bottom", (-60, 140)),
     (Tissue.PANCREAS, "top", "the liver's top", (-180, -10)),
     (Tissue.PANCREAS, "bottom", "the kidneys' lower poles", (-60, 120)),
     (Tissue.DUODENUM, "top", "the liver's top", (-180, -20)),
     (Tissue.DUODENUM, "bottom", "the kidneys' lower poles", (-70, 90)),
     (Tissue.RIGHT_KIDNEY, "top", "the liver's top", (-180, -15)),
     (Tissue.RIGHT_KIDNEY, "top", "the liver's bottom", (0, 210)),
+    (Tissue.RIGHT_KIDNEY, "bottom", "the liver's top", (-300, -100)),
     (Tissue.LEFT_KIDNEY, "top", "the liver's top", (-200, -10)),
+    (Tissue.LEFT_KIDNEY, "bottom", "the liver's top", (-330, -95)),
+    (Tissue.RIGHT_ADRENAL, "top", "the liver's top", (-150, -5)),
+    (Tissue.RIGHT_ADRENAL, "bottom", "the kidneys' lower poles", (35, 160)),
+    (Tissue.LEFT_ADRENAL, "top", "the liver's top", (-150, 0)),
+    (Tissue.LEFT_ADRENAL, "bottom", "the kidneys' lower poles", (25, 160)),
 )
 """Where an organ ends. The vessels' limits are anatomy: the cava enters the right atrium just above the diaphragm, the
-aorta runs through the field and forks at the fourth lumbar vertebra, on 38 expert maps 57 mm below to 48 mm above the
-lower poles. The other limits are those of 71 expert maps and atlases, widened by 15 to 60 mm on either side.
+aorta runs through the field, which is labelled to 45 mm above the liver, and forks at the fourth lumbar vertebra, on 38
+expert maps 57 mm below to 48 mm above the lower poles. The other limits are those of 69 to 71 expert maps and atlases
+(of adrenals 36), widened by 15 to 60 mm on either side, and by 75 where a large spleen or a full stomach hangs down.
+All 121 bodies that release 0.10.0 is painted from are within them, too (by a script that is not kept).
 """
 
 KIDNEYS_APART_MM: Range = (60, 260)

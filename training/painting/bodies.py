@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +12,15 @@ from scipy import ndimage
 
 from training.errors import TrainingError
 from training.painting.anatomy import TissueMap
-from training.painting.audit import Finding, audit
+from training.painting.audit import Finding, audit, passes
+from training.painting.audit_stamp import audit_stamp
 from training.painting.completion import BODY_SPACING_ZYX, Body
 from training.painting.great_vessels import VesselSite
 from training.painting.tissue import NO_HU, Tissue, has_plausible_hu, label_of_tissue
 from training.painting.tissues_by_hu import ball
 from training.painting.vessel_courses import CourseAtlas
+
+_log = logging.getLogger(__name__)
 
 HELD_OUT = (
     "word_0034", "word_0043", "word_0110", "word_0124", "amos_0540", "abdomenatlas_338", "zanatomy", "btcv_0010",
@@ -63,18 +68,53 @@ def read_atlas(folder: Path) -> CourseAtlas:
     return CourseAtlas.read(folder / COURSES)
 
 
-def load(folder: Path, held_out: bool = False, seed: int = 0) -> list[Body]:
-    """The bodies for training, or the held-out ones, with their vessels drawn anew for each ``seed``.
+def atlas_beside(folder: Path) -> CourseAtlas | None:
+    """The same, or ``None`` where no vessels are to be drawn."""
+    return read_atlas(folder) if (folder / COURSES).exists() else None
 
-    Bodies that failed the audit when they were built are left out, but for held-out ones: those are only scored where
-    an expert drew. Raises ``FileNotFoundError`` if the cache is empty.
+
+def load(folder: Path, held_out: bool = False, seed: int = 0) -> list[Body]:
+    """The bodies for training, or the held-out ones, with their vessels drawn.
+
+    Another ``seed`` draws other vessels, and each drawing is audited: where it fails, the one that passed when the body
+    was built is taken (seed 0 takes it everywhere). A body is left out if that one fails too; it is audited anew where
+    its file does not say what this very audit found. Held-out bodies are not left out: they are only scored where an
+    expert drew. Raises ``FileNotFoundError`` if no body is left.
     """
     paths = [path for path in body_paths(folder) if is_held_out(path.stem) is held_out]
-    paths = [path for path in paths if held_out or not faults_of(path)]
     if not paths:
         raise FileNotFoundError(f"no bodies in {folder}; run `python -m training synthesize --to {folder}` first")
-    atlas = read_atlas(folder) if (folder / COURSES).exists() else None
-    return [finished(read_body(path), atlas, seed) for path in paths]
+    atlas = atlas_beside(folder)
+    if held_out:
+        return [finished(read_body(path), atlas, seed) for path in paths]
+    stored = {path: faults_of(path) for path in paths}
+    tried = {path: _sound(path, stored[path], atlas, seed) for path in paths}
+    left_out = [path.stem for path, body in tried.items() if body is None]
+    anew = sum(faults is None for faults in stored.values())
+    if anew:
+        _log.info(
+            "%s: %d of %d bodies audited anew: their files hold no audit by this release", folder, anew, len(paths)
+        )
+    if left_out:
+        _log.info("%s: %d of %d bodies fail the audit: %s", folder, len(left_out), len(paths), ", ".join(left_out))
+    if len(left_out) == len(paths):
+        raise FileNotFoundError(f"all bodies in {folder} fail the audit; `python -m training audit {folder}` says why")
+    return [body for body in tried.values() if body is not None]
+
+
+def _sound(path: Path, faults: list[str] | None, atlas: CourseAtlas | None, seed: int) -> Body | None:
+    """The body drawn by ``seed``, or as it was built, whichever first passes; ``None`` if neither does."""
+    if faults:
+        return None
+    body = read_body(path)
+    if seed and _passes(drawn := finished(body, atlas, seed)):
+        return drawn
+    built = finished(body, atlas, 0)
+    return built if faults is not None or _passes(built) else None
+
+
+def _passes(body: Body) -> bool:
+    return passes(body.tissues, body.name, body.known)
 
 
 def body_paths(folder: Path) -> list[Path]:
@@ -83,21 +123,46 @@ def body_paths(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.npz")) if not path.name.endswith(others)]
 
 
-def faults_of(path: Path) -> list[str]:
-    """What the audit found when the body was built; empty for one that passed."""
+def faults_of(path: Path) -> list[str] | None:
+    """What the audit found when the body was built; empty for one that passed.
+
+    ``None`` if that is not known, or was another audit: other limits, other drawings, other courses beside the file.
+    """
     with np.load(path) as arrays:
-        return [str(fault) for fault in arrays["faults"]] if "faults" in arrays else []
+        if "faults" not in arrays or "audited_by" not in arrays:
+            return None
+        if str(arrays["audited_by"]) != audit_stamp(path.parent / COURSES):
+            return None
+        return [str(fault) for fault in arrays["faults"]]
+
+
+def save_body(body: Body, path: Path, faults: Sequence[str] = ()) -> None:
+    """Write a body, its vessels drawn or not, with what today's audit by the courses beside ``path`` found."""
+    part = path.with_suffix(".part.npz")
+    site = body.vessels
+    vessels = {} if site is None else {
+        "aorta": site.aorta, "vena_cava": site.vena_cava, "frame": np.array([*site.origin_mm, site.height_mm]),
+        "ends": np.array(site.ends_mm),
+    }  # fmt: skip
+    np.savez_compressed(
+        part, tissues=body.tissues, hu=body.hu, origin_lps=np.array(body.origin_lps), drawing=body.drawing,
+        known=np.array(sorted(body.known)), faults=np.array(faults, dtype=str),
+        audited_by=audit_stamp(path.parent / COURSES), **vessels,
+    )  # fmt: skip
+    part.rename(path)
 
 
 def read_body(path: Path) -> Body:
-    """One body as ``body_building.build`` left it, without its vessels; or one that is whole."""
+    """One body as ``save_body`` left it: without its vessels, or whole."""
     with np.load(path) as arrays:
         known = frozenset(int(label) for label in arrays["known"]) if "known" in arrays else frozenset(range(1, 14))
         body = Body(path.stem, arrays["tissues"], arrays["hu"], known=known)
         if "frame" not in arrays:
             return body
         z, y, x, height = (float(v) for v in arrays["frame"])
-        site = VesselSite(np.array([z, y, x]), height, arrays["aorta"], arrays["vena_cava"])
+        aorta_end, cava_end = (float(v) for v in arrays["ends"]) if "ends" in arrays else (np.nan, np.nan)
+        courses = arrays["aorta"], arrays["vena_cava"]
+        site = VesselSite(np.array([z, y, x]), height, *courses, (aorta_end, cava_end))
         left, back, up = (float(mm) for mm in arrays["origin_lps"])
         drawing = int(arrays["drawing"]) if "drawing" in arrays else 0
         return replace(body, vessels=site, origin_lps=(left, back, up), drawing=drawing)

@@ -16,7 +16,17 @@ from evaluation.organs import ORGANS
 from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, read_icrp, read_organ_map, read_ts_example
 from training.painting.audit import Finding
-from training.painting.bodies import COURSES, audit_body, finished, is_held_out, organ_maps, read_atlas
+from training.painting.bodies import (
+    COURSES,
+    audit_body,
+    faults_of,
+    finished,
+    is_held_out,
+    organ_maps,
+    read_atlas,
+    read_body,
+    save_body,
+)
 from training.painting.completion import REAL, Body, complete
 from training.painting.real_scans import one_phase_each, read_real_scan, real_scan_names
 from training.painting.tissue import Tissue, label_of_tissue
@@ -88,7 +98,7 @@ def build(data: Path, folder: Path, workers: int = 2, scan_labels: Path | None =
 
     The first is the body of a real scan, the second a reference phantom's. With ``scan_labels``, a folder of label maps
     of the scans in ``data``/ct, the first is another scan's for most maps; without it the TS-example serves them all.
-    A body that the audit does not pass is completed in other templates.
+    A body that the audit does not pass is completed in other templates. What is there already is kept if it passes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sources = organ_maps(data)
@@ -107,6 +117,13 @@ def build(data: Path, folder: Path, workers: int = 2, scan_labels: Path | None =
             of_ts = variant or is_held_out(_name(source))
             turn = (None,) if of_ts else _in_turn([None, *scans], _name(source))
             jobs.append(_Job(data, source, variant, _donor(source, variant, sources), folder, turn, scan_labels))
+    stale = sum(job.path.exists() and faults_of(job.path) is None for job in jobs)
+    if stale:
+        log.info(
+            "%s: %d bodies hold no audit by this release; they are audited anew, and completed if they fail",
+            folder,
+            stale,
+        )
     # maps that share a scan one after the other: it is read once
     jobs.sort(key=lambda job: job.scans[0] or "")
     with ProcessPoolExecutor(workers) as pool:
@@ -146,15 +163,30 @@ def _donor(source: Path, variant: int, sources: Sequence[Path]) -> Path | None:
 
 def _build_one(job: _Job) -> Path:
     path = job.path
-    if path.exists():
-        return path
     courses = read_atlas(job.folder)
+    if path.exists() and _still_passes(job, courses):
+        return path
     body, found = least_faulty(_completed(job, template, courses) for template in job.templates())
     if not is_held_out(job.name):
         body, found = without_failed_organs(body, found, courses)
-    _save(body, path, [str(finding) for finding in found])
+    save_body(body, path, [str(finding) for finding in found])
     log.info("completed %s%s", path.name, "" if not found else f", not painted from: {'; '.join(map(str, found))}")
     return path
+
+
+def _still_passes(job: _Job, courses: CourseAtlas) -> bool:
+    """Whether the body that is there can stay: audited as today, by its file or anew. A held-out body always stays."""
+    if faults_of(job.path) is not None:
+        return True
+    body = read_body(job.path)
+    if is_held_out(job.name):
+        found = _faults(body, courses)
+    else:
+        body, found = with_sound_vessels(body, courses)
+        if found:
+            return False
+    save_body(body, job.path, [str(finding) for finding in found])
+    return True
 
 
 def least_faulty(tries: Iterable[Tried], organs: frozenset[int] = frozenset(range(1, 14))) -> Tried:
@@ -237,15 +269,3 @@ def _organs_of(found: Iterable[Finding]) -> frozenset[int]:
 
 def _faults(body: Body, atlas: CourseAtlas) -> list[Finding]:
     return [finding for finding in audit_body(body, atlas) if finding.severity == "fail"]
-
-
-def _save(body: Body, path: Path, faults: Sequence[str]) -> None:
-    part = path.with_suffix(".part.npz")
-    site = body.vessels
-    assert site is not None
-    np.savez_compressed(
-        part, tissues=body.tissues, hu=body.hu, origin_lps=np.array(body.origin_lps), aorta=site.aorta,
-        vena_cava=site.vena_cava, frame=np.array([*site.origin_mm, site.height_mm]), known=np.array(sorted(body.known)),
-        faults=np.array(faults, dtype=str), drawing=body.drawing,
-    )  # fmt: skip
-    part.rename(path)

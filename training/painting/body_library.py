@@ -1,12 +1,15 @@
 """Hundreds of bodies in a folder of plain arrays, mapped into memory: all processes share what they read of them.
 
-``NAME.tissues.npy`` (uint8) for each body, and ``NAME.hu.npy`` (int16) for those a real CT was warped along with.
+``NAME.tissues.npy`` (uint8) and ``NAME.known.npy`` (uint8: the organs that it teaches) for each body, and
+``NAME.hu.npy`` (int16) for those a real CT was warped along with. Libraries before release 0.11.0 have no
+``NAME.known.npy``: of their bodies all organs count as taught.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
@@ -18,7 +21,7 @@ from training.painting.anatomy import TissueMap
 from training.painting.completion import Body
 from training.painting.tissue import NO_HU
 
-_TISSUES, _HU = ".tissues.npy", ".hu.npy"
+_TISSUES, _HU, _KNOWN = ".tissues.npy", ".hu.npy", ".known.npy"
 
 
 class BodyLibrary(Sequence[Body]):
@@ -57,10 +60,10 @@ class BodyLibrary(Sequence[Body]):
     def _open(self, name: str) -> Body:
         # plain views of the maps: compiled code takes no np.memmap
         tissues: TissueMap = np.asarray(np.load(self.folder / f"{name}{_TISSUES}", mmap_mode="r"))
-        path = self.folder / f"{name}{_HU}"
-        if not path.exists():
-            return Body(name, tissues, self._without_hu(tissues.shape))
-        return Body(name, tissues, np.asarray(np.load(path, mmap_mode="r")))
+        with_hu, with_known = (self.folder / f"{name}{kind}" for kind in (_HU, _KNOWN))
+        hu = np.asarray(np.load(with_hu, mmap_mode="r")) if with_hu.exists() else self._without_hu(tissues.shape)
+        body = Body(name, tissues, hu)
+        return replace(body, known=frozenset(np.load(with_known).tolist())) if with_known.exists() else body
 
     def _without_hu(self, shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
         """One array serves all bodies without HU."""
@@ -87,6 +90,7 @@ def write_library(bodies: Iterable[Body], folder: Path) -> list[str]:
     names = []
     for body in bodies:
         # the tissues last: a body counts once they are there
+        _write(np.array(sorted(body.known), np.uint8), folder / f"{body.name}{_KNOWN}")
         _write(body.hu if (body.hu != NO_HU).any() else None, folder / f"{body.name}{_HU}")
         _write(body.tissues, folder / f"{body.name}{_TISSUES}")
         names.append(body.name)

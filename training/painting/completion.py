@@ -6,6 +6,7 @@ the template's. Organs of the template that the target does not cover become the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from attention_dmfnet.geometry import Geometry
 from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 
+from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, TissueMap
 from training.painting.diaphragm import draw_diaphragm
 from training.painting.esophagus import draw_through
@@ -41,6 +43,10 @@ _AORTA_LEVELS = np.linspace(-0.3, 0.9, 9)
 _VESSEL_RIM_MM = 4.0
 _FILLED_WITH_HU_MM = 6.0
 _ABOVE_MM, _BELOW_MM = 130.0, 160.0
+_FIELD_BELOW_MM = 12.0
+"""That much of the map below a vessel says that it ends there, and was not cut: more than two thick slices."""
+
+_BESIDE_OWNER = re.compile("[+~]")
 
 _Value = TypeVar("_Value", np.uint8, np.int16)
 Mask = npt.NDArray[np.bool_]
@@ -53,7 +59,8 @@ class Body:
     ``vessels`` says where aorta and vena cava are to be drawn (``with_vessels``); without it they are there already.
     ``origin_lps`` (mm) is the first voxel's place in the space of the map that the body was completed from. ``known``
     are the organs that somebody drew or that are drawn by rule; the others are the template's. ``drawing`` is the
-    number of the drawing of its vessels that passes the audit.
+    number of the drawing of its vessels that passes the audit. A recombined body is called RECEIVER+DONOR (a
+    transplant) or BODY~TOWARDS (a morph), in a library KIND_SEED_NUMBER= before it.
     """
 
     name: str
@@ -63,6 +70,11 @@ class Body:
     origin_lps: tuple[float, float, float] = (0.0, 0.0, 0.0)
     known: frozenset[int] = frozenset(range(1, 14))
     drawing: int = 0
+
+    @property
+    def owner(self) -> str:
+        """The name of the body that the solid organs are of: its own, but of a recombined body the receiver's."""
+        return _BESIDE_OWNER.split(self.name.rpartition("=")[2])[0]
 
     @property
     def is_real(self) -> bool:
@@ -213,12 +225,12 @@ def complete(
 
     ``whole`` is a template from head to foot, ``abdomen`` one with the HU of a real scan. With ``prefer_abdomen`` the
     body inside the field of view of ``abdomen`` is that one's. ``donor`` lends the organs that the target's author did
-    not draw, warped along the organs that both have; without one they are the template's. Raises ``ValueError`` for a
-    target without liver or kidneys: nothing says where its vessels run.
+    not draw, warped along the organs that both have; without one they are the template's. Raises ``TrainingError``
+    for a target without liver or kidneys: nothing says where its vessels run.
     """
     frame = frame_of(target)
     if frame is None:
-        raise ValueError(f"{target.name} lacks liver or kidneys; leave it out")
+        raise TrainingError(f"{target.name} lacks its liver or a kidney, and they say where vessels run; leave it out")
     grid = _body_grid(target)
     own, own_inside = _sample_map(target, _grid_mm(grid), target.tissues, 0)
     own_rows = np.asarray(own_inside.any((1, 2)))[:, None, None]
@@ -246,7 +258,17 @@ def complete(
     layers = inner_layers(tissues, grid.spacing_zyx)
     absent = {organ for organ in target.known if not (own == organ).any()}
     known = (annotated - absent | {int(Tissue.AORTA), int(Tissue.VENA_CAVA)}) & frozenset(range(1, 14))
-    return Body(target.name, layers, hu, site_of(frame, atlas, origin), grid.origin_lps, known)
+    ends = (_end_mm(own == Tissue.AORTA, own_rows, grid), _end_mm(own == Tissue.VENA_CAVA, own_rows, grid))
+    return Body(target.name, layers, hu, site_of(frame, atlas, origin, ends), grid.origin_lps, known)
+
+
+def _end_mm(vessel: Mask, field: Mask, grid: Geometry) -> float:
+    """The z, from the grid's first slice, of the lower end of ``vessel``; NaN unless its ``field`` goes on below."""
+    shown, seen = np.flatnonzero(vessel.any((1, 2))), np.flatnonzero(field.ravel())
+    dz = grid.spacing_zyx[0]
+    if not len(shown) or (shown[0] - seen[0]) * dz < _FIELD_BELOW_MM:
+        return float("nan")
+    return float(shown[0] * dz)
 
 
 def _lay_abdomen(

@@ -5,7 +5,6 @@ The body must have been completed from the expert's map with its vessels hidden,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from training.errors import TrainingError
 from training.painting.anatomy import TissueMap, aortic_root
 from training.painting.completion import BODY_SPACING_ZYX
 from training.painting.located import Triple, chest_slice
+from training.painting.structure_names import names_beside, tissue_of_name
 from training.painting.tissue import Tissue
 
 LEAST_DSC = 0.7
@@ -111,13 +111,12 @@ def read_expert(path: Path) -> Volume:
     without either vessel.
     """
     volume = canonicalise(read_volume(path))
-    numbers = {int(vessel): vessel for vessel in VESSELS}
-    names = path.parent / f"{map_name(path)}.json"
-    if names.is_file():
-        by_name = {"aorta": Tissue.AORTA, "inferior_vena_cava": Tissue.VENA_CAVA}
-        entries = {int(number): entry for number, entry in json.loads(names.read_text(encoding="utf-8")).items()}
-        plain = {number: entry["name"] if isinstance(entry, dict) else entry for number, entry in entries.items()}
-        numbers = {number: by_name[name] for number, name in plain.items() if name in by_name}
+    names = names_beside(path)
+    numbers = (
+        {int(vessel): vessel for vessel in VESSELS}
+        if names is None
+        else {number: tissue_of_name(name) for number, name in names.items() if tissue_of_name(name) in VESSELS}
+    )
     labels = np.zeros(volume.array.shape, np.uint8)
     for number, vessel in numbers.items():
         labels[volume.array == number] = vessel

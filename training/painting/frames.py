@@ -154,6 +154,17 @@ def map_nodes(shape_zyx: tuple[int, ...], here: Landmarks, there: Landmarks) -> 
     return np.asarray(mapped / BODY_SPACING_ZYX)
 
 
+def size_ratio(here: Landmarks, there: Landmarks) -> float:
+    """How many times the volume a body has ``here`` that it has ``there``: 2 if it is here twice as large.
+
+    The determinant of the linear map that takes the shared landmarks from there to here best (least squares).
+    """
+    names = sorted(here.keys() & there.keys())
+    to, source = (np.array([landmarks[name] for name in names]) for landmarks in (here, there))
+    linear = np.linalg.lstsq(source - source.mean(0), to - to.mean(0), rcond=None)[0]
+    return float(np.linalg.det(linear))
+
+
 def node_places(shape_zyx: tuple[int, ...]) -> Float64:
     """(nz, ny, nx, 3) indices of the nodes themselves, of every ``NODE_STEP``-th voxel and one beyond."""
     axes = [np.arange(0, size + NODE_STEP, NODE_STEP, dtype=np.float64) for size in shape_zyx]

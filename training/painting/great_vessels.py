@@ -40,8 +40,11 @@ _STIFFNESS = 0.25
 """Cost of one step sideways (2 mm) from a slice to the next; a tube wholly inside an organ costs ``_BLOCKED``."""
 
 _BLOCKED, _NEVER = 6.0, 1e6
+_FORK_BELOW_MM, _FORK_SPREAD_MM, _FORK_RANGE_MM = 70.0, 21.0, (32.0, 121.0)
+"""How far below the kidneys' middle aortas fork: mean, standard deviation and range of the 34 maps that show it."""
+_CAVA_FORKS_BELOW_MM = (3.0, 25.0)
+_ABOVE_LIVER_MM = 75.0
 _WIDEST_CAVA_MM = 35.0
-_LOWEST, _ABOVE_LIVER_MM = -0.62, 75.0
 _KINKED = 0.15
 """How many aortas have a kink: a share chosen by eye, as is how far it bows."""
 
@@ -51,20 +54,27 @@ class VesselSite:
     """What is needed to draw a body's vessels anew: its frame, on the body's grid, and the most likely courses.
 
     ``courses`` holds for each vessel (level, 2) mm y and x on the body's axes; ``origin_mm`` and ``height_mm`` say at
-    which z the levels lie.
+    which z the levels lie. ``ends_mm`` is the z at which the map shows that aorta and vena cava end below, NaN where it
+    does not.
     """
 
     origin_mm: Floats
     height_mm: float
     aorta: Floats
     vena_cava: Floats
+    ends_mm: tuple[float, float] = (np.nan, np.nan)
 
 
-def site_of(frame: Frame, atlas: CourseAtlas, grid_origin_zyx: Floats) -> VesselSite:
-    """Where the atlas expects both vessels, on a grid whose first voxel is at ``grid_origin_zyx`` mm."""
+def site_of(
+    frame: Frame, atlas: CourseAtlas, grid_origin_zyx: Floats, ends_mm: tuple[float, float] = (np.nan, np.nan)
+) -> VesselSite:
+    """Where the atlas expects both vessels, on a grid whose first voxel is at ``grid_origin_zyx`` mm.
+
+    ``ends_mm``, on that grid, are the lower ends that the map shows.
+    """
     origin = frame.origin_mm - grid_origin_zyx
     courses = [atlas.expected(frame, vessel) + origin[1:] for vessel in (Tissue.AORTA, Tissue.VENA_CAVA)]
-    return VesselSite(origin, frame.height_mm, courses[0], courses[1])
+    return VesselSite(origin, frame.height_mm, courses[0], courses[1], ends_mm)
 
 
 def draw_great_vessels(
@@ -72,17 +82,20 @@ def draw_great_vessels(
 ) -> None:
     """Draw in place, in ``tissues`` (z, y, x, canonical axes), what of both vessels is not there yet.
 
-    A vessel that the patient's own map shows keeps its shape; it is only continued to its natural ends.
+    A vessel that the patient's own map shows keeps its shape; it is only continued to its natural ends. Where the map
+    goes on below a vessel's end, that is its fork.
     """
     spacing = np.asarray(spacing_zyx)
     liver = np.flatnonzero((tissues == Tissue.LIVER).any((1, 2)))
     if not len(liver):
         return
     top = int(liver[-1])
-    aorta = _tube(tissues, Tissue.AORTA, site, atlas, spacing, top + int(_ABOVE_LIVER_MM / spacing[0]), rng)
+    forks = _forks_mm(tissues, site, spacing_zyx[0], rng)
+    above = top + int(_ABOVE_LIVER_MM / spacing[0])
+    aorta = _tube(tissues, Tissue.AORTA, site, atlas, spacing, forks[Tissue.AORTA], above, rng)
     _draw(tissues, aorta, Tissue.AORTA, np.isin(tissues, (*_SOFT_SPACE, *_BOWEL)), spacing)
     atrium = top + round(float(rng.uniform(-4, 22)) / spacing[0])
-    cava = _tube(tissues, Tissue.VENA_CAVA, site, atlas, spacing, atrium, rng)
+    cava = _tube(tissues, Tissue.VENA_CAVA, site, atlas, spacing, forks[Tissue.VENA_CAVA], atrium, rng)
     # the liver surrounds the upper cava in some patients; the map's author drew it whole in others
     upper = np.arange(len(tissues))[:, None, None] > liver[0] + 0.45 * (top - liver[0])
     room = np.isin(tissues, (*_SOFT_SPACE, *_BOWEL)) | ((tissues == Tissue.LIVER) & upper)
@@ -95,15 +108,12 @@ def draw_great_vessels(
 
 
 def _tube(
-    tissues: TissueMap, vessel: Tissue, site: VesselSite, atlas: CourseAtlas, spacing: Floats, last: int,
-    rng: np.random.Generator,
+    tissues: TissueMap, vessel: Tissue, site: VesselSite, atlas: CourseAtlas, spacing: Floats, fork_mm: float,
+    last: int, rng: np.random.Generator,
 ) -> Tube:  # fmt: skip
-    """The vessel as a tube from its bifurcation to slice ``last``, through the slices that the map shows already."""
-    lowest = site.origin_mm[0] + (_LOWEST + rng.normal(0, 0.06)) * site.height_mm
+    """The vessel as a tube from ``fork_mm`` to slice ``last``, through the slices that the map shows already."""
     shown = np.flatnonzero((tissues == vessel).sum((1, 2)) >= 4)
-    kidneys = np.flatnonzero(np.isin(tissues, (Tissue.RIGHT_KIDNEY, Tissue.LEFT_KIDNEY)).any((1, 2)))
-    below_kidneys = kidneys[0] - rng.uniform(4, 30) / spacing[0] if len(kidneys) else np.inf
-    first = max(int(min(lowest / spacing[0], below_kidneys)), 0)
+    first = max(round(fork_mm / spacing[0]), 0)
     last = min(last, len(tissues) - 1)
     if len(shown):
         first, last = min(first, int(shown[0])), max(last, int(shown[-1]))
@@ -131,6 +141,23 @@ def _tube(
     pushed = _pushed_aside(tissues, vessel, Tube(first, middles, half), spacing)
     fade = np.exp(-np.maximum(shown[0] - slices, slices - shown[-1]).clip(0) * spacing[0] / 25.0)[:, None]
     return Tube(first, np.where(inside[:, None], middles, fade * middles + (1 - fade) * pushed), half)
+
+
+def _forks_mm(tissues: TissueMap, site: VesselSite, dz: float, rng: np.random.Generator) -> dict[Tissue, float]:
+    """The z at which each vessel begins: where the map shows it, else drawn.
+
+    A vena cava forks below the aorta, and it has taken up both renal veins before.
+    """
+    drawn = float(np.clip(rng.normal(_FORK_BELOW_MM, _FORK_SPREAD_MM), *_FORK_RANGE_MM))
+    aorta, cava = site.ends_mm
+    if np.isnan(aorta):
+        aorta = float(site.origin_mm[0]) - drawn
+    if np.isnan(cava):
+        cava = aorta - float(rng.uniform(*_CAVA_FORKS_BELOW_MM))
+        kidneys = np.flatnonzero(np.isin(tissues, (Tissue.RIGHT_KIDNEY, Tissue.LEFT_KIDNEY)).any((1, 2)))
+        if len(kidneys):
+            cava = min(cava, float(kidneys[0]) * dz - float(rng.uniform(*_CAVA_FORKS_BELOW_MM)))
+    return {Tissue.AORTA: aorta, Tissue.VENA_CAVA: cava}
 
 
 def _kink_mm(level: Floats, height_mm: float, rng: np.random.Generator) -> Floats:

@@ -48,7 +48,7 @@ def morph(body: Body, towards: Body, share: float) -> Body | None:
     tissues = sample_nearest(body.tissues, nodes, shape, int(Tissue.AIR))
     hu = sample_nearest(body.hu, nodes, shape, NO_HU)
     slices = _slices_inside(nodes, shape)
-    return Body(f"{body.name}~{towards.name}", tissues[slices], hu[slices])
+    return Body(f"{body.name}~{towards.name}", tissues[slices], hu[slices], known=body.known)
 
 
 def _unfolded(nodes: npt.NDArray[np.float64], shape: tuple[int, ...]) -> npt.NDArray[np.float64] | None:

@@ -18,6 +18,7 @@ from training.painting.frames import (
     map_nodes,
     node_places,
     sample_nearest,
+    size_ratio,
 )
 from training.painting.tissue import NO_HU, TISSUES, Tissue
 
@@ -36,7 +37,11 @@ _GIVES_WAY = (Tissue.FAT, Tissue.MUSCLE, Tissue.SOFT)
 _ONE_PIECE = (Tissue.STOMACH, Tissue.DUODENUM, Tissue.GALLBLADDER, Tissue.PANCREAS)
 
 LEAST_KEPT = 0.85
-"""Of a moved organ as it was warped and pushed aside; what lies in solid organs or outside the body is lost."""
+"""Of a moved organ as it was warped and pushed aside; what lies in solid organs or outside the body is lost.
+
+The warp may have shrunk it before. So it is also the least volume in one piece, against the donor's times the ratio of
+the two bodies' sizes, of the organs that are taught; colon and small bowel may adapt to the room there is.
+"""
 LEAST_IN_ONE_PIECE = 0.95
 _MOST_SCALED = 2.0
 _PUSHES = 4
@@ -53,12 +58,14 @@ def transplant(receiver: Body, donor: Body, with_pancreas: bool) -> Body | None:
 
     A spline on landmarks of both bodies (:mod:`training.painting.frames`) carries it. It fits if each moved organ is
     there with 0.5 to 2 times the donor's volume, of which 85 % find room; if stomach, duodenum, gallbladder and
-    pancreas are as much in one piece as 95 %; and if the spline does not fold. ``hu`` is ``NO_HU`` where organs
-    came or went.
+    pancreas are as much in one piece as 95 %, and this piece is 85 % of the donor's volume times the ratio of the two
+    bodies' sizes; and if the spline does not fold. ``hu`` is ``NO_HU`` where organs
+    came or went. ``known`` is the receiver's, of moved organs the donor's; a gallbladder that was taken out is not.
     """
     moved = (*GUT, Tissue.PANCREAS) if with_pancreas else GUT
     table = _whole_organs(moved)
-    nodes = map_nodes(receiver.tissues.shape, landmarks_of(receiver.tissues), landmarks_of(donor.tissues))
+    here, there = landmarks_of(receiver.tissues), landmarks_of(donor.tissues)
+    nodes = map_nodes(receiver.tissues.shape, here, there)
     if nodes is None:
         return None
     gut = table[donor.tissues]
@@ -71,13 +78,17 @@ def transplant(receiver: Body, donor: Body, with_pancreas: bool) -> Body | None:
     nodes = _pushed_into_room(nodes, gut, come, room)
     come = sample_nearest(gut, nodes, receiver.tissues.shape, 0)
     placed = np.where(room, come, np.uint8(0))
-    if not _is_plausible(come, before, moved) or not _is_kept(come, placed, moved) or _folds(nodes, come > 0):
+    if not _is_plausible(come, before, moved) or _folds(nodes, come > 0):
+        return None
+    if not _is_kept(come, placed, moved, size_ratio(here, there) * before):
         return None
     tissues = np.where(placed > 0, placed, receiver.tissues)
     _fill(tissues, leave & (placed == 0))
     hu = receiver.hu.copy()
     hu[leave | (placed > 0)] = NO_HU
-    return Body(f"{receiver.name}+{donor.name}", inner_layers(tissues, BODY_SPACING_ZYX), hu)
+    came = {int(organ) for organ in moved if (placed == organ).any()}
+    known = (receiver.known - set(map(int, moved))) | (donor.known & came)
+    return Body(f"{receiver.name}+{donor.name}", inner_layers(tissues, BODY_SPACING_ZYX), hu, known=known)
 
 
 def _whole_organs(moved: tuple[Tissue, ...]) -> npt.NDArray[np.uint8]:
@@ -160,13 +171,16 @@ def _inside_the_wall(tissues: TissueMap) -> Mask:
     return inside
 
 
-def _is_kept(come: TissueMap, placed: TissueMap, moved: tuple[Tissue, ...]) -> bool:
+def _is_kept(come: TissueMap, placed: TissueMap, moved: tuple[Tissue, ...], expected: npt.NDArray[np.float64]) -> bool:
+    """``expected`` (TISSUES,) voxels are the donor's, for a body of the receiver's size."""
     for organ in moved:
         found = placed == organ
         if np.count_nonzero(found) < LEAST_KEPT * np.count_nonzero(come == organ):
             return False
-        if organ in _ONE_PIECE and found.any() and _largest_share(found) < LEAST_IN_ONE_PIECE:
-            return False
+        if organ in _ONE_PIECE and found.any():
+            share = _largest_share(found)
+            if share < LEAST_IN_ONE_PIECE or share * np.count_nonzero(found) < LEAST_KEPT * expected[organ]:
+                return False
     return True
 
 

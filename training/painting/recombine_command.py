@@ -15,7 +15,7 @@ import numpy as np
 
 from training.errors import TrainingError
 from training.painting.audit import passes
-from training.painting.bodies import SAME_PATIENT, is_held_out, load
+from training.painting.bodies import SAME_PATIENT, atlas_beside, finished, is_held_out, load, read_body
 from training.painting.body_library import BodyLibrary, open_library, write_library
 from training.painting.completion import REAL, Body
 from training.painting.liver_veins import without_liver_veins
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bodies", metavar="BODIES", type=Path, help="the folder of completed bodies")
     parser.add_argument("--to", metavar="LIBRARY", type=Path, required=True, help="the library's folder")
     parser.add_argument("--count", metavar="N", type=int, default=200, help="transplants; default: 200, and N/4 morphs")
-    parser.add_argument("--seed", type=int, default=1, help="of the pairs; default: 1")
+    parser.add_argument("--seed", type=int, default=1, help="of the pairs and the drawn vessels; default: 1")
     parser.add_argument("--workers", type=int, default=2, help="processes; default: 2")
 
 
@@ -49,8 +49,8 @@ def recombine(options: argparse.Namespace) -> int:
 
 
 def passes_audit(body: Body) -> bool:
-    """Whether a recombined body may be painted from."""
-    return passes(body.tissues)
+    """Whether a recombined body may be painted from: its receiver's illness and untaught organs are allowed for."""
+    return passes(body.tissues, body.owner, body.known)
 
 
 def build_library(
@@ -58,13 +58,14 @@ def build_library(
 ) -> BodyLibrary:
     """The training bodies of ``bodies``, ``count`` transplants and a quarter as many morphs, in ``folder``.
 
+    Vessels are drawn by ``seed``, and for each recombined body anew: ``accept`` is what audits those drawings.
     Held-out patients are not used; a patient is not recombined with itself, nor the real scan with anyone, as its field
     of view cuts the organs that would be landmarks. ``accept`` may refuse a recombined body; it is pickled. What is
     there already is kept, and the same seed gives the same bodies whatever ``workers`` is. Raises ``TrainingError`` if
     there is no body or there are no two patients.
     """
     try:
-        originals = [body for body in load(bodies) if not is_held_out(body.name)]
+        originals = [body for body in load(bodies, seed=seed) if not is_held_out(body.name)]
     except FileNotFoundError as error:
         raise TrainingError(str(error)) from error
     names = write_library(originals, folder)
@@ -72,7 +73,7 @@ def build_library(
     candidates = [name for name in names if not name.startswith(REAL)]
     if count and len({patient_of(name) for name in candidates}) < 2:
         raise TrainingError(f"{bodies} holds one patient; recombining takes two")
-    job = functools.partial(_make, _Job(folder, tuple(candidates), seed, accept))
+    job = functools.partial(_make, _Job(bodies, folder, tuple(candidates), seed, accept))
     plan = [(MIXED, number) for number in range(count)]
     plan += [(MORPHED, number) for number in range(round(count * _MORPHS_PER_TRANSPLANT))]
     if workers == 1:
@@ -89,6 +90,7 @@ def build_library(
 
 @dataclass(frozen=True)
 class _Job:
+    bodies: Path
     folder: Path
     candidates: Sequence[str]
     seed: int
@@ -104,7 +106,8 @@ def _make(job: _Job, item: tuple[str, int]) -> int | None:
     rng = np.random.default_rng((job.seed, (MIXED, MORPHED).index(kind), number))
     library = open_library(job.folder)
     for attempt in range(1, _MOST_ATTEMPTS + 1):
-        body = _attempt(kind, library, *draw_pair(job.candidates, rng), rng)
+        one, other = draw_pair(job.candidates, rng)
+        body = _attempt(kind, _drawn_anew(job.bodies / f"{one}.npz", rng), library[library.names.index(other)], rng)
         if body is not None and (job.accept is None or job.accept(body)):
             write_library([replace(body, name=f"{stem}={body.name}")], job.folder)
             return attempt
@@ -112,8 +115,12 @@ def _make(job: _Job, item: tuple[str, int]) -> int | None:
     return -_MOST_ATTEMPTS
 
 
-def _attempt(kind: str, library: BodyLibrary, one: str, other: str, rng: np.random.Generator) -> Body | None:
-    first, second = (library[library.names.index(name)] for name in (one, other))
+def _drawn_anew(path: Path, rng: np.random.Generator) -> Body:
+    """The body with other vessels than in the library, so that training sees it with several."""
+    return finished(read_body(path), atlas_beside(path.parent), int(rng.integers(1, 2**31)))
+
+
+def _attempt(kind: str, first: Body, second: Body, rng: np.random.Generator) -> Body | None:
     if kind == MIXED:
         # the pancreas that comes may lie elsewhere: its veins are drawn where it is
         bare = replace(first, tissues=without_liver_veins(first.tissues))

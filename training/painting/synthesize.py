@@ -64,7 +64,7 @@ def synthesize(options: argparse.Namespace) -> int:
 
 def draw_sheet(bodies: Path, ct: Path, path: Path, rows: int, seed: int) -> None:
     """A PNG of ``rows`` rows: a painted axial slice, the same with its labels, a coronal one, and one of a real CT."""
-    painter = Painter(load(bodies), FINE_CANVAS)
+    painter = Painter(load(bodies, seed=seed), FINE_CANVAS)
     scans = sorted(ct.glob("*.nii.gz")) if ct.is_dir() else []
     lines = []
     for number in range(rows):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+from attention_dmfnet.adult_volumes import ADULT_VOLUMES
 
 from evaluation.organs import ORGANS
 from evaluation.text_file import decode_text
@@ -27,29 +28,12 @@ MIN_PHASE_AGREEMENT = {organ: 0.60 if organ in _THIN else 0.80 for organ in ORGA
 
 ALL = "all"
 
-POSSIBLE_ML: Mapping[str, tuple[float, float]] = {
-    "liver": (500, 4000),
-    "right kidney": (50, 600),
-    "spleen": (30, 1500),
-    "pancreas": (15, 250),
-    "aorta": (15, 350),
-    "inferior vena cava": (15, 250),
-    "right adrenal gland": (0.8, 25),
-    "left adrenal gland": (0.8, 25),
-    "gallbladder": (2, 300),
-    "esophagus": (3, 120),
-    "stomach": (30, 1500),
-    "duodenum": (15, 300),
-    "left kidney": (50, 600),
-}
-"""mL in adults, diseased ones included, as textbooks and the published sizes of segmented scans have them."""
-
 
 class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The thresholds. The key ``all`` stands for the organs that a table does not name; without it the defaults do.
 
-    A case needs ``min_organs`` organs that pass. Volumes must lie within ``POSSIBLE_ML`` and, where the fingerprint
-    of labelled scans is at hand, within ``volume_factor`` times what was seen there.
+    A case needs ``min_organs`` organs that pass. Volumes must be possible in adults (``ADULT_VOLUMES``) and, where
+    the fingerprint of labelled scans is at hand, lie within ``volume_factor`` times what was seen there.
     """
 
     min_probability: dict[str, Share] = {}
@@ -133,7 +117,7 @@ def _threshold(organ: str, chosen: Mapping[str, float], default: Mapping[str, fl
 
 
 def _volume_range(organ: str, factor: float, seen_ml: tuple[float, float] | None) -> tuple[float, float]:
-    low, high = POSSIBLE_ML[organ]
+    low, high = ADULT_VOLUMES[organ].possible_ml
     if seen_ml is None:
         return low, high
     # what was seen is possible, whatever the table says

@@ -7,7 +7,7 @@ import pytest
 from evaluation.organs import ORGANS
 from tests.training.small_patients import write_flare22, write_nnunet
 from training.data.layouts import LABELS, merge, read_layout
-from training.data.organ_names import label_of_name
+from training.organ_names import label_of_name
 
 
 def test_flare22_cases_are_paired_by_the_organisers_names(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from training.learning.source import (
     open_bodies,
     open_sources,
 )
-from training.painting.bodies import load
+from training.painting.bodies import load, save_body
+from training.painting.completion import Body
 from training.painting.painter import Canvas, Painter
 from training.recipe import Augmentation, Grid, Recipe, load_recipe
 
@@ -219,7 +220,7 @@ def test_painted_and_real_samples_are_mixed_as_the_recipe_says() -> None:
 @pytest.fixture
 def bodies(tmp_path: Path) -> Path:
     for name, made in (("word_0014_0", body()), ("ts_example_0", real_body()), ("word_0034_0", body())):
-        np.savez_compressed(tmp_path / f"{name}.npz", tissues=made.tissues, hu=made.hu)
+        save_body(made, tmp_path / f"{name}.npz")
     return tmp_path
 
 
@@ -238,6 +239,22 @@ def test_the_fingerprint_of_bodies_is_of_those_painted(bodies: Path) -> None:
     assert open_bodies(bodies, how).fingerprint == before
     (bodies / "ts_example_0.npz").unlink()
     assert open_bodies(bodies, how).fingerprint != before
+
+
+def test_the_runs_seed_draws_the_vessels_of_bodies_to_train_on_and_no_seed_those_that_are_scored(
+    bodies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def loads(folder: Path, held_out: bool, seed: int) -> list[Body]:
+        asked.append((held_out, seed))
+        return load(folder, held_out)
+
+    monkeypatch.setattr("training.painting.bodies.load", loads)
+    how = load_recipe("painted-fine", changes=["run.seed=7"])
+    for held_out in (False, True):
+        open_bodies(bodies, how, held_out)
+    assert asked == [(False, 7), (True, 0)]
 
 
 @pytest.mark.parametrize(("share", "data", "with_bodies", "sentence"), [

@@ -1,22 +1,26 @@
 """Claims about the folder of memory-mapped bodies, and the command that fills it."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.training.bodies import body, real_body
+from tests.training.painting.test_great_vessels import ATLAS, site
+from tests.training.painting.test_great_vessels import body as trunk
 from tests.training.patients import box, patient
 from training.__main__ import main
 from training.errors import TrainingError
 from training.painting import recombine_command
-from training.painting.bodies import HELD_OUT, SAME_PATIENT
+from training.painting.bodies import COURSES, HELD_OUT, SAME_PATIENT, load, save_body
 from training.painting.body_library import open_library, write_library
 from training.painting.completion import Body
 from training.painting.painter import Canvas, Painter
-from training.painting.recombine_command import build_library, draw_pair, patient_of
-from training.painting.tissue import Tissue
+from training.painting.recombine_command import _drawn_anew, build_library, draw_pair, patient_of
+from training.painting.tissue import NO_HU, Tissue
+from training.painting.vessel_courses import CourseAtlas
 
 CANVAS = Canvas((24, 32, 40), (3.0, 2.5, 2.5), (0.0, 0.0, 0.0), 0.0)
 ELSEWHERE = {Tissue.DUODENUM: box(18, 26, 40, 52, 56, 64)}
@@ -31,6 +35,14 @@ def test_bodies_come_back_as_they_were_written(tmp_path: Path) -> None:
         np.testing.assert_array_equal(back.tissues, made.tissues)
         np.testing.assert_array_equal(back.hu, made.hu)
         assert back.hu.dtype == np.int16
+
+
+def test_what_a_body_teaches_comes_back_and_of_an_older_library_all_counts_as_taught(tmp_path: Path) -> None:
+    write_library([replace(body(), known=frozenset({1, 3, 13})), real_body()], tmp_path)
+    assert [made.known for made in open_library(tmp_path)] == [frozenset({1, 3, 13}), frozenset(range(1, 14))]
+    for path in tmp_path.glob("*.known.npy"):
+        path.unlink()
+    assert [made.known for made in open_library(tmp_path)] == [frozenset(range(1, 14))] * 2
 
 
 def test_only_a_body_with_hu_has_a_file_of_them_and_none_can_be_written_to(tmp_path: Path) -> None:
@@ -76,7 +88,7 @@ def bodies(tmp_path: Path) -> Path:
         ("word_0033_0", ELSEWHERE), (f"{HELD_OUT[0]}_0", {}), ("ts_example_0", {}),
     ):  # fmt: skip
         made = patient(name, changes)
-        np.savez_compressed(folder / f"{name}.npz", tissues=made.tissues, hu=made.hu)
+        save_body(made, folder / f"{name}.npz")
     return folder
 
 
@@ -103,6 +115,40 @@ def test_a_library_holds_transplants_and_morphs_of_training_patients_only(
     assert open_library(to).names == names
     build_library(bodies, tmp_path / "again", 8, seed=1, workers=2)
     assert open_library(tmp_path / "again").names == names
+
+
+def test_each_recombined_body_has_its_own_drawing_of_the_vessels_and_another_seed_another_library(
+    bodies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+
+    def drawn(bare: Body, atlas: CourseAtlas | None, seed: int) -> Body:
+        seeds.append(seed)
+        return bare
+
+    loaded: list[int] = []
+
+    def loads(folder: Path, seed: int) -> list[Body]:
+        loaded.append(seed)
+        return load(folder)
+
+    monkeypatch.setattr(recombine_command, "finished", drawn)
+    monkeypatch.setattr(recombine_command, "load", loads)
+    build_library(bodies, tmp_path / "library", 4, seed=6, workers=1)
+    assert len(set(seeds)) == len(seeds) >= 5
+    assert 0 not in seeds
+    assert loaded == [6]
+
+
+def test_a_receiver_drawn_anew_has_other_vessels_at_its_own_place(tmp_path: Path) -> None:
+    ATLAS.save(tmp_path / COURSES)
+    tissues = trunk()
+    path = tmp_path / "word_0014_0.npz"
+    save_body(Body(path.stem, tissues, np.full(tissues.shape, NO_HU, np.int16), vessels=site()), path)
+    one, other = (_drawn_anew(path, np.random.default_rng(seed)).tissues for seed in (0, 1))
+    assert (one == Tissue.AORTA).any()
+    assert ((one == Tissue.AORTA) != (other == Tissue.AORTA)).any()
+    np.testing.assert_array_equal(one == Tissue.LEFT_KIDNEY, other == Tissue.LEFT_KIDNEY)
 
 
 def _nothing(made: Body) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from attention_dmfnet.geometry import Volume
 
 from tests.training.bodies import anatomy
+from training.errors import TrainingError
 from training.painting.completion import BODY_SPACING_ZYX, Body, complete, inner_layers
 from training.painting.tissue import NO_HU, Tissue, label_of_tissue
 from training.painting.vessel_courses import make_atlas
@@ -82,10 +83,26 @@ def test_other_vessels_are_drawn_by_another_generator() -> None:
     assert (one != two).any()
 
 
+@pytest.mark.parametrize("first", [0, 10])
+def test_a_vessel_that_ends_above_the_end_of_its_map_has_an_end(first: int) -> None:
+    """Slices of 6 mm. An aorta in the map's first one may have been cut; one from the eleventh on ends there."""
+    shown = anatomy("target", whole=False, vessels=True)
+    tissues = shown.tissues.copy()
+    tissues[:first][tissues[:first] == Tissue.AORTA] = Tissue.AIR
+    target = replace(shown, volume=Volume(tissues, shown.volume.geometry))
+    made = complete(target, anatomy("abdomen", True, True), anatomy("whole", True, False), ATLAS)
+    assert made.vessels is not None
+    aorta, cava = made.vessels.ends_mm
+    assert np.isnan(cava)
+    # the body begins below the map
+    begins = shown.volume.geometry.origin_lps[2] - made.origin_lps[2]
+    assert np.isnan(aorta) if first == 0 else aorta == pytest.approx(begins + 60, abs=6)
+
+
 def test_a_map_without_kidneys_is_refused_by_name() -> None:
     whole = anatomy("whole", whole=True, vessels=False)
     bare = replace(whole, name="odd", volume=Volume(whole.tissues * (whole.tissues != 2), whole.volume.geometry))
-    with pytest.raises(ValueError, match="odd lacks liver or kidneys"):
+    with pytest.raises(TrainingError, match="odd lacks its liver or a kidney"):
         complete(bare, whole, whole, ATLAS)
 
 

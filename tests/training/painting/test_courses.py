@@ -19,9 +19,10 @@ from training.painting.body_building import complete_hidden
 from training.painting.completion import Body
 from training.painting.courses import PlacedBody, compare_courses, courses_of_map, read_expert
 from training.painting.tissue import NO_HU, Tissue
-from training.painting.vessel_courses import make_atlas
+from training.painting.vessel_courses import course_in, frame_of, make_atlas
 
 AMOS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "anatomy" / "amos_0013.nii.gz"
+SPL = AMOS.parent / "spl_atlas.nii.gz"
 
 SPACING = (3.0, 2.0, 2.0)
 SHAPE = (40, 50, 60)
@@ -157,6 +158,18 @@ def test_a_map_outside_a_data_folder_cannot_be_completed(tmp_path: Path) -> None
         complete_hidden(tmp_path / "amos_0013.nii.gz", make_atlas([patient("a"), patient("b")]))
 
 
+@pytest.mark.skipif(not SPL.exists(), reason=f"{SPL} is not there")
+def test_a_map_with_names_has_the_organs_that_say_where_vessels_run() -> None:
+    """94 structures with numbers to 692; cut to a byte, its liver was a spleen and its kidneys were bone."""
+    anatomy = read_organ_map(SPL)
+    assert frame_of(anatomy) is not None
+    for vessel in (Tissue.AORTA, Tissue.VENA_CAVA):
+        course = course_in(anatomy, vessel)
+        assert course is not None
+        assert np.ptp(course.z_mm) > 200
+    assert Tissue.STOMACH not in anatomy.known  # drawn as one with the duodenum
+
+
 @pytest.mark.skipif(not AMOS.exists(), reason=f"{AMOS} is not there")
 def test_vessels_drawn_anew_lie_near_the_experts() -> None:
     """Not the bar of 0.7: what is reached (decision 9), so that it gets no worse."""
@@ -166,5 +179,6 @@ def test_vessels_drawn_anew_lie_near_the_experts() -> None:
     placed = PlacedBody(body.name, body.tissues, body.origin_lps)
     (courses,) = courses_of_map(AMOS, lambda _: [placed]).values()
     for course in courses:
-        assert course.median_mm < 20
+        assert course.median_mm < 15
+        assert course.dsc > 0.2
         assert course.missing <= 2

@@ -4,18 +4,18 @@ import numpy as np
 from attention_dmfnet.files.image_io import read_volume
 
 from tests.training.bodies import body
-from training.painting.bodies import HELD_OUT
+from training.painting.bodies import HELD_OUT, save_body
 from training.painting.painted_scans import FIELDS, WHOLE_SCAN, write_painted_scans
 
 
-def save_body(folder: Path, name: str) -> None:
+def save(folder: Path, name: str) -> None:
     folder.mkdir(exist_ok=True)
-    np.savez_compressed(folder / f"{name}.npz", tissues=body().tissues, hu=body().hu)
+    save_body(body(), folder / f"{name}.npz")
 
 
 def test_only_held_out_anatomy_is_painted_and_labels_lie_on_the_scans_grid(tmp_path: Path) -> None:
-    save_body(tmp_path / "bodies", "word_0014_0")
-    save_body(tmp_path / "bodies", f"{HELD_OUT[0]}_0")
+    save(tmp_path / "bodies", "word_0014_0")
+    save(tmp_path / "bodies", f"{HELD_OUT[0]}_0")
     assert write_painted_scans(tmp_path / "bodies", tmp_path / "scans", seed=3) == [f"{HELD_OUT[0]}_0"]
     scan = read_volume(tmp_path / "scans" / "images" / f"{HELD_OUT[0]}_0_0000.nii.gz")
     labels = read_volume(tmp_path / "scans" / "labels" / f"{HELD_OUT[0]}_0.nii.gz")
@@ -45,7 +45,7 @@ def test_a_chest_or_a_pelvis_shows_no_organ_of_the_middle_of_the_abdomen(tmp_pat
 
 def test_scans_of_training_anatomy_are_of_bodies_far_apart_and_of_no_held_out_one(tmp_path: Path) -> None:
     for name in ("word_0014_0", "word_0014_1", "word_0016_0", "word_0016_1", f"{HELD_OUT[0]}_0"):
-        save_body(tmp_path / "bodies", name)
+        save(tmp_path / "bodies", name)
     names = write_painted_scans(tmp_path / "bodies", tmp_path / "scans", 3, anatomy="training", at_most=2)
     assert names == ["word_0014_0", "word_0016_0"]
     assert len(list((tmp_path / "scans" / "labels").iterdir())) == 2

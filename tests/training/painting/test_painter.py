@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from tests.training.bodies import BOXES, body, real_body
-from training.painting.bodies import HELD_OUT, load, without_doubtful
+from training.painting.bodies import HELD_OUT, load, save_body, without_doubtful
 from training.painting.completion import Body
 from training.painting.painter import PADDING_HU, Canvas, Painter, coarsen
 from training.painting.pathology import HEALTHY
@@ -239,7 +239,7 @@ def test_contrast_comes_first_to_the_aorta_and_later_to_the_liver() -> None:
 
 def test_bodies_that_are_held_out_are_not_painted_for_training(tmp_path: Path) -> None:
     for name in (f"{HELD_OUT[0]}_1", "word_0014_0"):
-        save(tmp_path / f"{name}.npz", body())
+        save_body(body(), tmp_path / f"{name}.npz")
     assert [each.name for each in load(tmp_path)] == ["word_0014_0"]
     assert [each.name for each in load(tmp_path, held_out=True)] == [f"{HELD_OUT[0]}_1"]
 
@@ -248,13 +248,9 @@ def test_vessels_far_above_the_liver_lose_their_label(tmp_path: Path) -> None:
     tall = body()
     tissues = np.concatenate([tall.tissues, np.repeat(tall.tissues[35:36], 20, 0)])
     tissues[30:, 34:38, 38:42] = Tissue.ESOPHAGUS
-    save(tmp_path / "tall.npz", Body("tall", tissues, np.zeros(tissues.shape, np.int16)))
+    save_body(Body("tall", tissues, np.zeros(tissues.shape, np.int16)), tmp_path / "tall.npz")
     painted = load(tmp_path)[0].tissues
     for organ, beyond in ((Tissue.AORTA, Tissue.AORTA_BEYOND), (Tissue.ESOPHAGUS, Tissue.ESOPHAGUS_BEYOND)):
         # the liver's last slice is 29; 45 mm are 15 slices of 3 mm
         assert np.flatnonzero((painted == organ).any((1, 2)))[-1] == 29 + 15 - 1
         np.testing.assert_array_equal((painted == beyond)[44:], (tissues == organ)[44:])
-
-
-def save(path: Path, made: Body) -> None:
-    np.savez_compressed(path, tissues=made.tissues, hu=made.hu)

@@ -5,10 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.training.painting.test_audit import adult
 from tests.training.patients import BOXES, SHAPE, Box, box, patient, shifted
-from training.painting.completion import Body
-from training.painting.frames import NODE_STEP, jacobian_determinants, landmarks_of, node_places, sample_nearest
+from training.painting import recombine
+from training.painting.completion import BODY_SPACING_ZYX, Body, inner_layers
+from training.painting.frames import (
+    NODE_STEP,
+    jacobian_determinants,
+    landmarks_of,
+    node_places,
+    sample_nearest,
+    size_ratio,
+)
+from training.painting.morph import morph
 from training.painting.recombine import LEAST_KEPT, transplant
+from training.painting.recombine_command import passes_audit
 from training.painting.tissue import NO_HU, Tissue, label_of_tissue
 
 SOLID = (1, 2, 3, 5, 13, 18, 30, 31)
@@ -73,6 +84,35 @@ def test_an_organ_in_two_pieces_is_refused() -> None:
     assert transplant(patient(), Body("halved", tissues, donor.hu), with_pancreas=False) is None
 
 
+@pytest.mark.parametrize(
+    ("by", "ratio", "is_kept"),
+    [
+        # each organ arrives with 93 %^3 = 80 % of the donor's volume: too little for a body of the same size
+        (0.93, 1.0, False),
+        # not for one that is as much smaller
+        (0.93, 0.93**3, True),
+        # 91 %, and the same in a body that should hold larger organs
+        (0.97, 1.0, True),
+        (0.97, 1.3, False),
+    ],
+)
+def test_what_the_warp_shrinks_counts_against_the_donors_volume(
+    by: float, ratio: float, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    middle = np.array(SHAPE) / 2
+    nodes = (node_places(SHAPE) - middle) / by + middle
+    monkeypatch.setattr(recombine, "map_nodes", lambda shape, here, there: nodes)
+    monkeypatch.setattr(recombine, "size_ratio", lambda here, there: ratio)
+    assert (transplant(patient(), patient("word_0002_0"), with_pancreas=False) is not None) is is_kept
+
+
+def test_the_ratio_of_two_bodies_sizes_is_that_of_their_landmarks() -> None:
+    marks = landmarks_of(patient().tissues)
+    larger = {name: place * (1.1, 1.2, 1.0) + 7 for name, place in marks.items()}
+    assert size_ratio(larger, marks) == pytest.approx(1.1 * 1.2)
+    assert size_ratio(marks, larger) == pytest.approx(1 / (1.1 * 1.2))
+
+
 def test_a_donor_whose_map_knows_no_bowel_is_refused() -> None:
     donor = patient()
     tissues = np.where(np.isin(donor.tissues, (Tissue.COLON, Tissue.COLON_CONTENT)), np.uint8(21), donor.tissues)
@@ -85,6 +125,67 @@ def test_a_donor_without_gallbladder_takes_the_receivers_away() -> None:
     made = transplant(patient(), Body("operated", tissues, donor.hu), with_pancreas=False)
     assert made is not None
     assert not (made.tissues == Tissue.GALLBLADDER).any()
+
+
+ALL = frozenset(range(1, 14))
+
+
+def grown_up(name: str, without: Tissue | None = None, known: frozenset[int] = ALL) -> Body:
+    """A body that the audit passes, with bowel."""
+    tissues = adult()
+    tissues[20:40, 10:30, 20:140] = Tissue.SMALL_BOWEL
+    tissues[50:60, 10:25, 20:140] = Tissue.COLON
+    if without is not None:
+        tissues[tissues == without] = Tissue.FAT
+    return Body(name, inner_layers(tissues, BODY_SPACING_ZYX), np.zeros(tissues.shape, np.int16), known=known)
+
+
+def made_of(receiver: Body, donor: Body) -> Body:
+    made = transplant(receiver, donor, with_pancreas=False)
+    assert made is not None
+    return made
+
+
+def test_an_organ_that_the_receiver_does_not_teach_does_not_fail_what_is_made_of_it() -> None:
+    taught = ALL - {Tissue.LEFT_ADRENAL}
+    receiver, donor = grown_up("btcv_0007_1", Tissue.LEFT_ADRENAL, taught), grown_up("word_0014_0")
+    for made in (made_of(receiver, donor), morph(receiver, donor, 0.2)):
+        assert made is not None
+        assert made.known == taught
+        assert passes_audit(made)
+    # and where it is taught its absence is a fault
+    assert not passes_audit(made_of(replace(receiver, known=ALL), donor))
+    # as any other fault is
+    shrunken = receiver.tissues.copy()
+    shrunken[90:, :, :][shrunken[90:, :, :] == Tissue.SPLEEN] = Tissue.FAT
+    shrunken[:, 65:, :][shrunken[:, 65:, :] == Tissue.SPLEEN] = Tissue.FAT
+    assert not passes_audit(made_of(replace(receiver, tissues=shrunken), donor))
+
+
+def test_a_gallbladder_that_was_taken_out_is_not_taught_and_one_that_comes_is() -> None:
+    whole, operated = grown_up("word_0014_0"), grown_up("btcv_0023_1", Tissue.GALLBLADDER, ALL - {Tissue.GALLBLADDER})
+    without, again = made_of(whole, operated), made_of(operated, whole)
+    assert without.known == ALL - {Tissue.GALLBLADDER}
+    assert again.known == ALL
+    assert mask(again, Tissue.GALLBLADDER).any()
+    assert passes_audit(without)
+    assert passes_audit(again)
+
+
+@pytest.mark.parametrize(
+    ("name", "passes"),
+    [
+        ("btcv_0008_1+word_0014_0", True),
+        ("mixed_1_0003=btcv_0008_1+word_0014_0", True),
+        ("morphed_1_0003=btcv_0008_1~word_0014_0", True),
+        # the solid organs are the receiver's
+        ("mixed_1_0003=word_0014_0+btcv_0008_1", False),
+    ],
+)
+def test_an_illness_of_the_receiver_is_known_whatever_a_recombined_body_is_called(name: str, passes: bool) -> None:
+    # 40 mL of a kidney
+    small = adult({Tissue.LEFT_KIDNEY: (45, 77, 75, 84, 98, 107)})
+    assert passes_audit(Body(name, small, np.zeros(small.shape, np.int16))) is passes
 
 
 def test_the_real_hu_are_gone_where_organs_came_or_went_and_stay_elsewhere() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.training.painting.test_great_vessels import ATLAS, body, site
 from training.painting import body_building
 from training.painting.audit import Finding
-from training.painting.bodies import finished, read_body
+from training.painting.bodies import finished, read_body, save_body
 from training.painting.body_building import with_sound_vessels
 from training.painting.completion import Body
 from training.painting.tissue import NO_HU
@@ -48,9 +48,18 @@ def test_the_first_drawing_without_a_fault_of_the_vessels_is_taken(
     assert (taken.drawing, len(found)) == (drawing, left)
 
 
+def test_where_the_map_shows_that_vessels_end_is_kept_with_the_body(tmp_path: Path) -> None:
+    body = _body()
+    assert body.vessels is not None
+    save_body(replace(body, vessels=replace(body.vessels, ends_mm=(42.0, float("nan")))), tmp_path / "somebody_0.npz")
+    kept = read_body(tmp_path / "somebody_0.npz").vessels
+    assert kept is not None
+    np.testing.assert_array_equal(kept.ends_mm, (42.0, float("nan")))
+
+
 def test_what_was_audited_is_what_is_painted(tmp_path: Path) -> None:
     first, other = (finished(replace(_body(), drawing=number), ATLAS, 0) for number in (0, 2))
     assert (first.tissues != other.tissues).any()
     path = tmp_path / "somebody_0.npz"
-    body_building._save(replace(_body(), drawing=2), path, [])
+    save_body(replace(_body(), drawing=2), path)
     np.testing.assert_array_equal(finished(read_body(path), ATLAS, 0).tissues, other.tissues)

@@ -1,13 +1,14 @@
 from pathlib import Path
 
 import pytest
+from attention_dmfnet.adult_volumes import ADULT_VOLUMES
 
 from evaluation.organs import ORGANS
 from training.data.pseudo_folder import LabelledCase, OrganReliability
 from training.errors import TrainingError
-from training.pseudo.selection import POSSIBLE_ML, Selection, decide, read_selection
+from training.pseudo.selection import Selection, decide, read_selection
 
-NORMAL_ML = {organ: (low * high) ** 0.5 for organ, (low, high) in POSSIBLE_ML.items()}
+NORMAL_ML = {organ: (low * high) ** 0.5 for organ, ((low, high), _, _) in ADULT_VOLUMES.items()}
 
 
 def found(
@@ -71,7 +72,7 @@ def test_phases_that_agree_less_weigh_less() -> None:
 
 def test_an_impossible_volume_is_not_trusted_however_sure_the_teacher_is() -> None:
     decision = decide(case(gallbladder=found("gallbladder", 1.0, volume_ml=900.0)), Selection())
-    assert decision.dropped == {"gallbladder": "900 mL is more than 300 mL"}
+    assert decision.dropped == {"gallbladder": "900 mL is more than 250 mL"}
     decision = decide(case(spleen=found("spleen", 1.0, volume_ml=4.0)), Selection())
     assert decision.dropped == {"spleen": "4.0 mL is less than 30.0 mL"}
 
@@ -151,3 +152,11 @@ def test_refuses_thresholds_that_mean_nothing(tmp_path: Path, text: str, what: s
     with pytest.raises(TrainingError, match=r"selection.toml") as raised:
         read_selection(path)
     assert what in str(raised.value)
+
+
+@pytest.mark.parametrize("organ", ORGANS)
+def test_what_is_possible_is_what_the_engine_holds_possible(organ: str) -> None:
+    low, high = ADULT_VOLUMES[organ].possible_ml
+    for volume, kept in ((0.9 * low, False), (1.1 * low, True), (0.9 * high, True), (1.1 * high, False)):
+        decision = decide(case(**{organ.replace(" ", "_"): found(organ, volume_ml=volume)}), Selection())
+        assert (organ not in decision.dropped) is kept

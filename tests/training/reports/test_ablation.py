@@ -22,7 +22,7 @@ from training.learning.checkpoint import WEIGHTS, read_run_recipe
 from training.learning.fit import Machine
 from training.learning.source import Source, SourceError
 from training.learning.validation import ValidationCase
-from training.painting.bodies import HELD_OUT
+from training.painting.bodies import HELD_OUT, save_body
 from training.recipe import Recipe, load_recipe
 from training.reports import ablation, ablation_figure, ablation_real
 from training.reports.ablation import ARMS, TEACHER, write_ablation
@@ -133,7 +133,7 @@ def bodies(tmp_path: Path) -> Path:
     names = [f"word_00{number}_{template}" for number in (14, 16, 20) for template in (0, 1)]
     for name in [*names, f"{HELD_OUT[0]}_0", "ts_example_0"]:
         made = body()
-        np.savez_compressed(tmp_path / f"{name}.npz", tissues=made.tissues, hu=made.hu)
+        save_body(made, tmp_path / f"{name}.npz")
     return tmp_path
 
 
