@@ -7,13 +7,14 @@ from pathlib import Path
 
 from attention_dmfnet import adult_volumes
 
-_HERE = Path(__file__).parent
+HERE = Path(__file__).parent
 _NAMES = (
-    "anatomy", "audit", "audit_checks", "audit_limits", "located",  # what is measured and allowed
-    "bodies", "completion", "diaphragm", "great_vessels", "liver_veins", "tissue", "vessel_courses",
-    "vessel_neighbours",  # what is drawn before
+    "anatomy", "audit", "audit_checks", "audit_limits", "bodies", "completion", "diaphragm", "esophagus",
+    "great_vessels", "liver_veins", "located", "structure_names", "tissue", "tissues_by_hu", "vessel_courses",
+    "vessel_neighbours",
 )  # fmt: skip
-SOURCES = (Path(adult_volumes.__file__), *(_HERE / f"{name}.py" for name in _NAMES))
+"""``bodies``, which draws and audits, and all of the painter that it imports, directly or not."""
+SOURCES = (Path(adult_volumes.__file__), *(HERE / f"{name}.py" for name in _NAMES))
 """The code itself is hashed: a version number beside it would be forgotten. To audit once too often costs little."""
 
 

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from training.errors import TrainingError
@@ -139,16 +141,19 @@ def faults_of(path: Path) -> list[str] | None:
 def save_body(body: Body, path: Path, faults: Sequence[str] = ()) -> None:
     """Write a body, its vessels drawn or not, with what today's audit by the courses beside ``path`` found."""
     part = path.with_suffix(".part.npz")
-    site = body.vessels
-    vessels = {} if site is None else {
-        "aorta": site.aorta, "vena_cava": site.vena_cava, "frame": np.array([*site.origin_mm, site.height_mm]),
-        "ends": np.array(site.ends_mm),
-    }  # fmt: skip
-    np.savez_compressed(
-        part, tissues=body.tissues, hu=body.hu, origin_lps=np.array(body.origin_lps), drawing=body.drawing,
-        known=np.array(sorted(body.known)), faults=np.array(faults, dtype=str),
-        audited_by=audit_stamp(path.parent / COURSES), **vessels,
-    )  # fmt: skip
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "tissues": body.tissues,
+        "hu": body.hu,
+        "origin_lps": np.array(body.origin_lps),
+        "known": np.array(sorted(body.known)),
+        "drawing": np.array(body.drawing),
+        "faults": np.array(faults, dtype=str),
+        "audited_by": np.array(audit_stamp(path.parent / COURSES)),
+    }
+    if (site := body.vessels) is not None:
+        arrays["aorta"], arrays["vena_cava"] = site.aorta, site.vena_cava
+        arrays["frame"], arrays["ends"] = np.array([*site.origin_mm, site.height_mm]), np.array(site.ends_mm)
+    np.savez_compressed(part, **arrays)  # type: ignore[arg-type]
     part.rename(path)
 
 

@@ -171,7 +171,7 @@ def _inside_the_wall(tissues: TissueMap) -> Mask:
     return inside
 
 
-def _is_kept(come: TissueMap, placed: TissueMap, moved: tuple[Tissue, ...], expected: npt.NDArray[np.float64]) -> bool:
+def _is_kept(come: TissueMap, placed: TissueMap, moved: tuple[Tissue, ...], expected: npt.NDArray[np.floating]) -> bool:
     """``expected`` (TISSUES,) voxels are the donor's, for a body of the receiver's size."""
     for organ in moved:
         found = placed == organ

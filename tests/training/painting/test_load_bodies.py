@@ -1,6 +1,7 @@
 """The gate: which bodies are painted from, and which drawing of their vessels."""
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +184,13 @@ def test_a_held_out_body_stays_and_is_told_its_faults(cache: Path) -> None:
     assert (read_body(path).hu == NO_HU).all()
     (fault,) = faults_of(path) or []
     assert fault.startswith("inferior vena cava: top above the liver's top")
+
+
+def test_the_stamp_is_of_all_code_that_draws_or_audits_a_body() -> None:
+    """All modules of the painter that ``bodies`` imports, directly or not."""
+    found, left = set[str](), {"bodies"}
+    while left:
+        found |= left
+        code = "".join((audit_stamp.HERE / f"{name}.py").read_text() for name in left)
+        left = set(re.findall(r"^from training\.painting\.(\w+) import", code, re.MULTILINE)) - found
+    assert {path.stem for path in audit_stamp.SOURCES} == found - {"audit_stamp"} | {"adult_volumes"}
