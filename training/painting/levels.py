@@ -49,12 +49,12 @@ def image_row(nodes: Float3D, place: Float64) -> tuple[float, float]:
     as if the patch went on as it does at its side.
     """
     away = (nodes - place) * np.asarray(BODY_SPACING_ZYX)
-    nearest = np.unravel_index(int((away * away).sum(-1).argmin()), nodes.shape[:3])
+    nearest = [int(n) for n in np.unravel_index(int((away * away).sum(-1).argmin()), nodes.shape[:3])]
     slopes = np.empty((3, 3))
     for axis in range(3):
         low, high = list(nearest), list(nearest)
         low[axis], high[axis] = max(nearest[axis] - 1, 0), min(nearest[axis] + 1, nodes.shape[axis] - 1)
         slopes[:, axis] = (nodes[tuple(high)] - nodes[tuple(low)]) / (NODE_STEP * (high[axis] - low[axis]))
     back = np.linalg.pinv(slopes)
-    row = NODE_STEP * nearest[1] + back[1] @ (place - nodes[nearest])
+    row = NODE_STEP * nearest[1] + back[1] @ (place - nodes[tuple(nearest)])
     return float(row), float(abs(back[1, 1]))

@@ -77,5 +77,7 @@ def tissue_of_name(name: str) -> Tissue:
         return Tissue.PORTAL_VEIN
     if any(word in _NO_TISSUE for word in words):
         return Tissue.AIR
+    if "iliac" in words and not {"artery", "vein", "vena"}.isdisjoint(words):
+        return Tissue.AORTA_BEYOND if "artery" in words else Tissue.CAVA_BEYOND
     known = [word for word in (*_PARTICULAR, *words) if word in words and word in _BY_WORD]
     return _BY_WORD[known[0]] if known else Tissue.AIR

@@ -18,7 +18,7 @@ _Mask = npt.NDArray[np.bool_]
 
 _CRURA_FROM, _CRURA_TO = -0.05, 0.95
 """Heights in the frame of the vessels' courses."""
-_ILIAC_MM = 70.0
+_ILIAC_MM, _FORK_MM = 70.0, 6.0
 _ROOM_FOR_ATRIUM = (
     Tissue.FAT, Tissue.LUNG, Tissue.SOFT, Tissue.VESSEL, Tissue.MUSCLE, Tissue.AIRWAY, Tissue.HEART,
 )  # fmt: skip
@@ -85,6 +85,8 @@ def draw_iliacs(tissues: TissueMap, tube: Tube, tissue: Tissue, spacing: Floats,
     start = tube.middles[0]
     for z in range(tube.first - 1, max(tube.first - int(_ILIAC_MM / spacing[0]), -1), -1):
         below = (tube.first - z) * spacing[0]
+        if below <= _FORK_MM:  # at the fork it is still as wide as above
+            tissues[z][inside(tissues.shape, start, tube.half_mm[0], spacing) & room[z]] = tissue
         for side in (-1, 1):
             middle = start + np.array([-0.25 * below, side * (radius * 0.8 + apart * below)]) / spacing[1:]
             half = np.array([radius, radius * 1.15])

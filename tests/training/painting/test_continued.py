@@ -139,7 +139,8 @@ def test_plaque_is_as_frequent_beyond_the_aortas_label_as_within() -> None:
     canvas = Canvas(SHAPE, (3.0, 2.0, 2.0), (0.0, 0.0, 0.0), 0.0)
     painter = Painter([columns()], canvas, 0.0, {"plain": 1.0}, replace(HEALTHY, plaque=1.0), PLAIN_SETUP)
     _, rows, sides = COLUMNS["aorta"]
-    calcified = sum((painter.sample(np.random.default_rng(seed))[0] > 130)[:, rows, sides] for seed in range(40))
+    images = [painter.sample(np.random.default_rng(seed))[0][:, rows, sides] for seed in range(40)]
+    calcified = np.sum([image > 130 for image in images], axis=0)
     within, beyond = calcified[24:48].sum(), (calcified[:24].sum() + calcified[48:].sum()) / 2
     assert within > 50
     assert 0.5 < beyond / within < 2

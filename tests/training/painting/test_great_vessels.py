@@ -14,7 +14,7 @@ from training.painting.anatomy import TissueMap
 from training.painting.great_vessels import VesselSite, draw_great_vessels, site_of
 from training.painting.tissue import Tissue
 from training.painting.vessel_courses import frame_of, make_atlas
-from training.painting.vessel_neighbours import Tube, draw_crura, draw_renal_veins, inside
+from training.painting.vessel_neighbours import Tube, draw_crura, draw_iliacs, draw_renal_veins, inside
 
 SPACING = (4.0, 4.0, 4.0)
 FINE = np.array([3.0, 2.0, 2.0])
@@ -221,6 +221,19 @@ def test_renal_veins_join_each_kidney_to_the_cava_and_the_left_one_passes_before
     # 6 to 11 mm wide: cut across where it runs from left to right
     tall = veins[:, :, 52].any(1).sum() * 3.0
     assert 3 <= tall <= 18
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_at_its_fork_a_vessel_goes_over_into_both_iliac_ones_with_all_of_its_width(seed: int) -> None:
+    tissues = np.full((40, 80, 80), Tissue.FAT, np.uint8)
+    aorta = Tube(30, np.full((10, 2), 40.0), np.full((10, 2), 10.0))
+    for slice_ in tissues[30:]:
+        slice_[inside(tissues.shape, aorta.middles[0], aorta.half_mm[0], FINE)] = Tissue.AORTA
+    draw_iliacs(tissues, aorta, Tissue.AORTA_BEYOND, FINE, np.random.default_rng(seed))
+    below = tissues[29][tissues[30] == Tissue.AORTA] == Tissue.AORTA_BEYOND
+    assert below.mean() > 0.85
+    # 45 mm further down there are two
+    assert ndimage.label(tissues[15] == Tissue.AORTA_BEYOND)[1] == 2
 
 
 def test_cavae_are_from_slits_to_35_mm() -> None:

@@ -71,7 +71,7 @@ def test_every_finding_changes_the_scan_and_leaves_it_within_hu(finding: str) ->
         assert image.min() > -1400
         assert image.max() < 3400
         assert labels.max() <= 13
-        changed += int((np.abs(image - sample(well, seed)[0]) > 15).sum() > 20)
+        changed += int((np.abs(image - sample(well, seed)[0]) > 15).sum() > 15)
     assert changed >= 3
 
 

@@ -27,6 +27,9 @@ from training.painting.tissue import Tissue
         ("right_psoas_muscle", Tissue.MUSCLE),
         ("rib_left_7", Tissue.CORTICAL_BONE),
         ("urinary_bladder", Tissue.BLADDER),
+        ("iliac_artery_left", Tissue.AORTA_BEYOND),
+        ("iliac_vena_right", Tissue.CAVA_BEYOND),
+        ("right iliac vein", Tissue.CAVA_BEYOND),
         # no part of an organ, or two in one: nothing is claimed
         ("stomach_and_duodenum", Tissue.AIR),
         ("liver tumour", Tissue.AIR),
