@@ -80,7 +80,7 @@ def build_library(
     candidates = [body.name for body in originals if not body.name.startswith(REAL)]
     if count and not any(_may_pair(one, other) for one in candidates for other in candidates):
         patients = ", ".join(sorted({patient_of(name) for name in candidates})) or "none"
-        raise TrainingError(f"{bodies} holds no two patients, which recombining takes, only {patients}; complete more maps")
+        raise TrainingError(f"{bodies} holds no two patients to recombine, only {patients}; complete more maps")
     claim_library(folder, made_of)
     write_library(originals, folder)
     del originals

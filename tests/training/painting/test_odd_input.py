@@ -305,7 +305,7 @@ def test_two_scans_of_one_patient_are_not_recombined_and_nothing_is_written(
         save_body(patient(name), folder / f"{name}.npz")
     monkeypatch.setattr(recombine_command, "load", lambda folder, seed: [read_body(p) for p in folder.glob("*.npz")])
     assert run("recombine", folder, "--to", to, "--count", "2", "--workers", "1") == 1
-    assert "holds no two patients, which recombining takes, only word_0019, word_0033" in capsys.readouterr().err
+    assert "holds no two patients to recombine, only word_0019, word_0033" in capsys.readouterr().err
     assert not to.exists()
     (tmp_path / "file").write_text("")
     assert run("recombine", folder, "--to", tmp_path / "file" / "library") == 1
