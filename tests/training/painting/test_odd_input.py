@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attention_dmfnet.files.image_io import write_labels
+from attention_dmfnet.files.image_io import ImageError, write_labels
 from attention_dmfnet.geometry import Volume
 
 from tests.training.bodies import anatomy
@@ -330,12 +330,19 @@ def test_an_atlas_of_few_maps_without_a_spleen_expects_a_course_without_a_warnin
     assert np.isfinite(atlas.expected(frame, Tissue.AORTA)).all()
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "some/file"), "[Errno 13] Permission denied: 'some/file'"),
+        (ImageError("some/map.nii.gz: the file ends too early"), "some/map.nii.gz: the file ends too early"),
+    ],
+)
 def test_a_file_that_cannot_be_read_is_one_sentence(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, told: str, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(*_: object) -> None:
-        raise PermissionError(13, "Permission denied", "some/file")
+        raise error
 
     monkeypatch.setattr("training.painting.synthesize.build", fails)
-    assert run("synthesize", data, "--to", tmp_path / "bodies") == 1
-    assert capsys.readouterr().err.strip().endswith("[Errno 13] Permission denied: 'some/file'")
+    assert run("synthesize", data, "--to", data / "bodies") == 1
+    assert capsys.readouterr().err == f"python -m training synthesize: {told}\n"
