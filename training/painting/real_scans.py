@@ -32,6 +32,9 @@ Smooth = npt.NDArray[np.float32]
 VALIDATION_ONLY = ("SPL-atlas", "PanCB-001")
 """Scans that networks are measured on: nothing is painted from them."""
 
+COMPARED_BY_PHASE = ("HCC-011", "HCC-015")
+"""Patients whose phases are labelled and compared without a reference (docs/protocol.md): no network sees them."""
+
 _NOT_TEMPLATES = (*VALIDATION_ONLY, "TS-example", "TS-slab")
 """TS-example has a reader of its own; TS-slab is 40 mm high."""
 
@@ -68,7 +71,7 @@ _MAY_HIDE_AN_ORGAN = (Tissue.MUSCLE, Tissue.SOFT, Tissue.VESSEL)
 def real_scan_names(data: Path) -> list[str]:
     """Names of the scans in ``data``/ct that may be templates, sorted: phases of one patient follow one another."""
     names = sorted(path.name.removesuffix(_ENDING) for path in (data / "ct").glob(f"*{_ENDING}"))
-    return [name for name in names if name not in _NOT_TEMPLATES]
+    return [name for name in names if name not in _NOT_TEMPLATES and patient_of_scan(name) not in COMPARED_BY_PHASE]
 
 
 def patient_of_scan(name: str) -> str:

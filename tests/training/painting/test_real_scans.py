@@ -101,6 +101,14 @@ def test_validation_scans_are_neither_listed_nor_read(folder: Path) -> None:
             read_real_scan(folder / "ct" / f"{name}_0000.nii.gz", folder / "labels.nii.gz")
 
 
+def test_patients_whose_phases_are_compared_are_no_templates(tmp_path: Path) -> None:
+    """The portal phases of both were painted backgrounds up to release 0.10.0."""
+    (tmp_path / "ct").mkdir()
+    for name in ("HCC-011-portal", "HCC-011-arterial", "HCC-015-portal", "HCC-0150-portal", "HCC-002-portal"):
+        (tmp_path / "ct" / f"{name}_0000.nii.gz").touch()
+    assert real_scan_names(tmp_path) == ["HCC-002-portal", "HCC-0150-portal"]
+
+
 def test_of_each_patient_the_portal_phase_is_preferred() -> None:
     names = ["HCC-009-after", "HCC-009-arterial", "HCC-009-portal", "HCC-002-arterial", "CRLM-1004"]
     assert one_phase_each(names) == ["CRLM-1004", "HCC-002-arterial", "HCC-009-portal"]
