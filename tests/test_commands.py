@@ -330,7 +330,8 @@ def test_a_stage_is_trained_from_a_library(bodies: Path, tmp_path: Path, capsys:
     library = tmp_path / "library"
     assert training.__main__.main(["recombine", str(bodies), "--to", str(library), "--count", "0"]) == 0
     # the other one is held out
-    assert {path.name for path in library.iterdir()} == {"word_0014_0.known.npy", "word_0014_0.tissues.npy"}
+    body = {"word_0014_0.known.npy", "word_0014_0.tissues.npy"}
+    assert {path.name for path in library.iterdir()} == {"made_of.json", *body}
     fit = ["fit", "--recipe", "painted-fine", "--bodies", str(library), "--to", str(tmp_path / "run")]
     fit += ["--accelerator", "cpu", "--threads", "1", *tiny()]
     assert training.__main__.main(fit) == 1
