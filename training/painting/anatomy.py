@@ -8,7 +8,7 @@ reference phantoms, and the TS-example scan, whose structures are completed by t
 from __future__ import annotations
 
 import functools
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from attention_dmfnet.geometry import Geometry, Volume, canonicalise
 from scipy import ndimage
 
 from training.errors import TrainingError
-from training.painting.label_maps import read_byte_map, read_label_map
-from training.painting.structure_names import names_beside, tissue_of_name
+from training.painting.label_maps import map_name, read_byte_map, read_label_map
+from training.painting.structure_names import names_beside, names_in, tissue_of_name
 from training.painting.tissue import Tissue
 from training.painting.tissues_by_hu import tissues_by_hu
 
@@ -152,37 +152,6 @@ _ICRP_BY_WORDS: list[tuple[str, Tissue]] = [
     ("Bronchi", Tissue.AIRWAY),
 ]
 
-_TS_BY_WORDS: list[tuple[str, Tissue]] = [
-    ("adrenal_gland_left", Tissue.LEFT_ADRENAL),
-    ("adrenal_gland_right", Tissue.RIGHT_ADRENAL),
-    ("aorta", Tissue.AORTA),
-    ("autochthon", Tissue.MUSCLE),
-    ("colon", Tissue.COLON),
-    ("duodenum", Tissue.DUODENUM),
-    ("femur", Tissue.SPONGIOSA),
-    ("gallbladder", Tissue.GALLBLADDER),
-    ("gluteus", Tissue.MUSCLE),
-    ("heart", Tissue.HEART),
-    ("hip", Tissue.SPONGIOSA),
-    ("iliac_artery", Tissue.AORTA_BEYOND),
-    ("iliac_vena", Tissue.CAVA_BEYOND),
-    ("iliopsoas", Tissue.MUSCLE),
-    ("inferior_vena_cava", Tissue.VENA_CAVA),
-    ("kidney_left", Tissue.LEFT_KIDNEY),
-    ("kidney_right", Tissue.RIGHT_KIDNEY),
-    ("liver", Tissue.LIVER),
-    ("lung", Tissue.LUNG),
-    ("pancreas", Tissue.PANCREAS),
-    ("portal_vein", Tissue.PORTAL_VEIN),
-    ("rib", Tissue.CORTICAL_BONE),
-    ("sacrum", Tissue.SPONGIOSA),
-    ("small_bowel", Tissue.SMALL_BOWEL),
-    ("spleen", Tissue.SPLEEN),
-    ("stomach", Tissue.STOMACH),
-    ("urinary_bladder", Tissue.BLADDER),
-    ("vertebrae", Tissue.SPONGIOSA),
-]
-
 
 def read_organ_map(path: Path) -> Anatomy:
     """A map of organs, and of some a few more structures, with air (0) for everything else.
@@ -193,7 +162,7 @@ def read_organ_map(path: Path) -> Anatomy:
     ``read_label_map`` does.
     """
     volume = _thinned(read_label_map(path))
-    name = path.name.split(".")[0]
+    name = map_name(path)
     family = name.split("_")[0]
     named = names_beside(path)
     known = {number: Tissue(number) for number in range(1, 14)} | (_WORD if family == "word" else _OTHERS)
@@ -255,28 +224,29 @@ def _thinned(volume: Volume) -> Volume:
     return Volume(volume.array[:: steps[0], :: steps[1], :: steps[2]], thin)
 
 
-def _table(names: dict[str, str], words: list[tuple[str, Tissue]], other: Tissue) -> TissueMap:
+def _table(names: dict[int, str], tissue_of: Callable[[str], Tissue]) -> TissueMap:
+    """(256,) the tissue of each number; of a structure that no word tells soft tissue."""
     table = np.full(256, Tissue.AIR, np.uint8)
     for number, name in names.items():
-        table[int(number)] = next((tissue for word, tissue in words if word in name), other)
+        table[number] = tissue_of(name) or Tissue.SOFT
     return table
 
 
-def _names(path: Path) -> dict[str, str]:
-    entries = json.loads(path.read_text())
-    return {number: entry["name"] if isinstance(entry, dict) else entry for number, entry in entries.items()}
+def _icrp_tissue(name: str) -> Tissue:
+    return next((tissue for word, tissue in _ICRP_BY_WORDS if word in name), Tissue.AIR)
 
 
 def read_icrp(folder: Path, which: str, arms: bool = False) -> Anatomy:
     """The ICRP 110 adult male (``am``) or female (``af``); its trunk vessels left of the spine become the aorta."""
-    names = _names(folder / "icrp110.json")
-    volume = read_byte_map(folder / f"icrp110_{which}.nii.gz")
+    path = folder / f"icrp110_{which}.nii.gz"
+    names = names_in(folder / "icrp110.json", path)
+    volume = read_byte_map(path)
     ids: TissueMap = volume.array
-    table = _table(names, _ICRP_BY_WORDS, Tissue.SOFT)
+    table = _table(names, _icrp_tissue)
     if not arms:  # CT of the abdomen is taken with the arms up
         for number, name in names.items():
             if "arms" in name or any(word in name for word in ("Humeri", "Ulnae", "Wrists")):
-                table[int(number)] = Tissue.AIR
+                table[number] = Tissue.AIR
     table[141 if 141 in np.unique(ids) else 0] = Tissue.AIR
     table[0] = Tissue.AIR
     tissues = table[ids]
@@ -322,11 +292,12 @@ def _thoracic_aorta(tissues: TissueMap, spacing_zyx: tuple[float, float, float])
 
 def read_ts_example(shared: Path) -> Anatomy:
     """The TS-example scan: named structures, and for the rest of the body the tissue that its HU suggests."""
-    volume = read_byte_map(shared / "anatomy" / "ts_example.nii.gz")
+    path = shared / "anatomy" / "ts_example.nii.gz"
+    volume = read_byte_map(path)
     ct = canonicalise(read_volume(shared / "ct" / "TS-example_0000.nii.gz"))
     ids: TissueMap = volume.array
     hu = np.asarray(ct.array).astype(np.int16)
-    named = _table(_names(shared / "anatomy" / "ts_example.json"), _TS_BY_WORDS, Tissue.SOFT)[ids]
+    named = _table(names_in(shared / "anatomy" / "ts_example.json", path), tissue_of_name)[ids]
     rest, smooth = tissues_by_hu(hu, volume.geometry.spacing_zyx)
     # inside named bones the cortex shows by its HU
     bone = named == Tissue.SPONGIOSA

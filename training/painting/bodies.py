@@ -22,6 +22,7 @@ from training.painting.audit import Finding, audit, passes
 from training.painting.audit_stamp import audit_stamp
 from training.painting.completion import BODY_SPACING_ZYX, Body
 from training.painting.great_vessels import VesselSite
+from training.painting.label_maps import map_name
 from training.painting.tissue import NO_HU, Tissue, has_plausible_hu, label_of_tissue
 from training.painting.tissues_by_hu import ball
 from training.painting.vessel_courses import CourseAtlas
@@ -69,7 +70,7 @@ def organ_maps(data: Path) -> list[Path]:
     found = [path for path in sorted(anatomy.rglob("*.nii.gz")) if not path.name.startswith((".", *_NO_ORGAN_MAPS))]
     by_name: dict[str, Path] = {}
     for path in found:
-        other = by_name.setdefault(path.name.split(".")[0], path)
+        other = by_name.setdefault(map_name(path), path)
         if other != path:
             raise TrainingError(f"{path} and {other} have one name, which their bodies would share; rename one")
         if set(path.name) & set("+~="):
@@ -77,7 +78,7 @@ def organ_maps(data: Path) -> list[Path]:
 
     def place(path: Path) -> tuple[int, int, Path]:
         folder = path.parent.relative_to(anatomy).as_posix()
-        name = path.name.split(".")[0]
+        name = map_name(path)
         return (
             _FOLDERS.index(folder) if folder in _FOLDERS else len(_FOLDERS),
             _FIRST.index(name) if name in _FIRST else len(_FIRST),

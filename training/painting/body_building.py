@@ -36,7 +36,7 @@ from training.painting.body_sources import (
 )
 from training.painting.completion import REAL, Body, complete
 from training.painting.course_file import BAD_MAP, prepare_courses
-from training.painting.courses import map_name
+from training.painting.label_maps import map_name
 from training.painting.real_scans import read_real_scan
 from training.painting.tissue import UNKNOWN_LABEL, Tissue, label_of_tissue
 from training.painting.vessel_courses import CourseAtlas

@@ -2,8 +2,8 @@
 
 ``NAME.tissues.npy`` (uint8) and ``NAME.known.npy`` (uint8: the organs that it teaches) for each body,
 ``NAME.hu.npy`` (int16) for those a real CT was warped along with, and ``NAME.undrawn.npy`` (uint8) where nobody drew
-some organs. Libraries before release 0.11.0 have no
-``NAME.known.npy``: of their bodies all organs count as taught.
+some organs. Libraries of release 0.10.0 and before have no ``NAME.known.npy``: of their bodies all organs count as
+taught.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, read_organ_map
 from training.painting.bodies import is_held_out
 from training.painting.course_file import BAD_MAP
-from training.painting.courses import map_name
+from training.painting.label_maps import map_name
 from training.painting.real_scans import one_phase_each, real_scan_names
 
 _log = logging.getLogger(__name__)

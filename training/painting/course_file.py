@@ -14,7 +14,7 @@ from attention_dmfnet.files.image_io import ImageError
 from training.errors import TrainingError
 from training.painting.anatomy import Anatomy, read_organ_map
 from training.painting.bodies import COURSES, is_held_out, read_atlas
-from training.painting.courses import map_name
+from training.painting.label_maps import map_name
 from training.painting.tissue import Tissue
 from training.painting.vessel_courses import CourseAtlas, make_atlas
 

@@ -126,11 +126,6 @@ def read_expert(path: Path) -> Volume:
     return Volume(labels, Geometry(grid.shape_zyx, grid.spacing_zyx, grid.origin_lps, CANONICAL_AXES_LPS))
 
 
-def map_name(path: Path) -> str:
-    """The source's name, as bodies carry it: the file's, without ``.nii.gz``."""
-    return path.name.split(".")[0]
-
-
 def courses_of_map(path: Path, complete_hidden: Callable[[Path], list[PlacedBody]]) -> dict[str, list[Course]]:
     """By body: its vessels against those of the expert map at ``path``.
 

@@ -16,6 +16,11 @@ MOST_ASKEW_DEGREES = 10.0
 """A map is taken as if it stood straight: of a few degrees nobody sees it, of more the patient would be turned."""
 
 
+def map_name(path: Path) -> str:
+    """The map's name, as its bodies carry it: the file's, without ``.nii.gz``."""
+    return path.name.split(".")[0]
+
+
 def read_label_map(path: Path) -> Volume:
     """The numbers of the map at ``path`` (integers) on canonical axes.
 

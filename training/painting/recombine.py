@@ -59,8 +59,8 @@ def transplant(receiver: Body, donor: Body, with_pancreas: bool) -> Body | None:
     A spline on landmarks of both bodies (:mod:`training.painting.frames`) carries it. It fits if each moved organ is
     there with 0.5 to 2 times the donor's volume, of which 85 % find room; if stomach, duodenum, gallbladder and
     pancreas are as much in one piece as 95 %, and this piece is 85 % of the donor's volume times the ratio of the two
-    bodies' sizes; and if the spline does not fold. ``hu`` is ``NO_HU`` where organs
-    came or went. ``known`` is the receiver's, of moved organs the donor's; a gallbladder that was taken out is not.
+    bodies' sizes; and if the spline does not fold. ``hu`` is ``NO_HU`` where organs came or went. ``known`` is the
+    receiver's, of moved organs the donor's; a gallbladder that was taken out is not.
     """
     moved = (*GUT, Tissue.PANCREAS) if with_pancreas else GUT
     table = _whole_organs(moved)

@@ -14,6 +14,7 @@ import msgspec
 
 from training.errors import TrainingError
 from training.organ_names import label_of_name
+from training.painting.label_maps import map_name
 from training.painting.tissue import Tissue
 
 _BY_WORD = {
@@ -54,9 +55,12 @@ def names_beside(path: Path) -> dict[int, str] | None:
 
     Raises ``TrainingError`` for a file that says something else.
     """
-    names = path.parent / f"{path.name.split('.')[0]}.json"
-    if not names.is_file():
-        return None
+    names = path.parent / f"{map_name(path)}.json"
+    return names_in(names, path) if names.is_file() else None
+
+
+def names_in(names: Path, path: Path) -> dict[int, str]:
+    """The names of the map at ``path`` by number, in the file ``names``. Raises ``TrainingError``."""
     try:
         entries = msgspec.json.decode(names.read_bytes(), type=dict[int, str | _Structure])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
