@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from attention_dmfnet.files.cases import is_scan_name
 from attention_dmfnet.files.image_io import ImageError, ItkImage, as_scan, write_labels
 from attention_dmfnet.files.passed_over import INSTALL_DICOM, is_dicom
+from attention_dmfnet.files.read_ahead import Scan
 from attention_dmfnet.geometry import Geometry, Triple, Volume, canonicalise
 from attention_dmfnet.marks import recording, seconds_by_step, step
 from attention_dmfnet.model.loading import Networks
@@ -30,6 +32,7 @@ from attention_dmfnet.steps.restore import restore_labels
 from attention_dmfnet.steps.roi import Roi, find_roi
 from attention_dmfnet.steps.seen_together import alone_note, seen_alone
 from attention_dmfnet.steps.stage import Plan, StageModel
+from attention_dmfnet.steps.widen import MOST_ROUNDS, widened
 
 
 def segment(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Segmentation:
@@ -42,14 +45,20 @@ def segment(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest
 
 def score(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Scored:
     """The networks' half of ``segment``. The scores are valid until ``fine`` is asked again."""
-    return score_cropped(crop(ct, coarse, fine, manifest), fine)
+    found = score_cropped(crop(ct, coarse, fine, manifest), fine)
+    return look_further(found, manifest, lambda roi: score_cropped(crop_to(roi, ct, fine), fine))
 
 
 def crop(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Cropped:
     """What the fine network is to see of ``ct``, which nothing needs afterwards: a long one is most of the memory."""
-    scan = canonicalise(ct)
     with step("coarse"):
-        roi = locate(scan, coarse, manifest.roi_margin_mm)
+        roi = locate(canonicalise(ct), coarse, manifest.roi_margin_mm)
+    return crop_to(roi, ct, fine)
+
+
+def crop_to(roi: Roi, ct: Volume, fine: StageModel) -> Cropped:
+    """What the fine network is to see of ``ct`` where the ROI is known."""
+    scan = canonicalise(ct)
     with step("crop"):
         plan = fine.plan(scan.geometry, roi.box)
         return Cropped(fine.view(scan, plan.grid), plan, ct.geometry, roi)
@@ -60,6 +69,16 @@ def score_cropped(cropped: Cropped, fine: StageModel) -> Scored:
     with step("fine"):
         scores = fine.score(cropped.view, cropped.plan)
     return Scored(scores, fine.score_grid(cropped.plan.grid), cropped.scan, cropped.roi)
+
+
+def look_further(found: Scored, manifest: Manifest, score_in: Callable[[Roi], Scored]) -> Scored:
+    """``found``, unless organs go on beyond its ROI: then what ``score_in`` finds in a larger one, and so on."""
+    for _ in range(MOST_ROUNDS):
+        roi = widened(found.roi, found.scores, found.grid, found.scan.canonical(), manifest.labels)
+        if roi is None:
+            break
+        found = score_in(roi)
+    return found
 
 
 def locate(scan: Volume, coarse: StageModel, roi_margin_mm: Triple) -> Roi:
@@ -228,14 +247,15 @@ class Segmenter:
         self._open()
         with recording() as steps:
             with step("read"):
-                read = [_read(scan, notes, self._strict)]
+                again = partial(_read, scan, [], self._strict)
+                read = Scan(_read(scan, notes, self._strict), (), (), again)
             with step("wait"):
                 self.wait()
                 # this one, whichever `restart` puts in its place
                 lock = self._lock
                 lock.acquire()
             try:
-                found = self.score(read.pop)
+                found = self.score(read.hand_over)
             finally:
                 lock.release()
             result = self.label(found)
@@ -244,14 +264,24 @@ class Segmenter:
     def score(self, ct: Volume | Callable[[], Volume]) -> Scored:
         """The networks' half of the work, one scan at a time; ``label`` is the other, and free of them.
 
-        A scan that ``ct`` returns is let go before the fine network computes. Where the choice of a runtime was left
-        open and it fails, the next best one sees what it was to see, with a note. Raises ``LoadError`` and
-        ``RunError``.
+        A scan that ``ct`` returns is let go before the fine network computes. It is asked for again if organs go on
+        beyond the ROI. Where the choice of a runtime was left open and it fails, the next best one sees what it was to
+        see, with a note. Raises ``LoadError``, ``RunError``, and what ``ct`` raises.
         """
+        give = ct if callable(ct) else lambda: ct
         with self._lock:
-            cropped, networks, why = self._ask(self._crop, self._open(), ct() if callable(ct) else ct)
+            cropped, networks, why = self._ask(self._crop, self._open(), give())
             found, networks, later = self._ask(self._score, networks, cropped)
             why = why or later
+
+            def score_in(roi: Roi) -> Scored:
+                nonlocal networks, why
+                cropped = crop_to(roi, give(), StageModel(self.manifest.fine, networks.fine))
+                found, networks, later = self._ask(self._score, networks, cropped)
+                why = why or later
+                return found
+
+            found = look_further(found, self.manifest, score_in)
             if not why:
                 return found
             instead = replace(networks.runtime.result(), why=why)

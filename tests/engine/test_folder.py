@@ -19,7 +19,7 @@ from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import Scored, Segmentation, Segmenter
 from attention_dmfnet.steps.stage import StageModel
 
-from tests.engine.tiny import block_phantom
+from tests.engine.tiny import AIR_HU, block_phantom, organ_hu, write_models
 
 
 def _scans(inputs: Path, names: Sequence[str]) -> list[Path]:
@@ -195,15 +195,17 @@ class FakeDisk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.most_alive = 0
+        self.reads = 0
         self.reading = threading.Semaphore(0)
         self.alive: weakref.WeakSet[Volume] = weakref.WeakSet()
-        self._template = block_phantom()[0]
+        self.template = block_phantom()[0]
         monkeypatch.setattr(image_io, "read_scan", self._read)
 
     def _read(self, path: Path, notes: list[Note], strict: bool) -> Volume:
         if "bad" in path.name:
             raise ImageError(f"cannot read {path}")
-        volume = _Tracked(self._template.array.copy(), self._template.geometry)
+        self.reads += 1
+        volume = _Tracked(self.template.array.copy(), self.template.geometry)
         self.alive.add(volume)
         self.most_alive = max(self.most_alive, len(self.alive))
         self.reading.release()
@@ -252,6 +254,36 @@ def test_a_scan_is_let_go_before_the_fine_network_computes_unless_a_further_outp
         one(tmp_path / "a.nii")
     list(predict([ScanFile(tmp_path / "a.nii")], tmp_path / "out", _segmenter(models), extras=[_Watching()]))
     assert alive == [0, 0, 1]
+
+
+def test_a_scan_whose_organs_go_on_beyond_the_roi_is_read_again_and_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FakeDisk(monkeypatch)
+    # one block of liver on a kidney that alone the coarse network sees
+    disk.template.array[:] = AIR_HU
+    disk.template.array[2:8, 4:20, 4:24] = organ_hu(13)
+    disk.template.array[8:18, 4:20, 4:24] = organ_hu(1)
+    alive: list[int] = []
+
+    def counted(cropped: segmenter.Cropped, fine: StageModel) -> Scored:
+        alive.append(len(disk.alive))
+        return score_cropped(cropped, fine)
+
+    score_cropped = segmenter.score_cropped
+    monkeypatch.setattr(segmenter, "score_cropped", counted)
+    blind = write_models(tmp_path / "models", coarse_sees_hu=organ_hu(5))
+    (report,) = _predict([tmp_path / "a.nii"], tmp_path / "out", blind)
+    assert [note.code for note in report.notes].count("roi-widened") == 1
+    assert alive == [0, 0]
+    labels = read_volume(tmp_path / "out" / "a.nii.gz").array
+    assert int((labels == 1).sum()) == 10 * 16 * 20
+    with _segmenter(blind) as one:
+        np.testing.assert_array_equal(one(tmp_path / "a.nii").labels.array, labels)
+    assert alive == [0] * 4
+    list(predict([ScanFile(tmp_path / "a.nii")], tmp_path / "out", _segmenter(blind), extras=[_Watching()]))
+    assert alive == [0] * 4 + [1] * 2
+    assert disk.reads == 2 + 2 + 1
 
 
 def test_a_scan_that_cannot_be_read_fails_at_its_own_turn() -> None:

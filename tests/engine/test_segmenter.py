@@ -3,7 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attention_dmfnet.geometry import Box, Geometry, Index, Triple, Volume, canonicalise
+from attention_dmfnet import load
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, Index, Triple, Volume, canonicalise
 from attention_dmfnet.marks import recording
 from attention_dmfnet.model.loading import load_network
 from attention_dmfnet.model.manifest import Manifest, load_manifest
@@ -11,6 +12,7 @@ from attention_dmfnet.model.network import Scores, Tile
 from attention_dmfnet.model.runtimes import Runtime
 from attention_dmfnet.segmenter import Segmentation, locate, segment
 from attention_dmfnet.steps.stage import StageModel
+from attention_dmfnet.steps.widen import MOST_ROUNDS
 
 from evaluation.organs import ORGANS
 from tests.engine.tiny import AIR_HU, FakeNetwork, block_phantom, organ_hu, write_models
@@ -167,6 +169,39 @@ def test_fine_scores_at_the_scans_resolution_never_exist(models: Path) -> None:
         manifest,
     )
     assert sum(asked) < ct.array.size / 4
+
+
+def _liver_above_a_kidney() -> tuple[Volume, Volume]:
+    """A left kidney, and on it a liver that goes up for 90 mm."""
+    geometry = Geometry((60, 40, 40), (3.0, 2.0, 2.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
+    labels = np.zeros(geometry.shape_zyx, np.uint8)
+    labels[5:20, 8:28, 8:28] = 13
+    labels[20:50, 8:28, 8:28] = 1
+    ct = np.select([labels == 13, labels == 1], [organ_hu(13), organ_hu(1)], AIR_HU).astype(np.int16)
+    return Volume(ct, geometry), Volume(labels, geometry)
+
+
+def test_organs_that_go_on_beyond_what_the_coarse_stage_found_are_labelled_to_their_end(tmp_path: Path) -> None:
+    ct, truth = _liver_above_a_kidney()
+    blind = write_models(tmp_path, coarse_sees_hu=organ_hu(5))
+    result = _segment(ct, blind)
+    np.testing.assert_array_equal(result.labels.array, truth.array)
+    # 60 mm at once: the liver has 84 mm above the first ROI
+    widened = [note for note in result.notes if note.code == "roi-widened"]
+    assert widened == ["liver goes on beyond the region that the coarse stage found (superior); it was widened"] * 2
+    with_one = load(models=blind, device="cpu", backend="openvino")
+    np.testing.assert_array_equal(with_one(ct).labels.array, truth.array)
+    with_one.close()
+
+
+def test_what_goes_on_for_ever_is_looked_after_three_times(tmp_path: Path) -> None:
+    ct, _ = _liver_above_a_kidney()
+    endless = np.repeat(ct.array[49:50], 150, axis=0)
+    long = Volume(np.concatenate([ct.array[:50], endless]), ct.geometry.with_grid((200, 40, 40), (3.0, 2.0, 2.0)))
+    blind = write_models(tmp_path, coarse_sees_hu=organ_hu(5))
+    result = _segment(long, blind)
+    assert _codes(result).count("roi-widened") == MOST_ROUNDS
+    assert result.roi.shape_zyx[0] < 100
 
 
 def test_the_manifest_alone_decides_the_labels(models: Path) -> None:

@@ -106,13 +106,18 @@ def manifest_json(
     }
 
 
-def write_models(folder: Path, **settings: Any) -> Path:
-    """Real networks and a manifest for ``block_phantom``, in ``folder``; the settings are ``manifest_json``'s."""
+def write_models(folder: Path, coarse_sees_hu: int = AIR_HU + 20, **settings: Any) -> Path:
+    """Real networks and a manifest for ``block_phantom``, in ``folder``; the settings are ``manifest_json``'s.
+
+    The coarse network takes what is brighter than ``coarse_sees_hu`` for an organ.
+    """
     shape = manifest_json(**settings)
     # as normalised intensities, with the mean and standard deviation of `stage_json`
     organs = [organ_hu(label) / 100 for label in range(len(ORGANS) + 1)]
     # the coarse grid averages air into the organs, so that anything brighter than half of the first organ counts
-    coarse = nearest_class_onnx([organs[0], organs[0] + 0.4], tuple(shape["coarse"]["tile_zyx"]))
+    coarse = nearest_class_onnx(
+        [organs[0], organs[0] + (coarse_sees_hu - AIR_HU) / 50], tuple(shape["coarse"]["tile_zyx"])
+    )
     fine = nearest_class_onnx(organs, tuple(shape["fine"]["tile_zyx"]))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "coarse.onnx").write_bytes(coarse)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -47,13 +48,15 @@ class Scan:
     volume: Volume | None
     notes: tuple[Note, ...]
     steps: tuple[Step, ...]
+    read_again: Callable[[], Volume]
 
     def hand_over(self, keep: bool = False) -> Volume:
-        """The volume; unless it is to ``keep``, once: nothing of it stays here."""
+        """The volume; unless it is to ``keep``, nothing of it stays here. Whoever asks again gets it read again."""
         volume = self.volume
-        assert volume is not None
-        if not keep:
-            self.volume = None
+        if volume is None:
+            with step("read"):
+                volume = self.read_again()
+        self.volume = volume if keep else None
         return volume
 
 
@@ -100,4 +103,4 @@ def _read(case: Case, strict: bool) -> Scan:
     notes: list[Note] = []
     with recording() as steps, step("read"):
         volume = case.read(notes, strict)
-    return Scan(volume, tuple(notes), tuple(steps))
+    return Scan(volume, tuple(notes), tuple(steps), partial(case.read, [], strict))

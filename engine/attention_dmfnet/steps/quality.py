@@ -29,7 +29,7 @@ _AXIS_CODES: Final = ("sides-exchanged", "front-and-back-exchanged", "upside-dow
 _KIDNEYS_ABOVE_LIVER_MM: Final = 30.0
 _LEAST_ORGANS: Final = 5
 _MOST_ODD_VOLUMES: Final = 6
-_RUNS_THROUGH: Final = frozenset({"aorta", "inferior vena cava", "esophagus"})
+RUNS_THROUGH: Final = frozenset({"aorta", "inferior vena cava", "esophagus"})
 """Organs that leave every scan of an abdomen."""
 
 
@@ -80,7 +80,7 @@ def _edges(kept: Kept, roi: Box, scan: Geometry) -> list[str]:
 def _cut(edges: Mapping[str, list[str]]) -> list[Note]:
     notes = []
     for side in (side for pair in SIDES for side in pair):
-        cut = [organ for organ, sides in edges.items() if side in sides and organ not in _RUNS_THROUGH]
+        cut = [organ for organ, sides in edges.items() if side in sides and organ not in RUNS_THROUGH]
         if cut:
             reach = "reaches" if len(cut) == 1 else "reach"
             text = f"{listed(cut)} {reach} the scan's {side} edge: what was measured is a part"

@@ -82,10 +82,30 @@ def test_labels_on_another_grid_or_without_organs_are_refused_by_name(
 
 def test_the_table_names_the_organ_that_loses_most() -> None:
     table = coverage_table(
-        [RoiCoverage("A", {"liver": 1.0, "aorta": 0.5}, 1.234), RoiCoverage("B", {"liver": 1.0}, 0.9)]
+        [
+            RoiCoverage("A", {"liver": 1.0, "aorta": 0.5}, 1.234, {"liver": 1.0, "aorta": 0.75}),
+            RoiCoverage("B", {"liver": 1.0}, 0.9),
+        ]
     )
-    assert "| A | 50.00% | aorta | 1.23 |" in table
-    assert "| B | 100.00% | all alike | 0.90 |" in table
+    assert "| A | 50.00% | aorta | 1.23 | 75.00% | aorta |" in table
+    assert "| B | 100.00% | all alike | 0.90 |  |  |" in table
+
+
+def test_what_the_fine_stage_widens_the_roi_by_is_told_beside_the_coarse_stages_own(tmp_path: Path) -> None:
+    geometry = Geometry((60, 40, 40), (3.0, 2.0, 2.0), (0.0, 0.0, 0.0), CANONICAL_AXES_LPS)
+    labels = np.zeros(geometry.shape_zyx, np.uint8)
+    labels[5:20, 8:28, 8:28] = 13
+    labels[20:30, 8:28, 8:28] = 1
+    ct = np.select([labels == 13, labels == 1], [organ_hu(13), organ_hu(1)], AIR_HU).astype(np.int16)
+    write_case(tmp_path, Volume(ct, geometry), Volume(labels, geometry))
+    # the coarse network takes the liver for air, and the fine one does not
+    blind = write_models(tmp_path / "models", coarse_sees_hu=organ_hu(5), margin_mm=(6.0, 6.0, 6.0))
+    (found,) = measure_folder(tmp_path / "images", tmp_path / "labels", blind)
+    assert found.held == {"liver": pytest.approx(0.2), "left kidney": 1.0}
+    assert found.searched == {"liver": 1.0, "left kidney": 1.0}
+    (of_a_margin,) = measure_folder(tmp_path / "images", tmp_path / "labels", blind, (6.0, 6.0, 6.0))
+    assert of_a_margin.held == found.held
+    assert of_a_margin.searched is None
 
 
 def test_the_command_prints_the_table(tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
