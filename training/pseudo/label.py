@@ -41,7 +41,7 @@ from training.errors import TrainingError
 from training.pseudo.phases import phase_agreements
 from training.pseudo.ready_maps import find_maps
 from training.pseudo.report import write_report
-from training.pseudo.selection import Selection, decide, read_selection
+from training.pseudo.selection import Selection, decide, read_selection, refuse_unknown_cases
 from training.pseudo.teachers import Ensemble, Labeller, Panel, ReadyMaps, Teacher
 
 DONE, SOME_FAILED = 0, 1
@@ -93,6 +93,7 @@ def pseudo_label(options: argparse.Namespace) -> int:
     seen_ml = None if options.data is None else read_fingerprint(options.data).volumes_ml()
     try:
         scans = _scans(options.images)
+        refuse_unknown_cases(selection, {case_name(path) for path in scans})
         labeller = _labeller(options)
         label_missing = _label_missing if options.cluster is None else functools.partial(_label_on_cluster, options)
         failed = label_missing(_share(scans, *options.shard), labeller, options.to)

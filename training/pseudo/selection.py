@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from attention_dmfnet.adult_volumes import ADULT_VOLUMES
+from attention_dmfnet.spelling import did_you_mean
 
 from evaluation.organs import ORGANS
 from evaluation.text_file import decode_text
@@ -33,7 +34,9 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The thresholds. The key ``all`` stands for the organs that a table does not name; without it the defaults do.
 
     A case needs ``min_organs`` organs that pass. Volumes must be possible in adults (``ADULT_VOLUMES``) and, where
-    the fingerprint of labelled scans is at hand, lie within ``volume_factor`` times what was seen there.
+    the fingerprint of labelled scans is at hand, lie within ``volume_factor`` times what was seen there. ``leave_out``
+    names the organs of a case that are not kept whatever their numbers: what somebody saw in a picture. ``all`` there
+    is the whole case.
     """
 
     min_probability: dict[str, Share] = {}
@@ -41,10 +44,11 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_phase_agreement: dict[str, Share] = {}
     min_organs: Annotated[int, msgspec.Meta(ge=1, le=13)] = 6
     volume_factor: Annotated[float, msgspec.Meta(ge=1)] = 2.0
+    leave_out: dict[str, tuple[str, ...]] = {}
 
     def __post_init__(self) -> None:
         named = self.min_probability.keys() | self.min_agreement.keys() | self.min_phase_agreement.keys()
-        unknown = named - {*ORGANS, ALL}
+        unknown = named.union(*self.leave_out.values()) - {*ORGANS, ALL}
         if unknown:
             raise ValueError(f"{sorted(unknown)[0]!r} is no organ; choose from all, {', '.join(ORGANS)}")
 
@@ -55,6 +59,16 @@ def read_selection(path: Path) -> Selection:
         return msgspec.convert(tomllib.loads(decode_text(path.read_bytes())), Selection)
     except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise TrainingError(f"cannot use the selection in {path}: {error}") from error
+
+
+def refuse_unknown_cases(selection: Selection, names: Collection[str]) -> None:
+    """Raise ``TrainingError`` if a case is left out by hand that is none of ``names``: it would stay in unseen."""
+    for case in selection.leave_out:
+        if case not in names:
+            guess = did_you_mean(case, names) or ";"
+            raise TrainingError(
+                f"the selection leaves out organs of {case!r}, which is no scan here{guess} mend leave_out"
+            )
 
 
 def decide(
@@ -71,7 +85,11 @@ def decide(
     """
     dropped: dict[str, str] = {}
     kept: dict[str, float] = {}
+    by_hand = selection.leave_out.get(case.name, ())
     for organ, found in case.organs.items():
+        if organ in by_hand or ALL in by_hand:
+            dropped[organ] = "left out by hand"
+            continue
         # what the scan cuts is not the same part of the organ in the other phase
         between = None if found.cut else (phases or {}).get(organ)
         why = _doubt(organ, found, selection, (seen_ml or {}).get(organ), between)

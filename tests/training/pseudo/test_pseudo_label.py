@@ -125,7 +125,12 @@ def test_an_organ_that_a_patients_phases_show_differently_is_not_trusted(
 
 
 def test_a_second_run_labels_nothing_again_but_selects_anew(
-    tmp_path: Path, raw: Path, dataset: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    raw: Path,
+    dataset: Path,
+    teacher: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert label(raw, tmp_path / "pseudo", dataset, teacher) == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "pseudo").glob("labels/*")}
@@ -139,6 +144,14 @@ def test_a_second_run_labels_nothing_again_but_selects_anew(
     assert label(raw, tmp_path / "pseudo", dataset, teacher, extra=("--selection", str(strict))) == 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "pseudo").glob("labels/*")} == before
     assert all("liver" in decision.dropped for decision in read_pseudo(tmp_path / "pseudo").cases)
+    name = read_pseudo(tmp_path / "pseudo").cases[0].name
+    strict.write_text(f"[leave_out]\n{name} = ['spleen']\n")
+    assert label(raw, tmp_path / "pseudo", dataset, teacher, extra=("--selection", str(strict))) == 0
+    by_hand = [c.name for c in read_pseudo(tmp_path / "pseudo").cases if c.dropped.get("spleen") == "left out by hand"]
+    assert by_hand == [name]
+    strict.write_text("[leave_out]\nnobody = ['spleen']\n")
+    assert label(raw, tmp_path / "pseudo", dataset, teacher, extra=("--selection", str(strict))) != 0
+    assert "'nobody', which is no scan here; mend leave_out" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(

@@ -6,7 +6,7 @@ from attention_dmfnet.adult_volumes import ADULT_VOLUMES
 from evaluation.organs import ORGANS
 from training.data.pseudo_folder import LabelledCase, OrganReliability
 from training.errors import TrainingError
-from training.pseudo.selection import Selection, decide, read_selection
+from training.pseudo.selection import Selection, decide, read_selection, refuse_unknown_cases
 
 NORMAL_ML = {organ: (low * high) ** 0.5 for organ, ((low, high), _, _) in ADULT_VOLUMES.items()}
 
@@ -125,6 +125,24 @@ def test_thresholds_are_read_from_a_file(tmp_path: Path) -> None:
     assert decision.dropped == {"liver": "mean probability 0.95 is below 0.99"}
 
 
+def test_what_a_picture_shows_is_left_out_by_hand_whatever_the_numbers_say(tmp_path: Path) -> None:
+    path = tmp_path / "selection.toml"
+    path.write_text('[leave_out]\na = ["stomach", "left kidney"]\nb = ["all"]\n')
+    selection = read_selection(path)
+    decision = decide(case(), selection)
+    assert decision.dropped == {"stomach": "left out by hand", "left kidney": "left out by hand"}
+    assert decision.annotated == (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
+    assert not decide(LabelledCase("b", "b.nii.gz", ("t",), "stamp", case().organs, ()), selection).kept
+    assert decide(LabelledCase("c", "c.nii.gz", ("t",), "stamp", case().organs, ()), selection).dropped == {}
+
+
+def test_a_case_that_is_left_out_under_a_wrong_name_is_told() -> None:
+    selection = Selection(leave_out={"Case_0001": ("stomach",)})
+    refuse_unknown_cases(selection, {"Case_0001", "Case_0002"})
+    with pytest.raises(TrainingError, match=r"'Case_0001', which is no scan here; did you mean Case_00001\? mend"):
+        refuse_unknown_cases(selection, {"Case_00001"})
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_thresholds_may_be_saved_by_a_windows_editor(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "selection.toml"
@@ -142,6 +160,8 @@ def test_one_threshold_may_stand_for_all_organs_but_those_that_are_named() -> No
     [
         ("[min_probability]\nlever = 0.9", "'lever' is no organ"),
         ("[min_probability]\nliver = 90", "<= 1"),
+        ("[leave_out]\na = ['lever']", "'lever' is no organ"),
+        ("[leave_out]\na = 'liver'", "array"),
         ("min_organ = 3", "min_organ"),
         ("min_organs = ", "Invalid value"),
     ],
