@@ -65,7 +65,7 @@ def _add_accuracy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     score.add_argument("--no-plot", action="store_true", help="draw no box plot")
     score.set_defaults(run=_score)
 
-    roi = commands.add_parser("roi", help="how much of each labelled organ the coarse stage's ROI holds, and its size")
+    roi = commands.add_parser("roi", help="how much of each labelled organ the ROI holds, and its size")
     roi.add_argument("images", type=Path, metavar="IMAGES", help="a folder of scans, or one scan")
     roi.add_argument("references", type=Path, metavar="REFERENCES", help="a folder of label maps")
     roi.add_argument("--models", type=Path, default=MODELS, metavar="DIR", help="default: the published ones")

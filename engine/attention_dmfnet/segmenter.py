@@ -32,7 +32,7 @@ from attention_dmfnet.steps.restore import restore_labels
 from attention_dmfnet.steps.roi import Roi, find_roi
 from attention_dmfnet.steps.seen_together import alone_note, seen_alone
 from attention_dmfnet.steps.stage import Plan, StageModel
-from attention_dmfnet.steps.widen import MOST_ROUNDS, widened
+from attention_dmfnet.steps.widen import MOST_ROUNDS, Reached, reached_sides, widened, widening_notes
 
 
 def segment(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Segmentation:
@@ -45,8 +45,11 @@ def segment(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest
 
 def score(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Scored:
     """The networks' half of ``segment``. The scores are valid until ``fine`` is asked again."""
-    found = score_cropped(crop(ct, coarse, fine, manifest), fine)
-    return look_further(found, manifest, lambda roi: score_cropped(crop_to(roi, ct, fine), fine))
+    return look_further(
+        lambda: score_cropped(crop(ct, coarse, fine, manifest), fine),
+        lambda roi: score_cropped(crop_to(roi, ct, fine), fine),
+        manifest,
+    )
 
 
 def crop(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Cropped:
@@ -71,14 +74,25 @@ def score_cropped(cropped: Cropped, fine: StageModel) -> Scored:
     return Scored(scores, fine.score_grid(cropped.plan.grid), cropped.scan, cropped.roi)
 
 
-def look_further(found: Scored, manifest: Manifest, score_in: Callable[[Roi], Scored]) -> Scored:
-    """``found``, unless organs go on beyond its ROI: then what ``score_in`` finds in a larger one, and so on."""
-    for _ in range(MOST_ROUNDS):
-        roi = widened(found.roi, found.scores, found.grid, found.scan.canonical(), manifest.labels)
-        if roi is None:
-            break
-        found = score_in(roi)
-    return found
+def look_further(first: Callable[[], Scored], score_in: Callable[[Roi], Scored], manifest: Manifest) -> Scored:
+    """What ``first`` finds; where organs go on beyond its ROI, what ``score_in`` finds in a larger one, and so on."""
+    found = first()
+    followed: list[Reached] = []
+    rounds, reached = 0, _reached(found, manifest)
+    while reached and rounds < MOST_ROUNDS:
+        followed += reached
+        roi = replace(found.roi, box=widened(found.roi.box, reached, found.scan.canonical()))
+        # nobody needs the first scores while the others are computed
+        del found
+        with step("widen"):
+            found = score_in(roi)
+        rounds, reached = rounds + 1, _reached(found, manifest)
+    notes = widening_notes(followed, reached)
+    return replace(found, roi=replace(found.roi, notes=(*found.roi.notes, *notes))) if notes else found
+
+
+def _reached(found: Scored, manifest: Manifest) -> list[Reached]:
+    return reached_sides(found.roi.box, found.scores, found.grid, found.scan.canonical(), manifest.labels)
 
 
 def locate(scan: Volume, coarse: StageModel, roi_margin_mm: Triple) -> Roi:
@@ -182,7 +196,12 @@ class Segmentation:
         write_labels(self.labels, Path(path), self.organs)
 
 
-def _read(scan: str | PathLike[str] | Volume | ItkImage, notes: list[Note], strict: bool) -> Volume:
+def _name(scan: str | PathLike[str] | Volume | ItkImage) -> str:
+    return str(scan) if isinstance(scan, str | PathLike) else "the scan"
+
+
+def _reader(scan: str | PathLike[str] | Volume | ItkImage) -> Callable[[list[Note], bool], Volume]:
+    """What reads ``scan`` as often as it is asked to; of DICOM, the series is chosen here, once."""
     if isinstance(scan, str | PathLike) and not is_scan_name(Path(scan)):
         path = Path(scan)
         if path.is_dir() or is_dicom(path):
@@ -194,8 +213,8 @@ def _read(scan: str | PathLike[str] | Volume | ItkImage, notes: list[Note], stri
                     f"{path} may hold DICOM, and the Python package {error.name} is missing; "
                     f"{INSTALL_DICOM} brings what reads it"
                 ) from error
-            return only_case(path).read(notes, strict)
-    return as_scan(scan, notes, strict)
+            return only_case(path).read
+    return partial(as_scan, scan)
 
 
 _Seen = TypeVar("_Seen")
@@ -247,8 +266,8 @@ class Segmenter:
         self._open()
         with recording() as steps:
             with step("read"):
-                again = partial(_read, scan, [], self._strict)
-                read = Scan(_read(scan, notes, self._strict), (), (), again)
+                reader = _reader(scan)
+                read = Scan(_name(scan), reader(notes, self._strict), (), (), reader, self._strict)
             with step("wait"):
                 self.wait()
                 # this one, whichever `restart` puts in its place
@@ -269,19 +288,20 @@ class Segmenter:
         see, with a note. Raises ``LoadError``, ``RunError``, and what ``ct`` raises.
         """
         give = ct if callable(ct) else lambda: ct
+        why = ""
         with self._lock:
-            cropped, networks, why = self._ask(self._crop, self._open(), give())
-            found, networks, later = self._ask(self._score, networks, cropped)
-            why = why or later
+            networks = self._open()
 
-            def score_in(roi: Roi) -> Scored:
+            def ask(what: Callable[[Networks, _Seen], _Found], seen: _Seen) -> _Found:
                 nonlocal networks, why
-                cropped = crop_to(roi, give(), StageModel(self.manifest.fine, networks.fine))
-                found, networks, later = self._ask(self._score, networks, cropped)
+                found, networks, later = self._ask(what, networks, seen)
                 why = why or later
                 return found
 
-            found = look_further(found, self.manifest, score_in)
+            def score_in(roi: Roi) -> Scored:
+                return ask(self._score, crop_to(roi, give(), StageModel(self.manifest.fine, networks.fine)))
+
+            found = look_further(lambda: ask(self._score, ask(self._crop, give())), score_in, self.manifest)
             if not why:
                 return found
             instead = replace(networks.runtime.result(), why=why)

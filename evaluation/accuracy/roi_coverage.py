@@ -10,9 +10,9 @@ from attention_dmfnet.files.cases import case_name, list_cases, output_path
 from attention_dmfnet.files.image_io import read_volume
 from attention_dmfnet.geometry import Box, Triple, Volume, canonicalise
 from attention_dmfnet.model.loading import load_network
-from attention_dmfnet.model.manifest import ManifestError, load_manifest
+from attention_dmfnet.model.manifest import Manifest, ManifestError, load_manifest
 from attention_dmfnet.model.network import NetworkError
-from attention_dmfnet.model.runtimes import runtimes_to_try
+from attention_dmfnet.model.runtimes import Runtime, runtimes_to_try
 from attention_dmfnet.segmenter import locate, score
 from attention_dmfnet.steps.roi import box_with_margin
 from attention_dmfnet.steps.stage import StageModel
@@ -51,24 +51,25 @@ def measure_folder(
         manifest = load_manifest(models)
         runtime = runtimes_to_try("cpu", "auto")[-1]
         coarse = StageModel(manifest.coarse, load_network(models, manifest.coarse, runtime))
-        fine = StageModel(manifest.fine, load_network(models, manifest.fine, runtime))
+        searched = None if roi_margin_mm else _searched(models, manifest, coarse, runtime)
     except (ManifestError, NetworkError) as error:
         raise EvaluationError(str(error)) from error
-
-    def searched(ct: Volume) -> Box:
-        return score(ct, coarse, fine, manifest).roi.box
-
     margin_mm = manifest.roi_margin_mm if roi_margin_mm is None else roi_margin_mm
-    further = searched if roi_margin_mm is None else None
     pairs = [(path, output_path(path, references)) for path in list_cases(images)]
     found = [
-        measure(case_name(path), read_volume(path), read_volume(reference), coarse, margin_mm, further)
+        measure(case_name(path), read_volume(path), read_volume(reference), coarse, margin_mm, searched)
         for path, reference in pairs
         if reference.is_file()
     ]
     if not found:
         raise EvaluationError(f"no scan in {images} has a label map of its name in {references}")
     return found
+
+
+def _searched(models: Path, manifest: Manifest, coarse: StageModel, runtime: Runtime) -> Callable[[Volume], Box]:
+    """What finds the ROI that is searched in the end. Raises ``NetworkError``."""
+    fine = StageModel(manifest.fine, load_network(models, manifest.fine, runtime))
+    return lambda ct: score(ct, coarse, fine, manifest).roi.box
 
 
 def measure(

@@ -13,7 +13,7 @@ from attention_dmfnet.files.cases import Case, ScanFile
 from attention_dmfnet.files.image_io import ImageError, read_volume, write_labels, write_volume
 from attention_dmfnet.files.read_ahead import ReadAhead
 from attention_dmfnet.folder import CaseReport, predict
-from attention_dmfnet.geometry import Volume
+from attention_dmfnet.geometry import Box, Volume
 from attention_dmfnet.model.network import LoadError, NetworkError, RunError
 from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import Scored, Segmentation, Segmenter
@@ -284,6 +284,36 @@ def test_a_scan_whose_organs_go_on_beyond_the_roi_is_read_again_and_not_kept(
     list(predict([ScanFile(tmp_path / "a.nii")], tmp_path / "out", _segmenter(blind), extras=[_Watching()]))
     assert alive == [0] * 4 + [1] * 2
     assert disk.reads == 2 + 2 + 1
+
+
+@pytest.mark.parametrize("way", ["predict", "call"])
+def test_a_scan_that_changed_before_it_is_read_again_is_refused_and_the_next_one_labelled(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ct, _ = block_phantom()
+    ct.array[:] = AIR_HU
+    ct.array[2:8, 4:20, 4:24] = organ_hu(13)
+    ct.array[8:18, 4:20, 4:24] = organ_hu(1)
+    shorter = Volume(ct.array[:-1], ct.geometry.crop(Box((0, 0, 0), (19, 24, 28))))
+    reads: dict[str, int] = {}
+
+    def read(path: Path, notes: list[Note], strict: bool) -> Volume:
+        reads[path.name] = reads.get(path.name, 0) + 1
+        return shorter if path.name == "a.nii" and reads["a.nii"] > 1 else ct
+
+    monkeypatch.setattr(image_io, "read_scan", read)
+    blind = write_models(tmp_path / "models", coarse_sees_hu=organ_hu(5))
+    sentence = f"{tmp_path / 'a.nii'} has changed while it was labelled; label it again"
+    if way == "predict":
+        first, second = _predict([tmp_path / "a.nii", tmp_path / "b.nii"], tmp_path / "out", blind)
+        assert (first.status, first.error, second.status) == ("failed", sentence, "done")
+        assert not (tmp_path / "out" / "a.nii.gz").exists()
+        return
+    with _segmenter(blind) as one:
+        with pytest.raises(ImageError) as raised:
+            one(tmp_path / "a.nii")
+        assert str(raised.value) == sentence
+        assert one(tmp_path / "b.nii").volumes_ml["liver"] > 0
 
 
 def test_a_scan_that_cannot_be_read_fails_at_its_own_turn() -> None:

@@ -1,16 +1,18 @@
 import json
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from attention_dmfnet import load
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, Index, Triple, Volume, canonicalise
 from attention_dmfnet.marks import recording
-from attention_dmfnet.model.loading import load_network
+from attention_dmfnet.model.loading import Networks, load_network
 from attention_dmfnet.model.manifest import Manifest, load_manifest
 from attention_dmfnet.model.network import Scores, Tile
 from attention_dmfnet.model.runtimes import Runtime
-from attention_dmfnet.segmenter import Segmentation, locate, segment
+from attention_dmfnet.segmenter import Cropped, Scored, Segmentation, locate, segment
 from attention_dmfnet.steps.stage import StageModel
 from attention_dmfnet.steps.widen import MOST_ROUNDS
 
@@ -188,20 +190,49 @@ def test_organs_that_go_on_beyond_what_the_coarse_stage_found_are_labelled_to_th
     np.testing.assert_array_equal(result.labels.array, truth.array)
     # 60 mm at once: the liver has 84 mm above the first ROI
     widened = [note for note in result.notes if note.code == "roi-widened"]
-    assert widened == ["liver goes on beyond the region that the coarse stage found (superior); it was widened"] * 2
+    assert widened == ["liver goes on beyond the region that the coarse stage found (superior); it was widened"]
+    assert "organ-beyond-roi" not in _codes(result)
     with_one = load(models=blind, device="cpu", backend="openvino")
     np.testing.assert_array_equal(with_one(ct).labels.array, truth.array)
     with_one.close()
 
 
-def test_what_goes_on_for_ever_is_looked_after_three_times(tmp_path: Path) -> None:
+def test_what_goes_on_for_ever_is_followed_three_times_and_told_to_be_a_part(tmp_path: Path) -> None:
     ct, _ = _liver_above_a_kidney()
     endless = np.repeat(ct.array[49:50], 150, axis=0)
     long = Volume(np.concatenate([ct.array[:50], endless]), ct.geometry.with_grid((200, 40, 40), (3.0, 2.0, 2.0)))
     blind = write_models(tmp_path, coarse_sees_hu=organ_hu(5))
-    result = _segment(long, blind)
-    assert _codes(result).count("roi-widened") == MOST_ROUNDS
-    assert result.roi.shape_zyx[0] < 100
+    with recording() as steps:
+        result = _segment(long, blind)
+    assert [step.name for step in steps].count("widen") == MOST_ROUNDS
+    assert [code for code in _codes(result) if "roi" in code] == ["roi-widened", "organ-beyond-roi"]
+    # the kidney's 15 slices on a grid of 6 mm, 6 mm around it, and 60 mm three times, of slices of 3 mm
+    assert result.roi.shape_zyx[0] == 16 + 4 + 3 * 20
+
+
+def _alive(references: list[weakref.ref[Any]]) -> int:
+    return sum(reference() is not None for reference in references)
+
+
+def test_neither_the_first_view_nor_its_scores_live_while_the_widened_one_is_computed(tmp_path: Path) -> None:
+    ct, _ = _liver_above_a_kidney()
+    views: list[weakref.ref[Any]] = []
+    scores: list[weakref.ref[Any]] = []
+    alive: list[tuple[int, int]] = []
+    one = load(models=write_models(tmp_path, coarse_sees_hu=organ_hu(5)), device="cpu", backend="openvino")
+    plain = one._score
+
+    def watched(networks: Networks, cropped: Cropped) -> Scored:
+        views.append(weakref.ref(cropped.view.array))
+        alive.append((_alive(views), _alive(scores)))
+        found = plain(networks, cropped)
+        scores.append(weakref.ref(found.scores))
+        return found
+
+    one._score = watched  # type: ignore[method-assign]
+    one(ct)
+    one.close()
+    assert alive == [(1, 0)] * 3
 
 
 def test_the_manifest_alone_decides_the_labels(models: Path) -> None:

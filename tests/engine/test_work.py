@@ -21,7 +21,7 @@ from attention_dmfnet.model.runtimes import Runtime
 from attention_dmfnet.segmenter import segment
 from attention_dmfnet.steps.stage import StageModel
 
-from tests.engine.tiny import FakeNetwork, block_phantom, write_models
+from tests.engine.tiny import block_phantom, write_models
 
 ROOT = Path(__file__).parents[2]
 CEILINGS = Path(__file__).with_name("ceilings.json")
@@ -45,12 +45,12 @@ class Counting:
         return self.network(tile)
 
 
-def _work(scan: Path, models: Path, folder: Path, fine: Network | None = None) -> Work:
+def _work(scan: Path, models: Path, folder: Path) -> Work:
     """What reading, labelling and writing ``scan`` takes; NumPy and Python allocate what is counted as memory."""
     manifest = load_manifest(models)
     runtime = Runtime("openvino", "cpu", threads=1)
     coarse = Counting(load_network(models, manifest.coarse, runtime))
-    deep = Counting(load_network(models, manifest.fine, runtime) if fine is None else fine)
+    deep = Counting(load_network(models, manifest.fine, runtime))
     tracemalloc.start()
     ct = read_volume(scan)
     result = segment(ct, StageModel(manifest.coarse, coarse), StageModel(manifest.fine, deep), manifest)
@@ -76,15 +76,8 @@ def _phantom_work(folder: Path) -> Work:
 
 
 def _scan_work(name: str, folder: Path) -> Work:
-    """The fine network is left out: what it scores changes nothing that is counted here."""
-    models = ROOT / "models"
-    output = load_manifest(models).fine.output
-
-    def background(tile: Tile) -> Scores:
-        shape = (output.classes, *(side // output.stride for side in tile.shape))
-        return np.broadcast_to(np.float32(0), shape)
-
-    return _work(SCANS / f"{name}_0000.nii.gz", models, folder, FakeNetwork(background))
+    """With both networks: what the fine one finds decides whether the ROI is widened, as TCGA-09-2043's is."""
+    return _work(SCANS / f"{name}_0000.nii.gz", ROOT / "models", folder)
 
 
 def _within(work: Work, name: str) -> None:

@@ -110,7 +110,9 @@ class Panel:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """All teachers label together, by the mean of their probabilities within what the first one's coarse stage found.
+    """All teachers label together, by the mean of their probabilities in the ROI of the first one's coarse stage.
+
+    It is widened where their mean sees organs go on.
 
     An organ's agreement is the mean DSC between all together and each alone, on the fine stage's grid.
     """

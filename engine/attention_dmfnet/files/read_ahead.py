@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import Context
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -16,7 +15,7 @@ from attention_dmfnet.marks import Step, recording, step
 from attention_dmfnet.threads import run_aside
 
 if TYPE_CHECKING:
-    from attention_dmfnet.geometry import Volume
+    from attention_dmfnet.geometry import Geometry, Volume
     from attention_dmfnet.notes import Note
 
 _Result = TypeVar("_Result")
@@ -43,19 +42,36 @@ def result_within(future: Future[_Result], what: str, started_s: float, timeout_
 
 @dataclass(slots=True)
 class Scan:
-    """A scan in memory until it is handed over, what is to be said about it, and how long reading took."""
+    """A scan in memory until it is handed over, what is to be said about it, and how long reading took.
 
+    ``reader`` reads it again where it is asked for again, as strictly; ``name`` it is called in messages.
+    """
+
+    name: str
     volume: Volume | None
     notes: tuple[Note, ...]
     steps: tuple[Step, ...]
-    read_again: Callable[[], Volume]
+    reader: Callable[[list[Note], bool], Volume]
+    strict: bool
+    _geometry: Geometry | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._geometry = None if self.volume is None else self.volume.geometry
 
     def hand_over(self, keep: bool = False) -> Volume:
-        """The volume; unless it is to ``keep``, nothing of it stays here. Whoever asks again gets it read again."""
+        """The volume; unless it is to ``keep``, nothing of it stays here, and whoever asks again gets it read again.
+
+        Raises ``ImageError`` if it cannot be read again, or has another grid now.
+        """
         volume = self.volume
         if volume is None:
             with step("read"):
-                volume = self.read_again()
+                volume = self.reader([], self.strict)
+            if self._geometry is not None and not volume.geometry.matches(self._geometry):
+                # late: this module is loaded before NumPy is, and hardly any scan comes here
+                from attention_dmfnet.files.image_io import ImageError
+
+                raise ImageError(f"{self.name} has changed while it was labelled; label it again")
         self.volume = volume if keep else None
         return volume
 
@@ -103,4 +119,4 @@ def _read(case: Case, strict: bool) -> Scan:
     notes: list[Note] = []
     with recording() as steps, step("read"):
         volume = case.read(notes, strict)
-    return Scan(volume, tuple(notes), tuple(steps), partial(case.read, [], strict))
+    return Scan(str(case.path), volume, tuple(notes), tuple(steps), case.read, strict)

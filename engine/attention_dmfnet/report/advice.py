@@ -31,6 +31,7 @@ ADVICE: Final[dict[str, str]] = {
     "values-no-body": "Check the intercept and the series: no body is in the file.",
     "no-roi": "Check that the scan shows the abdomen. Look at every organ before it is used.",
     "roi-widened": "Look at the organ on that side: a large organ, or what was taken for one?",
+    "organ-beyond-roi": "Do not use the volume. Look where the organ ends, or whether it is one.",
     "roi-at-edge": "Organs are cut: use no volume of an organ that touches the scan's edge.",
     "runtime-replaced": "The labels are good. For speed: see why the first runtime failed.",
     "organ-cut": "Do not use the volume: what was measured is a part of the organ.",
