@@ -10,6 +10,7 @@ import attention_dmfnet as dmf
 import numpy as np
 import pydicom
 import pytest
+from attention_dmfnet.dicom import listing
 from attention_dmfnet.dicom.listing import list_dicom, only_case
 from attention_dmfnet.files.image_io import ImageError, read_scan, read_volume, write_volume
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Axes, Geometry, Volume, canonicalise, with_axes
@@ -18,7 +19,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from tests.engine.dicom.made import INTERCEPT, lossless_jpeg, put_pixels, save, write_enhanced, write_series
-from tests.engine.tiny import block_phantom, write_models
+from tests.engine.tiny import AIR_HU, block_phantom, organ_hu, write_models
 
 REAL = Path(__file__).parents[4] / "shared" / "data"
 STORAGES: dict[str, Axes] = {
@@ -42,6 +43,29 @@ def _assert_same_in_the_patient(read: Volume, truth: Volume) -> None:
     assert read.array.dtype == np.int16
     assert read.geometry.matches(truth.geometry, 1e-6)
     np.testing.assert_array_equal(read.array, truth.array)
+
+
+def test_a_study_is_chosen_once_and_its_series_read_again_where_the_roi_is_widened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ct, _ = block_phantom((20, 40, 40))
+    ct.array[:] = AIR_HU
+    ct.array[2:8, 8:28, 8:28] = organ_hu(13)
+    ct.array[8:18, 8:28, 8:28] = organ_hu(1)
+    write_series(ct, tmp_path / "study")
+    listed: list[Path] = []
+
+    def counted(inputs: Path) -> listing.Listing:
+        listed.append(inputs)
+        return list_dicom(inputs)
+
+    monkeypatch.setattr(listing, "list_dicom", counted)
+    blind = write_models(tmp_path / "models", coarse_sees_hu=organ_hu(5))
+    with dmf.load(models=blind, device="cpu", backend="openvino") as segmenter:
+        result = segmenter(tmp_path / "study")
+    assert "roi-widened" in [note.code for note in result.notes]
+    assert int((result.labels.array == 1).sum()) == 10 * 20 * 20
+    assert listed == [tmp_path / "study"]
 
 
 def test_all_48_ways_to_store_a_volume_give_the_same_voxels_at_the_same_places(tmp_path: Path) -> None:
