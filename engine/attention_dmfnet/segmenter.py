@@ -18,12 +18,12 @@ import numpy.typing as npt
 from attention_dmfnet.files.cases import is_scan_name
 from attention_dmfnet.files.image_io import ImageError, ItkImage, as_scan, write_labels
 from attention_dmfnet.files.passed_over import INSTALL_DICOM, is_dicom
-from attention_dmfnet.files.read_ahead import Scan
-from attention_dmfnet.geometry import Geometry, Triple, Volume, canonicalise
+from attention_dmfnet.files.read_ahead import Scan, stamp_of
+from attention_dmfnet.geometry import Geometry, GeometryError, Triple, Volume, canonicalise
 from attention_dmfnet.marks import recording, seconds_by_step, step
 from attention_dmfnet.model.loading import Networks
 from attention_dmfnet.model.manifest import Manifest
-from attention_dmfnet.model.network import LoadError, NetworkError, Scores
+from attention_dmfnet.model.network import LoadError, NetworkError, RunError, Scores
 from attention_dmfnet.model.runtimes import Runtime
 from attention_dmfnet.notes import Note
 from attention_dmfnet.steps.components import Kept, dropped_note, keep_components
@@ -32,7 +32,7 @@ from attention_dmfnet.steps.restore import restore_labels
 from attention_dmfnet.steps.roi import Roi, find_roi
 from attention_dmfnet.steps.seen_together import alone_note, seen_alone
 from attention_dmfnet.steps.stage import Plan, StageModel
-from attention_dmfnet.steps.widen import MOST_ROUNDS, Reached, reached_sides, widened, widening_notes
+from attention_dmfnet.steps.widen import MOST_ROUNDS, Reached, Widened, reached_sides, widened, widening_notes
 
 
 def segment(ct: Volume, coarse: StageModel, fine: StageModel, manifest: Manifest) -> Segmentation:
@@ -75,20 +75,26 @@ def score_cropped(cropped: Cropped, fine: StageModel) -> Scored:
 
 
 def look_further(first: Callable[[], Scored], score_in: Callable[[Roi], Scored], manifest: Manifest) -> Scored:
-    """What ``first`` finds; where organs go on beyond its ROI, what ``score_in`` finds in a larger one, and so on."""
+    """What ``first`` finds; where organs go on beyond its ROI, what ``score_in`` finds in a larger one, and so on.
+
+    Where that cannot be had, what was found before stays.
+    """
     found = first()
     followed: list[Reached] = []
-    rounds, reached = 0, _reached(found, manifest)
-    while reached and rounds < MOST_ROUNDS:
-        followed += reached
+    reached, why = _reached(found, manifest), ""
+    for _ in range(MOST_ROUNDS):
+        if not reached:
+            break
         roi = replace(found.roi, box=widened(found.roi.box, reached, found.scan.canonical()))
-        # nobody needs the first scores while the others are computed
-        del found
-        with step("widen"):
-            found = score_in(roi)
-        rounds, reached = rounds + 1, _reached(found, manifest)
-    notes = widening_notes(followed, reached)
-    return replace(found, roi=replace(found.roi, notes=(*found.roi.notes, *notes))) if notes else found
+        try:
+            with step("widen"):
+                found = score_in(roi)
+        except (ImageError, GeometryError, RunError, MemoryError) as error:
+            why = str(error) or "not enough memory"
+            break
+        followed += reached
+        reached = _reached(found, manifest)
+    return replace(found, widened=Widened(tuple(followed), tuple(reached), why)) if followed or reached else found
 
 
 def _reached(found: Scored, manifest: Manifest) -> list[Reached]:
@@ -133,7 +139,8 @@ def label(
     dropped.append(alone_note(told_ml, manifest.seen_together))
     there = {organ: kept[number] for organ, number in manifest.labels.items() if organs_ml[organ]}
     doubts = judge(there, volumes_ml=organs_ml, roi=found.roi.box, scan=found.scan.canonical(), wanted=wanted)
-    notes = (*found.notes, *found.roi.notes, *(note for note in dropped if note is not None), *doubts)
+    widening = () if found.widened is None else widening_notes(found.widened, wanted)
+    notes = (*found.notes, *found.roi.notes, *widening, *(note for note in dropped if note is not None), *doubts)
     means: dict[str, float] = {}
     if probabilities:
         from attention_dmfnet.steps.probability import mean_probabilities
@@ -164,13 +171,17 @@ class Cropped:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """What the networks found in ``roi``: the fine ``scores``, on ``grid``. Of the ``scan`` only its grid is needed."""
+    """What the networks found in ``roi``: the fine ``scores``, on ``grid``. Of the ``scan`` only its grid is needed.
+
+    ``widened`` says where organs went on beyond the coarse stage's ROI, if any did.
+    """
 
     scores: Scores
     grid: Geometry
     scan: Geometry
     roi: Roi
     notes: tuple[Note, ...] = ()
+    widened: Widened | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,10 +205,6 @@ class Segmentation:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the label map with the organs' names, compressed: the whole file or none. Raises ``ImageError``."""
         write_labels(self.labels, Path(path), self.organs)
-
-
-def _name(scan: str | PathLike[str] | Volume | ItkImage) -> str:
-    return str(scan) if isinstance(scan, str | PathLike) else "the scan"
 
 
 def _reader(scan: str | PathLike[str] | Volume | ItkImage) -> Callable[[list[Note], bool], Volume]:
@@ -267,7 +274,9 @@ class Segmenter:
         with recording() as steps:
             with step("read"):
                 reader = _reader(scan)
-                read = Scan(_name(scan), reader(notes, self._strict), (), (), reader, self._strict)
+                source = Path(scan) if isinstance(scan, str | PathLike) else None
+                stamp = stamp_of(source)
+                read = Scan(source, reader(notes, self._strict), (), (), reader, self._strict, stamp)
             with step("wait"):
                 self.wait()
                 # this one, whichever `restart` puts in its place
@@ -284,8 +293,9 @@ class Segmenter:
         """The networks' half of the work, one scan at a time; ``label`` is the other, and free of them.
 
         A scan that ``ct`` returns is let go before the fine network computes. It is asked for again if organs go on
-        beyond the ROI. Where the choice of a runtime was left open and it fails, the next best one sees what it was to
-        see, with a note. Raises ``LoadError``, ``RunError``, and what ``ct`` raises.
+        beyond the ROI; where it cannot be had then, what was found before stays. Where the choice of a runtime was left
+        open and it fails, the next best one sees what it was to see, with a note. Raises ``LoadError``, ``RunError``,
+        and what ``ct`` raises at first.
         """
         give = ct if callable(ct) else lambda: ct
         why = ""

@@ -13,7 +13,7 @@ from attention_dmfnet.files.cases import Case, ScanFile
 from attention_dmfnet.files.image_io import ImageError, read_volume, write_labels, write_volume
 from attention_dmfnet.files.read_ahead import ReadAhead
 from attention_dmfnet.folder import CaseReport, predict
-from attention_dmfnet.geometry import Box, Volume
+from attention_dmfnet.geometry import Volume
 from attention_dmfnet.model.network import LoadError, NetworkError, RunError
 from attention_dmfnet.notes import Note
 from attention_dmfnet.segmenter import Scored, Segmentation, Segmenter
@@ -286,34 +286,43 @@ def test_a_scan_whose_organs_go_on_beyond_the_roi_is_read_again_and_not_kept(
     assert disk.reads == 2 + 2 + 1
 
 
+@pytest.mark.parametrize("what", ["replaced", "deleted"])
 @pytest.mark.parametrize("way", ["predict", "call"])
-def test_a_scan_that_changed_before_it_is_read_again_is_refused_and_the_next_one_labelled(
-    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_scan_that_is_another_one_when_it_is_read_again_keeps_the_labels_of_what_was_read(
+    what: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ct, _ = block_phantom()
     ct.array[:] = AIR_HU
     ct.array[2:8, 4:20, 4:24] = organ_hu(13)
     ct.array[8:18, 4:20, 4:24] = organ_hu(1)
-    shorter = Volume(ct.array[:-1], ct.geometry.crop(Box((0, 0, 0), (19, 24, 28))))
-    reads: dict[str, int] = {}
+    scan = tmp_path / "a.nii.gz"
+    write_volume(ct, scan)
 
-    def read(path: Path, notes: list[Note], strict: bool) -> Volume:
-        reads[path.name] = reads.get(path.name, 0) + 1
-        return shorter if path.name == "a.nii" and reads["a.nii"] > 1 else ct
+    def changing(cropped: segmenter.Cropped, fine: StageModel) -> Scored:
+        scan.unlink()
+        if what == "replaced":
+            write_volume(Volume(np.full_like(ct.array, AIR_HU), ct.geometry), scan)
+        return score_cropped(cropped, fine)
 
-    monkeypatch.setattr(image_io, "read_scan", read)
+    score_cropped = segmenter.score_cropped
+    monkeypatch.setattr(segmenter, "score_cropped", changing)
     blind = write_models(tmp_path / "models", coarse_sees_hu=organ_hu(5))
-    sentence = f"{tmp_path / 'a.nii'} has changed while it was labelled; label it again"
     if way == "predict":
-        first, second = _predict([tmp_path / "a.nii", tmp_path / "b.nii"], tmp_path / "out", blind)
-        assert (first.status, first.error, second.status) == ("failed", sentence, "done")
-        assert not (tmp_path / "out" / "a.nii.gz").exists()
-        return
-    with _segmenter(blind) as one:
-        with pytest.raises(ImageError) as raised:
-            one(tmp_path / "a.nii")
-        assert str(raised.value) == sentence
-        assert one(tmp_path / "b.nii").volumes_ml["liver"] > 0
+        (report,) = _predict([scan], tmp_path / "out", blind)
+        assert report.status == "done"
+        notes = list(report.notes)
+        labels = read_volume(tmp_path / "out" / "a.nii.gz").array
+    else:
+        with _segmenter(blind) as one:
+            result = one(scan)
+        notes, labels = list(result.notes), result.labels.array
+    (note,) = [note for note in notes if "roi" in note.code]
+    assert note.code == "organ-beyond-roi"
+    assert str(scan) in note
+    assert ("has changed while it was labelled" in note) == (what == "replaced")
+    # the kidney, and of the liver what the first ROI held
+    assert int((labels == 13).sum()) == 6 * 16 * 20
+    assert 0 < int((labels == 1).sum()) < 10 * 16 * 20
 
 
 def test_a_scan_that_cannot_be_read_fails_at_its_own_turn() -> None:

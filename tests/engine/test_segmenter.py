@@ -1,4 +1,5 @@
 import json
+import math
 import weakref
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry, Index, 
 from attention_dmfnet.marks import recording
 from attention_dmfnet.model.loading import Networks, load_network
 from attention_dmfnet.model.manifest import Manifest, load_manifest
-from attention_dmfnet.model.network import Scores, Tile
+from attention_dmfnet.model.network import RunError, Scores, Tile
 from attention_dmfnet.model.runtimes import Runtime
 from attention_dmfnet.segmenter import Cropped, Scored, Segmentation, locate, segment
 from attention_dmfnet.steps.stage import StageModel
+from attention_dmfnet.steps.tiles import tile_starts
 from attention_dmfnet.steps.widen import MOST_ROUNDS
 
 from evaluation.organs import ORGANS
@@ -210,11 +212,42 @@ def test_what_goes_on_for_ever_is_followed_three_times_and_told_to_be_a_part(tmp
     assert result.roi.shape_zyx[0] == 16 + 4 + 3 * 20
 
 
+def test_a_network_that_fails_on_the_wider_roi_leaves_what_was_found_before(tmp_path: Path) -> None:
+    ct, truth = _liver_above_a_kidney()
+    manifest = load_manifest(write_models(tmp_path, coarse_sees_hu=organ_hu(5)))
+    runtime = Runtime("openvino", "cpu", threads=1)
+    fine = load_network(tmp_path, manifest.fine, runtime)
+    tiles: list[int] = []
+
+    def fails_later(tile: Tile) -> Scores:
+        tiles.append(tile.size)
+        if len(tiles) > first_look:
+            raise RunError("the GPU has no memory for it")
+        return fine(tile)
+
+    coarse = StageModel(manifest.coarse, load_network(tmp_path, manifest.coarse, runtime))
+    plan = StageModel(manifest.fine, fine).plan(
+        canonicalise(ct).geometry, locate(canonicalise(ct), coarse, manifest.roi_margin_mm).box
+    )
+    first_look = math.prod(
+        len(tile_starts(size, tile, manifest.fine.overlap))
+        for size, tile in zip(plan.grid.shape_zyx, plan.tile_zyx, strict=True)
+    )
+    result = segment(ct, coarse, StageModel(manifest.fine, FakeNetwork(fails_later)), manifest)
+    inside = result.labels.array == truth.array
+    assert inside[:22].all()
+    assert not result.labels.array[30:].any()
+    assert [note for note in result.notes if "roi" in note.code] == [
+        "liver reaches the edge of the region that was searched (superior): what was measured is a part "
+        "(the GPU has no memory for it)"
+    ]
+
+
 def _alive(references: list[weakref.ref[Any]]) -> int:
     return sum(reference() is not None for reference in references)
 
 
-def test_neither_the_first_view_nor_its_scores_live_while_the_widened_one_is_computed(tmp_path: Path) -> None:
+def test_of_the_first_look_its_scores_alone_live_while_the_widened_one_is_computed(tmp_path: Path) -> None:
     ct, _ = _liver_above_a_kidney()
     views: list[weakref.ref[Any]] = []
     scores: list[weakref.ref[Any]] = []
@@ -232,7 +265,7 @@ def test_neither_the_first_view_nor_its_scores_live_while_the_widened_one_is_com
     one._score = watched  # type: ignore[method-assign]
     one(ct)
     one.close()
-    assert alive == [(1, 0)] * 3
+    assert alive == [(1, 0), (1, 1), (1, 1)]
 
 
 def test_the_manifest_alone_decides_the_labels(models: Path) -> None:

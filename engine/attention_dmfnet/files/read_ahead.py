@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -15,7 +16,7 @@ from attention_dmfnet.marks import Step, recording, step
 from attention_dmfnet.threads import run_aside
 
 if TYPE_CHECKING:
-    from attention_dmfnet.geometry import Geometry, Volume
+    from attention_dmfnet.geometry import Volume
     from attention_dmfnet.notes import Note
 
 _Result = TypeVar("_Result")
@@ -44,36 +45,48 @@ def result_within(future: Future[_Result], what: str, started_s: float, timeout_
 class Scan:
     """A scan in memory until it is handed over, what is to be said about it, and how long reading took.
 
-    ``reader`` reads it again where it is asked for again, as strictly; ``name`` it is called in messages.
+    ``reader`` reads it again where it is asked for again, as strictly. ``source`` is the file or folder that it comes
+    from, None for one from memory.
     """
 
-    name: str
+    source: Path | None
     volume: Volume | None
     notes: tuple[Note, ...]
     steps: tuple[Step, ...]
     reader: Callable[[list[Note], bool], Volume]
     strict: bool
-    _geometry: Geometry | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._geometry = None if self.volume is None else self.volume.geometry
+    stamp: _Stamp | None
 
     def hand_over(self, keep: bool = False) -> Volume:
         """The volume; unless it is to ``keep``, nothing of it stays here, and whoever asks again gets it read again.
 
-        Raises ``ImageError`` if it cannot be read again, or has another grid now.
+        Raises ``ImageError`` if it cannot be read again, or its file is another one now.
         """
         volume = self.volume
         if volume is None:
             with step("read"):
                 volume = self.reader([], self.strict)
-            if self._geometry is not None and not volume.geometry.matches(self._geometry):
+            # after reading: a file that changes meanwhile is another one, too
+            if stamp_of(self.source) != self.stamp:
                 # late: this module is loaded before NumPy is, and hardly any scan comes here
                 from attention_dmfnet.files.image_io import ImageError
 
-                raise ImageError(f"{self.name} has changed while it was labelled; label it again")
+                raise ImageError(f"{self.source} has changed while it was labelled")
         self.volume = volume if keep else None
         return volume
+
+
+_Stamp = tuple[int, int, int]
+"""A file's inode, size and time of its last change."""
+
+
+def stamp_of(source: Path | None) -> _Stamp | None:
+    """By which a file or folder is known as the one that it was; None for a scan from memory and where none is."""
+    try:
+        found = None if source is None else source.stat()
+    except OSError:
+        return None
+    return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class ReadAhead:
@@ -117,6 +130,7 @@ class ReadAhead:
 
 def _read(case: Case, strict: bool) -> Scan:
     notes: list[Note] = []
+    stamp = stamp_of(case.path)
     with recording() as steps, step("read"):
         volume = case.read(notes, strict)
-    return Scan(str(case.path), volume, tuple(notes), tuple(steps), case.read, strict)
+    return Scan(case.path, volume, tuple(notes), tuple(steps), case.read, strict, stamp)

@@ -4,7 +4,7 @@ The coarse stage finds the ends of organs to a few voxels of its own, and the ma
 more, the fine stage's labels end in a plane at the ROI's side.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +35,15 @@ class Reached:
     organ: str
     axis: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Widened:
+    """The sides that were ``followed``, those that organs still reach, and ``why`` no more was done, if it failed."""
+
+    followed: tuple[Reached, ...]
+    left: tuple[Reached, ...]
+    why: str = ""
 
 
 def reached_sides(box: Box, scores: Scores, grid: Geometry, scan: Geometry, labels: Mapping[str, int]) -> list[Reached]:
@@ -68,17 +77,20 @@ def widened(box: Box, reached: Iterable[Reached], scan: Geometry) -> Box:
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
-def widening_notes(followed: Sequence[Reached], left: Sequence[Reached]) -> tuple[Note, ...]:
-    """What is said of sides that were ``followed``, and of those that organs still reach in the end."""
+def widening_notes(found: Widened, organs: Collection[str]) -> tuple[Note, ...]:
+    """What is said of it, as far as it is about one of the ``organs`` that were asked for."""
     notes = []
+    followed = [side for side in found.followed if side.organ in organs]
     if followed:
-        organs, sides, several = _named(followed)
-        text = f"{organs} go{'' if several else 'es'} on beyond the region that the coarse stage found ({sides}); "
+        names, sides, several = _named(followed)
+        text = f"{names} go{'' if several else 'es'} on beyond the region that the coarse stage found ({sides}); "
         notes.append(Note("roi-widened", f"{text}it was widened"))
+    left = [side for side in found.left if side.organ in organs]
     if left:
-        organs, sides, several = _named(left)
-        text = f"{organs} reach{'' if several else 'es'} the edge of the region that was searched ({sides}): "
-        notes.append(Note("organ-beyond-roi", f"{text}what was measured is a part"))
+        names, sides, several = _named(left)
+        text = f"{names} reach{'' if several else 'es'} the edge of the region that was searched ({sides}): "
+        why = f" ({found.why})" if found.why else ""
+        notes.append(Note("organ-beyond-roi", f"{text}what was measured is a part{why}"))
     return tuple(notes)
 
 

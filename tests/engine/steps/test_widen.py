@@ -5,7 +5,7 @@ import pytest
 from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Box, Geometry
 from attention_dmfnet.model.network import Scores
 from attention_dmfnet.steps.roi import SIDES
-from attention_dmfnet.steps.widen import WIDEN_MM, Reached, reached_sides, widened, widening_notes
+from attention_dmfnet.steps.widen import WIDEN_MM, Reached, Widened, reached_sides, widened, widening_notes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,7 +59,7 @@ def test_an_organ_that_is_cut_moves_that_side_alone(axis: int, end: int) -> None
         start[axis] -= voxels
     wider = widened(ROI, reached, SCAN)
     assert (list(wider.start_zyx), list(wider.stop_zyx)) == (start, stop)
-    (note,) = widening_notes(reached, [])
+    (note,) = widening_notes(Widened(tuple(reached), ()), LABELS)
     assert note.code == "roi-widened"
     assert note == f"liver goes on beyond the region that the coarse stage found ({SIDES[axis][end]}); it was widened"
 
@@ -67,7 +67,8 @@ def test_an_organ_that_is_cut_moves_that_side_alone(axis: int, end: int) -> None
 def test_several_organs_sides_and_rounds_are_one_note_and_what_is_left_is_another() -> None:
     reached = _reached(np.maximum(_scores(_box(2, 0), number=3), _scores(_box(0, 1))))
     assert reached == [Reached("liver", 0, 1), Reached("stomach", 2, 0)]
-    widened_note, left_note = widening_notes(reached * 2, [Reached("liver", 0, 1)])
+    found = Widened((*reached, *reached), (Reached("liver", 0, 1),))
+    widened_note, left_note = widening_notes(found, LABELS)
     assert widened_note == (
         "liver and stomach go on beyond the region that the coarse stage found (superior and right); it was widened"
     )
@@ -75,7 +76,14 @@ def test_several_organs_sides_and_rounds_are_one_note_and_what_is_left_is_anothe
     assert left_note == (
         "liver reaches the edge of the region that was searched (superior): what was measured is a part"
     )
-    assert widening_notes([], []) == ()
+
+
+def test_notes_are_of_the_organs_that_were_asked_for_alone() -> None:
+    found = Widened((Reached("liver", 0, 1), Reached("stomach", 2, 0)), (Reached("liver", 0, 1),), "no such file")
+    (note,) = widening_notes(found, {"stomach"})
+    assert note == "stomach goes on beyond the region that the coarse stage found (right); it was widened"
+    assert widening_notes(found, {"spleen"}) == ()
+    assert widening_notes(found, LABELS)[1].endswith("what was measured is a part (no such file)")
 
 
 def test_an_organ_that_ends_inside_or_covers_less_than_two_square_centimetres_of_a_side_changes_nothing() -> None:
