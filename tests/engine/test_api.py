@@ -233,3 +233,25 @@ def test_strict_refuses_what_is_doubtful_a_file_and_a_volume(models: Path, tmp_p
         assert strict(ct).labels.array.any()
     with dmf.load(models=models, device="cpu") as lenient:
         assert lenient(doubtful).notes[0].code == "values-no-hu"
+
+
+def test_a_program_may_end_while_networks_are_still_being_loaded(tmp_path: Path) -> None:
+    """A runtime that compiles while Python takes itself down has ended half of such programs with SIGABRT."""
+    models = Path(__file__).parents[2] / "models"
+    script = "import sys, attention_dmfnet; attention_dmfnet.load(models=sys.argv[1])(sys.argv[2])"
+    for _ in range(4):
+        ended = subprocess.run(
+            [sys.executable, "-c", script, models, tmp_path / "nowhere.nii.gz"], capture_output=True, text=True
+        )
+        assert ended.returncode == 1, ended.stderr
+        assert "no such file" in ended.stderr
+
+
+def test_a_folder_of_files_is_told_what_to_give(segmenter: dmf.Segmenter, tmp_path: Path) -> None:
+    write_volume(block_phantom()[0], tmp_path / "b.nii.gz")
+    write_volume(block_phantom()[0], tmp_path / "a.nrrd")
+    with pytest.raises(dmf.ImageError) as raised:
+        segmenter(tmp_path)
+    assert str(raised.value) == (
+        f"{tmp_path} is a folder with scans that are files; give one of them, {tmp_path / 'a.nrrd'} for example"
+    )

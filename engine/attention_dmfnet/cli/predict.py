@@ -19,7 +19,7 @@ from attention_dmfnet.cli.outputs import asked_for, refuse_what_is_missing
 from attention_dmfnet.cli.predict_options import add_options
 from attention_dmfnet.cli.progress import Progress, say
 from attention_dmfnet.cli.status import DONE, SOME_FAILED, refuse
-from attention_dmfnet.files.cases import Case, InputError, output_of, printable
+from attention_dmfnet.files.cases import Case, InputError, is_scan_name, output_of, printable
 from attention_dmfnet.files.passed_over import as_sentence
 from attention_dmfnet.files.read_ahead import ReadAhead
 from attention_dmfnet.files.whole_file import remove_leftovers
@@ -230,6 +230,8 @@ def _report_all(reports: "Iterator[CaseReport]", work: Work) -> list[str]:
 
 def _prepare_outputs(outputs: Path, cases: Sequence[Case]) -> None:
     """Make the folder and see that it takes files, before any work. Raises ``InputError``."""
+    if is_scan_name(outputs) and not outputs.is_dir():
+        raise InputError(f"{outputs} is no folder's name; give a folder: each label map in it is called NAME.nii.gz")
     for case in cases:
         output = output_of(case, outputs)
         if output.exists() and output.samefile(case.path):

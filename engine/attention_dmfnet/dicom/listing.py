@@ -13,7 +13,7 @@ from attention_dmfnet.dicom.headers import DicomHeaderError, Frame, read_frames
 from attention_dmfnet.dicom.series import Series, group
 from attention_dmfnet.dicom.sources import Reader, Unreadable, find_sources
 from attention_dmfnet.dicom.volumes import volumes_of
-from attention_dmfnet.files.cases import InputError
+from attention_dmfnet.files.cases import InputError, is_scan_name
 from attention_dmfnet.files.image_io import ImageError
 from attention_dmfnet.files.passed_over import PassedOver, as_sentence
 
@@ -76,6 +76,9 @@ def only_case(inputs: Path) -> DicomCase:
     if listing.cases:
         studies = "; ".join(f"{case.series} in {case.path}" for case in listing.cases[:_MOST_NAMED])
         raise ImageError(f"{inputs} holds {len(listing.cases)} studies; give one of them ({studies})")
+    files = sorted(path for path in inputs.iterdir() if is_scan_name(path)) if inputs.is_dir() else []
+    if files:
+        raise ImageError(f"{inputs} is a folder with scans that are files; give one of them, {files[0]} for example")
     raise ImageError(nothing_to_label(inputs, listing.series, listing.damaged))
 
 

@@ -31,6 +31,12 @@ can need, whatever number a header holds.
 FURTHEST_MM = 1e5
 """No origin is further off: a NIfTI file keeps it as a 32-bit number, which is exact to 0.01 mm up to here."""
 
+WIDEST_MM = 800.0
+"""No scanner's field of view is wider, however it is extended."""
+
+LONGEST_PIXEL = 1.5
+"""A pixel's longer side to its shorter one. Scanners make square ones, as many both ways."""
+
 SPACING_MM = (0.2, 12.0)
 LEAST_EXTENT_MM_ZYX = (60.0, 150.0, 150.0)
 """What an abdominal CT has: voxels of such sizes, and at least so much of the body."""
@@ -98,6 +104,15 @@ def check_size(geometry: Geometry) -> list[Note]:
     if not all(low <= mm <= high for mm in geometry.spacing_zyx):
         text = f"voxels of {_by(geometry.spacing_zyx[::-1])} mm are unusual; is the spacing in the header right?"
         return [Note("spacing-unusual", text)]
+    canonical = geometry.canonical()
+    _, deep, wide = canonical.extent_mm_zyx
+    if max(deep, wide) > WIDEST_MM:
+        text = f"the scan is {max(deep, wide):.0f} mm {'deep' if deep > wide else 'wide'}, more than any scanner sees; "
+        return [Note("spacing-unusual", f"{text}is the spacing in the header right?")]
+    (_, rows, columns), (_, dy, dx) = canonical.shape_zyx, canonical.spacing_zyx
+    if rows == columns and max(dy, dx) > LONGEST_PIXEL * min(dy, dx):
+        text = f"axial slices of {columns} x {rows} voxels of {_by((dx, dy))} mm are unusual; "
+        return [Note("spacing-unusual", f"{text}are the axes of the spacing in the header right?")]
     return []
 
 

@@ -191,6 +191,9 @@ def write_volume(volume: Volume, path: Path, nifti_extension: bytes = b"") -> No
 
 def refuse_unopenable(path: Path) -> None:
     """Raise ``ImageError`` with the reason if ``path`` is no file that can be opened."""
+    if path.absolute().parts[1:3] in (("dev", "stdin"), ("dev", "fd")) or path.absolute().parts[1:2] == ("proc",):
+        # a reader that is a process of its own would wait for what is written to its own standard input
+        raise ImageError(f"{path}: this is the process's own name of a file; give the scan itself")
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             # not opened: a pipe that nobody writes to would be waited for without end

@@ -32,6 +32,12 @@ _DENSEST: Final = (OFFSET_HU - 140, OFFSET_HU + 150)
 _LEAST_SOFT, _LEAST_BODY = 0.8, 0.1
 _BIN, _BRIGHTEST = 10, 3000
 _SOME_BODY_HU: Final = -300.0
+_AIR_ALONE_HU: Final = -800.0
+
+# a lung's values spread by more, and a window that ends at fat does no harm
+_NEITHER_AIR_NOR_FAT: Final = (-900.0, -250.0)
+_ALIKE_HU: Final = 30.0
+_MUCH: Final = 0.1
 
 
 def check_values(array: Array) -> tuple[Array, list[Note]]:
@@ -43,9 +49,11 @@ def check_values(array: Array) -> tuple[Array, list[Note]]:
     if _has_offset(sample):
         # below 0 there is only padding, and some of it would leave int16
         shifted = np.maximum(array, array.dtype.type(0)) - array.dtype.type(OFFSET_HU)
-        return shifted, [Note("values-offset-1024", "the values are HU + 1024; 1024 was subtracted")]
+        gaps = _gaps(shifted)
+        offset = Note("values-offset-1024", "the values are HU + 1024; 1024 was subtracted")
+        return shifted, [offset] if gaps is None else [offset, gaps]
     if not_hu(float(sample.min()), float(sample.max())) is None:
-        return array, []
+        return array, [note for note in (_air_elsewhere(sample), _gaps(array)) if note is not None]
     # a sample can miss the one bright organ or the sliver of air: only here is every voxel looked at
     note = not_hu(float(array.min()), float(array.max()))
     return array, [] if note is None else [note]
@@ -72,6 +80,32 @@ def not_hu(low: float, high: float) -> Note | None:
     return None
 
 
+def _air_elsewhere(sample: Array) -> Note | None:
+    """Whether much of the scan has one dark value that is neither air nor fat, as air has where a slope was lost."""
+    # of a hundred voxels the darkest: single ones are padding or metal's shadows
+    rank = sample.size // 100
+    darkest = float(np.partition(sample, rank, axis=None)[rank])
+    low, high = _NEITHER_AIR_NOR_FAT
+    if not low < darkest < high or np.count_nonzero(np.abs(sample - darkest) < _ALIKE_HU) < _MUCH * sample.size:
+        return None
+    text = f"much of the scan is at {darkest:.0f} HU, where air is -1000 and fat -100; "
+    return Note("values-air", f"{text}was the slope of the header lost, or were the values cut to a window?")
+
+
+def _gaps(array: Array) -> Note | None:
+    """Whether slices between others show air alone; slices are the planes that lie apart in memory."""
+    slices = np.moveaxis(array, int(np.argmax(np.abs(array.strides))), 0)
+    brightest = _sample(slices, axes=(1, 2)).max(axis=(1, 2))
+    body = np.flatnonzero(brightest > _SOME_BODY_HU)
+    if not body.size:
+        return None
+    empty = int(np.count_nonzero(brightest[body[0] : body[-1]] < _AIR_ALONE_HU))
+    if not empty:
+        return None
+    few = f"{empty} slice shows" if empty == 1 else f"{empty} slices show"
+    return Note("values-gaps", f"{few} air alone between others that show a body: are images missing?")
+
+
 def _has_offset(values: Array) -> bool:
     """Whether ``values`` are HU + 1024: all but air and lung lies where fat and soft tissue are then, and densest so.
 
@@ -88,6 +122,11 @@ def _has_offset(values: Array) -> bool:
     return bool(low <= _BODY + (counts.argmax() + 0.5) * _BIN <= high)
 
 
-def _sample(array: Array) -> Array:
-    steps = tuple(slice(size % -(-size // _SAMPLE_SIDE) // 2, None, -(-size // _SAMPLE_SIDE)) for size in array.shape)
-    return array[steps]
+def _sample(array: Array, axes: tuple[int, ...] = (0, 1, 2)) -> Array:
+    """Some forty places along each of the ``axes``, all along the others."""
+    return array[
+        tuple(
+            slice(size % -(-size // _SAMPLE_SIDE) // 2, None, -(-size // _SAMPLE_SIDE)) if axis in axes else slice(None)
+            for axis, size in enumerate(array.shape)
+        )
+    ]

@@ -1,6 +1,9 @@
 """The two networks, loaded into a runtime while other work goes on."""
 
+import atexit
+import contextlib
 import importlib
+import weakref
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -213,8 +216,21 @@ def _module_of_plans(manifest: Manifest) -> str | None:
     return modules[1][0] if all(modules) else None
 
 
+_being_loaded: weakref.WeakSet[Future[Network]] = weakref.WeakSet()
+_LONGEST_LOADING_S = 60.0
+
+
+@atexit.register
+def _wait_until_loaded() -> None:
+    """A runtime that still compiles while Python takes itself down ends the process with SIGABRT or SIGSEGV."""
+    for future in list(_being_loaded):
+        with contextlib.suppress(Exception):
+            future.exception(_LONGEST_LOADING_S)
+
+
 def _in_order(*loads: Callable[[], Network]) -> tuple[LoadingNetwork, LoadingNetwork]:
     futures: tuple[Future[Network], Future[Network]] = (Future(), Future())
+    _being_loaded.update(futures)
 
     def load_all() -> None:
         for future, load in zip(futures, loads, strict=True):

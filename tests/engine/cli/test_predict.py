@@ -185,6 +185,17 @@ def test_two_scans_of_one_name_give_status_2(
     assert "a_0000.nii.gz" in err
 
 
+@pytest.mark.parametrize("name", ["labels.nii.gz", "labels.nrrd"])
+def test_the_name_of_a_label_map_is_no_folder_for_outputs(
+    name: str, tmp_path: Path, models: Path, inputs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert _predict(inputs, tmp_path / name, models) == 2
+    assert f"{name} is no folder's name; give a folder: each label map in it is called" in _refused(capfd)
+    assert not (tmp_path / name).exists()
+    (tmp_path / name).mkdir()
+    assert _predict(inputs, tmp_path / name, models) == 0
+
+
 def test_a_scan_is_never_replaced_by_its_labels(
     tmp_path: Path, models: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

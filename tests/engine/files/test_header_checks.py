@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pytest
 import SimpleITK
 from attention_dmfnet.files.cases import ScanFile
+from attention_dmfnet.files.header_checks import check_size
 from attention_dmfnet.files.image_io import ImageError, read_scan, read_volume, write_labels
 from attention_dmfnet.files.label_maps import fault_of_label_map
-from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Volume
+from attention_dmfnet.geometry import CANONICAL_AXES_LPS, Geometry, Index, Triple, Volume
 from attention_dmfnet.notes import Note
 
 sitk: Any = SimpleITK
@@ -250,6 +251,27 @@ def test_a_size_that_no_body_has_is_refused_before_a_voxel_is_read(tmp_path: Pat
 def test_one_axis_of_unusual_spacing_is_noted(tmp_path: Path) -> None:
     form = [[-5, 0, 0, 0], [0, -5, 0, 0], [0, 0, 30, 0]]
     assert _codes(nifti(tmp_path / "a.nii", form, (0, 0, 1, 0, 0, 0), (1, 5, 5, 30))) == ["spacing-unusual"]
+
+
+@pytest.mark.parametrize(
+    ("shape_zyx", "spacing_zyx", "noted"),
+    [
+        ((100, 400, 500), (3.0, 0.9, 1.7), "the scan is 850 mm wide, more than any scanner sees; "),
+        ((100, 500, 400), (3.0, 1.7, 0.9), "the scan is 850 mm deep, more than any scanner sees; "),
+        ((52, 256, 256), (1.3, 1.3, 3.0), "axial slices of 256 x 256 voxels of 3 x 1.3 mm are unusual; "),
+        # a whole body; a coronal series; a scan brought to as many voxels along each axis
+        ((700, 512, 512), (2.5, 0.97, 0.97), None),
+        ((512, 60, 512), (0.9, 4.0, 0.9), None),
+        ((128, 128, 128), (3.1, 2.6, 3.2), None),
+    ],
+)
+def test_a_width_that_no_scanner_sees_and_pixels_that_none_makes_are_noted(
+    shape_zyx: Index, spacing_zyx: Triple, noted: str | None
+) -> None:
+    for axes in (CANONICAL_AXES_LPS, ((0.0, 0.0, -1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0))):
+        said = check_size(Geometry(shape_zyx, spacing_zyx, (0.0, 0.0, 0.0), axes))
+        assert [note.code for note in said] == (["spacing-unusual"] if noted else [])
+        assert all(note.startswith(noted or "") for note in said)
 
 
 @pytest.mark.parametrize(

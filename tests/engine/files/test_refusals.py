@@ -4,6 +4,8 @@ import gzip
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +64,20 @@ def test_links_pipes_and_folders_are_said_to_be_that_and_not_waited_for(tmp_path
     for name in ("c.nii.gz", "d.mha"):
         with pytest.raises(ImageError, match="not a regular file"):
             read_volume(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"])
+def test_a_file_that_only_this_process_has_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    _nifti(tmp_path / "a.nii.gz")
+    script = (
+        "import pathlib, sys\n"
+        "from attention_dmfnet.files.image_io import ImageError, read_volume\n"
+        "try: read_volume(pathlib.Path(sys.argv[1]))\n"
+        "except ImageError as error: print(error)"
+    )
+    with (tmp_path / "a.nii.gz").open("rb") as scan:
+        said = subprocess.run([sys.executable, "-c", script, name], stdin=scan, capture_output=True, timeout=600)
+    assert said.stdout.decode() == f"{name}: this is the process's own name of a file; give the scan itself\n"
 
 
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz"])

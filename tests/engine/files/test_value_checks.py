@@ -113,3 +113,44 @@ def test_a_sliver_that_a_sample_misses_counts() -> None:
 @pytest.mark.parametrize(("low", "high"), [(-1024, 3071), (-200, 250), (-2000, 30000), (-51, 400)])
 def test_extremes_of_ct_are_hu(low: float, high: float) -> None:
     assert not_hu(low, high) is None
+
+
+def test_air_that_is_not_at_minus_1000_is_told() -> None:
+    """As where the header lost its slope, or values were cut to a wide window."""
+    halved = np.rint(body() / 2).astype(np.int16)
+    (note,) = check_values(halved)[1]
+    assert note.code == "values-air"
+    assert "at -5" in note
+    assert "where air is -1000 and fat -100" in note
+    cut = np.maximum(body(), -600)
+    assert [note.code for note in check_values(cut)[1]] == ["values-air"]
+
+
+@pytest.mark.parametrize("low", [-1000, -250, -175])
+def test_a_window_that_ends_at_fat_or_at_air_does_no_harm(low: int) -> None:
+    assert check_values(np.clip(body(lung=True), low, 300).astype(np.int16))[1] == []
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1)])
+def test_slices_of_air_between_others_are_told_however_the_scan_is_stored(order: tuple[int, int, int]) -> None:
+    hu = body()
+    hu[[5, 9]] = -1000
+    # stored slice by slice; the array's own axes may be in any order
+    (note,) = check_values(hu.transpose(order))[1]
+    assert note.code == "values-gaps"
+    assert note == "2 slices show air alone between others that show a body: are images missing?"
+    hu[9] = 40
+    assert check_values(hu)[1] == ["1 slice shows air alone between others that show a body: are images missing?"]
+
+
+def test_air_above_and_below_the_body_is_no_gap() -> None:
+    hu = body()
+    hu[:4] = hu[-3:] = -1000
+    assert check_values(hu)[1] == []
+
+
+def test_gaps_are_told_of_a_scan_without_its_intercept_too() -> None:
+    hu = body()
+    hu[7] = -1024
+    stored = np.clip(hu.astype(np.int32) + 1024, 0, None).astype(np.int16)
+    assert [note.code for note in check_values(stored)[1]] == ["values-offset-1024", "values-gaps"]
