@@ -86,6 +86,8 @@ def look_further(first: Callable[[], Scored], score_in: Callable[[Roi], Scored],
         if not reached:
             break
         roi = replace(found.roi, box=widened(found.roi.box, reached, found.scan.canonical()))
+        # they may lie in the network's own memory, which it fills again
+        found = replace(found, scores=found.scores.copy())
         try:
             with step("widen"):
                 found = score_in(roi)
