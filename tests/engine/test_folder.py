@@ -190,6 +190,13 @@ def test_whatever_ends_a_run_the_case_before_is_whole_and_reported(
     np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").array, block_phantom()[1].array)
 
 
+def _put_liver_on_kidney(ct: Volume) -> None:
+    """Ten slices of liver on six of a kidney, which alone a coarse network that is blind to the liver sees."""
+    ct.array[:] = AIR_HU
+    ct.array[2:8, 4:20, 4:24] = organ_hu(13)
+    ct.array[8:18, 4:20, 4:24] = organ_hu(1)
+
+
 class FakeDisk:
     """Scans that exist only while somebody holds them; counts how many exist at once."""
 
@@ -260,10 +267,7 @@ def test_a_scan_whose_organs_go_on_beyond_the_roi_is_read_again_and_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = FakeDisk(monkeypatch)
-    # one block of liver on a kidney that alone the coarse network sees
-    disk.template.array[:] = AIR_HU
-    disk.template.array[2:8, 4:20, 4:24] = organ_hu(13)
-    disk.template.array[8:18, 4:20, 4:24] = organ_hu(1)
+    _put_liver_on_kidney(disk.template)
     alive: list[int] = []
 
     def counted(cropped: segmenter.Cropped, fine: StageModel) -> Scored:
@@ -292,9 +296,7 @@ def test_a_scan_that_is_another_one_when_it_is_read_again_keeps_the_labels_of_wh
     what: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ct, _ = block_phantom()
-    ct.array[:] = AIR_HU
-    ct.array[2:8, 4:20, 4:24] = organ_hu(13)
-    ct.array[8:18, 4:20, 4:24] = organ_hu(1)
+    _put_liver_on_kidney(ct)
     scan = tmp_path / "a.nii.gz"
     write_volume(ct, scan)
 
