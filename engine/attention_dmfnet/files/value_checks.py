@@ -33,6 +33,7 @@ _LEAST_SOFT, _LEAST_BODY = 0.8, 0.1
 _BIN, _BRIGHTEST = 10, 3000
 _SOME_BODY_HU: Final = -300.0
 _AIR_ALONE_HU: Final = -800.0
+_FULL_OF_BODY: Final = 0.1
 
 # a lung's values spread by more, and a window that ends at fat does no harm
 _NEITHER_AIR_NOR_FAT: Final = (-900.0, -250.0)
@@ -49,11 +50,11 @@ def check_values(array: Array) -> tuple[Array, list[Note]]:
     if _has_offset(sample):
         # below 0 there is only padding, and some of it would leave int16
         shifted = np.maximum(array, array.dtype.type(0)) - array.dtype.type(OFFSET_HU)
-        gaps = _gaps(shifted)
         offset = Note("values-offset-1024", "the values are HU + 1024; 1024 was subtracted")
-        return shifted, [offset] if gaps is None else [offset, gaps]
+        return shifted, [offset, *_empty_slices(shifted)]
     if not_hu(float(sample.min()), float(sample.max())) is None:
-        return array, [note for note in (_air_elsewhere(sample), _gaps(array)) if note is not None]
+        elsewhere = _air_elsewhere(sample)
+        return array, [*([] if elsewhere is None else [elsewhere]), *_empty_slices(array)]
     # a sample can miss the one bright organ or the sliver of air: only here is every voxel looked at
     note = not_hu(float(array.min()), float(array.max()))
     return array, [] if note is None else [note]
@@ -92,18 +93,34 @@ def _air_elsewhere(sample: Array) -> Note | None:
     return Note("values-air", f"{text}was the slope of the header lost, or were the values cut to a window?")
 
 
-def _gaps(array: Array) -> Note | None:
-    """Whether slices between others show air alone; slices are the planes that lie apart in memory."""
+def _empty_slices(array: Array) -> list[Note]:
+    """Whether slices of air alone lie between others, or at an end of the scan beside one that is full of body.
+
+    Slices are the planes that lie apart in memory. Where a body ends by itself, its last slice shows little of it.
+    """
     slices = np.moveaxis(array, int(np.argmax(np.abs(array.strides))), 0)
-    brightest = _sample(slices, axes=(1, 2)).max(axis=(1, 2))
+    sample = _sample(slices, axes=(1, 2))
+    brightest = sample.max(axis=(1, 2))
     body = np.flatnonzero(brightest > _SOME_BODY_HU)
     if not body.size:
-        return None
-    empty = int(np.count_nonzero(brightest[body[0] : body[-1]] < _AIR_ALONE_HU))
-    if not empty:
-        return None
-    few = f"{empty} slice shows" if empty == 1 else f"{empty} slices show"
-    return Note("values-gaps", f"{few} air alone between others that show a body: are images missing?")
+        return []
+    first, last = int(body[0]), int(body[-1])
+    empty = brightest < _AIR_ALONE_HU
+    notes = []
+    gaps = int(np.count_nonzero(empty[first:last]))
+    if gaps:
+        few = f"{gaps} slice shows" if gaps == 1 else f"{gaps} slices show"
+        notes.append(Note("values-gaps", f"{few} air alone between others that show a body: are images missing?"))
+    ends = [(first, empty[:first]), (last, empty[last + 1 :])]
+    cut = sum(
+        beyond.size
+        for at, beyond in ends
+        if beyond.size and beyond.all() and np.mean(sample[at] > _SOME_BODY_HU) > _FULL_OF_BODY
+    )
+    if cut:
+        few = "1 slice at an end of the scan shows" if cut == 1 else f"{cut} slices at the scan's ends show"
+        notes.append(Note("values-padded", f"{few} air alone right beside a body: organs are cut there"))
+    return notes
 
 
 def _has_offset(values: Array) -> bool:

@@ -30,6 +30,7 @@ ADVICE: Final[dict[str, str]] = {
     "values-no-hu": "Check that it is a CT in HU: the networks have seen nothing else.",
     "values-air": "Use no HU of this scan, unless its window is known. Export it again if its slope was lost.",
     "values-gaps": "Export the series again. Organs end at the gaps, and volumes are too small.",
+    "values-padded": "Use no volume of an organ that ends where the empty slices begin.",
     "values-no-body": "Check the intercept and the series: no body is in the file.",
     "no-roi": "Check that the scan shows the abdomen. Look at every organ before it is used.",
     "roi-widened": "Look at the organ on that side: a large organ, or what was taken for one?",

@@ -143,10 +143,32 @@ def test_slices_of_air_between_others_are_told_however_the_scan_is_stored(order:
     assert check_values(hu)[1] == ["1 slice shows air alone between others that show a body: are images missing?"]
 
 
-def test_air_above_and_below_the_body_is_no_gap() -> None:
+@pytest.mark.parametrize(
+    ("empty", "said"),
+    [
+        ([slice(0, 4), slice(-3, None)], "7 slices at the scan's ends show air alone right beside a body: "),
+        ([slice(-1, None)], "1 slice at an end of the scan shows air alone right beside a body: "),
+    ],
+)
+def test_air_right_above_or_below_a_body_that_does_not_end_there_is_told(empty: list[slice], said: str) -> None:
     hu = body()
-    hu[:4] = hu[-3:] = -1000
+    for slices in empty:
+        hu[slices] = -1000
+    (note,) = check_values(hu)[1]
+    assert note.code == "values-padded"
+    assert note == f"{said}organs are cut there"
+
+
+def test_a_body_that_ends_by_itself_is_not_cut() -> None:
+    hu = body()
+    hu[:5] = -1000
+    # the last of it, as the top of a head
+    hu[4, 28:36, 28:36] = 40
     assert check_values(hu)[1] == []
+    # what is dark and not air, as a phantom's surroundings
+    dark = body()
+    dark[:5] = -400
+    assert check_values(dark)[1] == []
 
 
 def test_gaps_are_told_of_a_scan_without_its_intercept_too() -> None:
