@@ -144,8 +144,8 @@ def test_each_variant_that_is_not_taken_has_its_reason(monkeypatch: pytest.Monke
     ("memory", "warns"),
     [
         (Memory(16000, 8000, None), False),
-        (Memory(16000, 8000, 512), False),
-        (Memory(16000, 8000, 400), True),
+        (Memory(16000, 8000, 600), False),
+        (Memory(16000, 8000, 500), True),
         (Memory(16000, 300, 4096), True),
         (Memory(None, None, None), False),
     ],
