@@ -112,9 +112,9 @@ def test_notes_from_reading_and_from_the_method_reach_the_report(tmp_path: Path,
     hu[4:] = -1000
     write_volume(Volume(hu, ct.geometry), tmp_path / "a.nii.gz")
     report = _predict([tmp_path / "a.nii.gz"], tmp_path / "out", models)[0]
-    assert [note.code for note in report.notes] == ["empty-voxels", "no-roi", "not-an-abdomen"]
+    assert [note.code for note in report.notes] == ["empty-voxels", "values-padded", "no-roi", "not-an-abdomen"]
     assert "read as air" in report.notes[0]
-    assert "found no organs" in report.notes[1]
+    assert "found no organs" in report.notes[2]
 
 
 def test_steps_are_told_with_the_case_they_belong_to(tmp_path: Path, models: Path) -> None:

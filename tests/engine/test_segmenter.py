@@ -192,7 +192,7 @@ def test_organs_that_go_on_beyond_what_the_coarse_stage_found_are_labelled_to_th
     np.testing.assert_array_equal(result.labels.array, truth.array)
     # 60 mm at once: the liver has 84 mm above the first ROI
     widened = [note for note in result.notes if note.code == "roi-widened"]
-    assert widened == ["liver goes on beyond the region that the coarse stage found (superior); it was widened"]
+    assert widened == ["beyond the region that the coarse stage found (superior) lies more of liver; it was widened"]
     assert "organ-beyond-roi" not in _codes(result)
     with_one = load(models=blind, device="cpu", backend="openvino")
     np.testing.assert_array_equal(with_one(ct).labels.array, truth.array)
@@ -244,8 +244,7 @@ def test_a_network_that_fails_on_the_wider_roi_leaves_what_was_found_before(tmp_
     assert inside[:22].all()
     assert not result.labels.array[30:].any()
     assert [note for note in result.notes if "roi" in note.code] == [
-        "liver reaches the edge of the region that was searched (superior): what was measured is a part "
-        "(the GPU has no memory for it)"
+        "the region that was searched cuts liver (superior): what was measured is a part (the GPU has no memory for it)"
     ]
 
 

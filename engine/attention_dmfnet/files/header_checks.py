@@ -107,12 +107,14 @@ def check_size(geometry: Geometry) -> list[Note]:
     canonical = geometry.canonical()
     _, deep, wide = canonical.extent_mm_zyx
     if max(deep, wide) > WIDEST_MM:
-        text = f"the scan is {max(deep, wide):.0f} mm {'deep' if deep > wide else 'wide'}, more than any scanner sees; "
-        return [Note("spacing-unusual", f"{text}is the spacing in the header right?")]
+        mm, how = max((deep, "deep"), (wide, "wide"))
+        text = f"the scan is {mm:.0f} mm {how}, more than any scanner sees; is the spacing in the header right?"
+        return [Note("spacing-too-wide", text)]
     (_, rows, columns), (_, dy, dx) = canonical.shape_zyx, canonical.spacing_zyx
     if rows == columns and max(dy, dx) > LONGEST_PIXEL * min(dy, dx):
-        text = f"axial slices of {columns} x {rows} voxels of {_by((dx, dy))} mm are unusual; "
-        return [Note("spacing-unusual", f"{text}are the axes of the spacing in the header right?")]
+        pixel = _by((dx, dy))
+        text = f"axial slices of {columns} x {rows} voxels have them {pixel} mm large; are the spacing's axes right?"
+        return [Note("spacing-axes", text)]
     return []
 
 

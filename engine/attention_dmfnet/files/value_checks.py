@@ -89,8 +89,8 @@ def _air_elsewhere(sample: Array) -> Note | None:
     low, high = _NEITHER_AIR_NOR_FAT
     if not low < darkest < high or np.count_nonzero(np.abs(sample - darkest) < _ALIKE_HU) < _MUCH * sample.size:
         return None
-    text = f"much of the scan is at {darkest:.0f} HU, where air is -1000 and fat -100; "
-    return Note("values-air", f"{text}was the slope of the header lost, or were the values cut to a window?")
+    text = f"much of the scan is at {darkest:.0f} HU, where air is -1000; was a slope lost, or is it cut to a window?"
+    return Note("values-air", text)
 
 
 def _empty_slices(array: Array) -> list[Note]:
@@ -109,8 +109,8 @@ def _empty_slices(array: Array) -> list[Note]:
     notes = []
     gaps = int(np.count_nonzero(empty[first:last]))
     if gaps:
-        few = f"{gaps} slice shows" if gaps == 1 else f"{gaps} slices show"
-        notes.append(Note("values-gaps", f"{few} air alone between others that show a body: are images missing?"))
+        text = f"{gaps} of {len(slices)} slices, between others that show a body, hold air alone: are images missing?"
+        notes.append(Note("values-gaps", text))
     ends = [(first, empty[:first]), (last, empty[last + 1 :])]
     cut = sum(
         beyond.size
@@ -118,8 +118,8 @@ def _empty_slices(array: Array) -> list[Note]:
         if beyond.size and beyond.all() and np.mean(sample[at] > _SOME_BODY_HU) > _FULL_OF_BODY
     )
     if cut:
-        few = "1 slice at an end of the scan shows" if cut == 1 else f"{cut} slices at the scan's ends show"
-        notes.append(Note("values-padded", f"{few} air alone right beside a body: organs are cut there"))
+        text = f"{cut} of {len(slices)} slices, at an end and right beside a body, hold air alone: organs are cut there"
+        notes.append(Note("values-padded", text))
     return notes
 
 

@@ -24,6 +24,8 @@ ADVICE: Final[dict[str, str]] = {
     "header-spacing-differs": "Check that the volumes can be true; correct the spacing in the header.",
     "header-axes-sheared": "Resample the scan to right angles (a tilted gantry), and label it again.",
     "spacing-unusual": "Check the spacing in the header: volumes and sizes are wrong where it is.",
+    "spacing-too-wide": "Check the spacing in the header: volumes and sizes are wrong where it is.",
+    "spacing-axes": "Check the spacing in the header: lengths are wrong where its axes are exchanged.",
     "values-constant": "The file holds no picture. Export the scan again.",
     "values-scaled": _NO_HU,
     "values-eight-bit": _NO_HU,

@@ -82,23 +82,22 @@ def widening_notes(found: Widened, organs: Collection[str]) -> tuple[Note, ...]:
     notes = []
     followed = [side for side in found.followed if side.organ in organs]
     if followed:
-        names, sides, several = _named(followed)
-        text = f"{names} go{'' if several else 'es'} on beyond the region that the coarse stage found ({sides}); "
-        notes.append(Note("roi-widened", f"{text}it was widened"))
+        names, sides = _named(followed)
+        text = f"beyond the region that the coarse stage found ({sides}) lies more of {names}; it was widened"
+        notes.append(Note("roi-widened", text))
     left = [side for side in found.left if side.organ in organs]
     if left:
-        names, sides, several = _named(left)
-        text = f"{names} reach{'' if several else 'es'} the edge of the region that was searched ({sides}): "
-        why = f" ({found.why})" if found.why else ""
-        notes.append(Note("organ-beyond-roi", f"{text}what was measured is a part{why}"))
+        names, sides = _named(left)
+        text = f"the region that was searched cuts {names} ({sides}): what was measured is a part"
+        notes.append(Note("organ-beyond-roi", f"{text} ({found.why})" if found.why else text))
     return tuple(notes)
 
 
-def _named(reached: Sequence[Reached]) -> tuple[str, str, bool]:
-    """Organs and sides in words, each once, and whether there are several organs."""
+def _named(reached: Sequence[Reached]) -> tuple[str, str]:
+    """Organs and sides in words, each once."""
     organs = list(dict.fromkeys(side.organ for side in reached))
     sides = [SIDES[axis][end] for axis, end in sorted({(side.axis, side.end) for side in reached})]
-    return listed(organs), listed(sides), len(organs) > 1
+    return listed(organs), listed(sides)
 
 
 def _side_of(scores: Scores, grid: Geometry, scan: Geometry, box: Box, axis: int, end: int) -> npt.NDArray[np.intp]:

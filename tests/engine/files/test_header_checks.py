@@ -258,7 +258,7 @@ def test_one_axis_of_unusual_spacing_is_noted(tmp_path: Path) -> None:
     [
         ((100, 400, 500), (3.0, 0.9, 1.7), "the scan is 850 mm wide, more than any scanner sees; "),
         ((100, 500, 400), (3.0, 1.7, 0.9), "the scan is 850 mm deep, more than any scanner sees; "),
-        ((52, 256, 256), (1.3, 1.3, 3.0), "axial slices of 256 x 256 voxels of 3 x 1.3 mm are unusual; "),
+        ((52, 256, 256), (1.3, 1.3, 3.0), "axial slices of 256 x 256 voxels have them 3 x 1.3 mm large; "),
         # a whole body; a coronal series; a scan brought to as many voxels along each axis
         ((700, 512, 512), (2.5, 0.97, 0.97), None),
         ((512, 60, 512), (0.9, 4.0, 0.9), None),
@@ -270,7 +270,8 @@ def test_a_width_that_no_scanner_sees_and_pixels_that_none_makes_are_noted(
 ) -> None:
     for axes in (CANONICAL_AXES_LPS, ((0.0, 0.0, -1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0))):
         said = check_size(Geometry(shape_zyx, spacing_zyx, (0.0, 0.0, 0.0), axes))
-        assert [note.code for note in said] == (["spacing-unusual"] if noted else [])
+        codes = [] if noted is None else ["spacing-axes" if noted.startswith("axial") else "spacing-too-wide"]
+        assert [note.code for note in said] == codes
         assert all(note.startswith(noted or "") for note in said)
 
 

@@ -61,7 +61,8 @@ def test_an_organ_that_is_cut_moves_that_side_alone(axis: int, end: int) -> None
     assert (list(wider.start_zyx), list(wider.stop_zyx)) == (start, stop)
     (note,) = widening_notes(Widened(tuple(reached), ()), LABELS)
     assert note.code == "roi-widened"
-    assert note == f"liver goes on beyond the region that the coarse stage found ({SIDES[axis][end]}); it was widened"
+    side = SIDES[axis][end]
+    assert note == f"beyond the region that the coarse stage found ({side}) lies more of liver; it was widened"
 
 
 def test_several_organs_sides_and_rounds_are_one_note_and_what_is_left_is_another() -> None:
@@ -70,18 +71,17 @@ def test_several_organs_sides_and_rounds_are_one_note_and_what_is_left_is_anothe
     found = Widened((*reached, *reached), (Reached("liver", 0, 1),))
     widened_note, left_note = widening_notes(found, LABELS)
     assert widened_note == (
-        "liver and stomach go on beyond the region that the coarse stage found (superior and right); it was widened"
+        "beyond the region that the coarse stage found (superior and right) lies more of liver and stomach; "
+        "it was widened"
     )
     assert left_note.code == "organ-beyond-roi"
-    assert left_note == (
-        "liver reaches the edge of the region that was searched (superior): what was measured is a part"
-    )
+    assert left_note == "the region that was searched cuts liver (superior): what was measured is a part"
 
 
 def test_notes_are_of_the_organs_that_were_asked_for_alone() -> None:
     found = Widened((Reached("liver", 0, 1), Reached("stomach", 2, 0)), (Reached("liver", 0, 1),), "no such file")
     (note,) = widening_notes(found, {"stomach"})
-    assert note == "stomach goes on beyond the region that the coarse stage found (right); it was widened"
+    assert note == "beyond the region that the coarse stage found (right) lies more of stomach; it was widened"
     assert widening_notes(found, {"spleen"}) == ()
     assert widening_notes(found, LABELS)[1].endswith("what was measured is a part (no such file)")
 
