@@ -6,8 +6,9 @@ more, the fine stage's labels end in a plane at the ROI's side.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+import cc3d
 import numpy as np
 import numpy.typing as npt
 
@@ -49,18 +50,22 @@ class Widened:
 def reached_sides(box: Box, scores: Scores, grid: Geometry, scan: Geometry, labels: Mapping[str, int]) -> list[Reached]:
     """The sides of ``box``, of the canonical ``scan``, that the fine ``scores`` (class, z, y, x) on ``grid`` cover.
 
-    A side counts if one of the organs that ``labels`` numbers covers 2 square centimetres of it or more. Sides at the
-    scan's edge do not, nor do aorta, vena cava and esophagus at the lower and the upper side.
+    A side counts if the largest part of one of the organs that ``labels`` numbers covers 2 square centimetres of it or
+    more: what lies apart from the organ and at the ROI's side is a mistake more often. Sides at the scan's edge do not
+    count, nor do aorta, vena cava and esophagus at the lower and the upper side.
     """
+    inside = _inside(box, grid, scan)
     found = []
     for axis in range(3):
         at_edge = box.start_zyx[axis] == 0, box.stop_zyx[axis] == scan.shape_zyx[axis]
         for end in (end for end in (0, 1) if not at_edge[end]):
-            areas_mm2 = _areas_mm2(_side_of(scores, grid, scan, box, axis, end), grid, axis, labels)
+            outermost = _outermost(inside, axis, end)
+            covered = _covered(scores[(slice(None), *outermost)].argmax(axis=0), grid, axis, labels)
             found += [
                 Reached(organ, axis, end)
-                for organ, area_mm2 in areas_mm2.items()
-                if area_mm2 >= _LEAST_MM2 and not (axis == 0 and organ in RUNS_THROUGH)
+                for organ in covered
+                if not (axis == 0 and organ in RUNS_THROUGH)
+                and _covered(_largest_part(scores, labels[organ])[outermost], grid, axis, {organ: 1})
             ]
     return found
 
@@ -100,15 +105,15 @@ def _named(reached: Sequence[Reached]) -> tuple[str, str]:
     return listed(organs), listed(sides)
 
 
-def _side_of(scores: Scores, grid: Geometry, scan: Geometry, box: Box, axis: int, end: int) -> npt.NDArray[np.intp]:
-    """The classes (2-D) of the scores in the outermost layer of ``box`` at one ``end`` of an axis."""
+_Slices = tuple[slice, slice, slice]
+
+
+def _inside(box: Box, grid: Geometry, scan: Geometry) -> _Slices:
+    """The scores that lie in ``box``: from the one nearest to its first voxel to the one nearest to its last."""
     first = _nearest(grid, scan, box.start_zyx)
     last = _nearest(grid, scan, (box.stop_zyx[0] - 1, box.stop_zyx[1] - 1, box.stop_zyx[2] - 1))
-    layer = [slice(low, high + 1) for low, high in zip(first, last, strict=True)]
-    outermost = (last if end else first)[axis]
-    layer[axis] = slice(outermost, outermost + 1)
-    classes: npt.NDArray[np.intp] = scores[(slice(None), *layer)].argmax(axis=0).squeeze(axis)
-    return classes
+    z, y, x = (slice(low, high + 1) for low, high in zip(first, last, strict=True))
+    return z, y, x
 
 
 def _nearest(grid: Geometry, scan: Geometry, index: Index) -> Sequence[int]:
@@ -117,7 +122,22 @@ def _nearest(grid: Geometry, scan: Geometry, index: Index) -> Sequence[int]:
     return [min(max(round(place), 0), size - 1) for place, size in zip(at, grid.shape_zyx, strict=True)]
 
 
-def _areas_mm2(classes: npt.NDArray[np.intp], grid: Geometry, axis: int, labels: Mapping[str, int]) -> dict[str, float]:
+def _outermost(inside: _Slices, axis: int, end: int) -> _Slices:
+    """The outermost layer of scores at one ``end`` of an axis."""
+    layer = list(inside)
+    at = inside[axis].stop - 1 if end else inside[axis].start
+    layer[axis] = slice(at, at + 1)
+    return layer[0], layer[1], layer[2]
+
+
+def _covered(layer: npt.NDArray[np.integer], grid: Geometry, axis: int, labels: Mapping[str, int]) -> list[str]:
+    """The organs that cover enough of a ``layer`` of labels."""
     one, other = (mm for number, mm in enumerate(grid.spacing_zyx) if number != axis)
-    counts = np.bincount(classes.ravel(), minlength=1 + max(labels.values(), default=0))
-    return {organ: float(counts[number]) * one * other for organ, number in labels.items()}
+    counts = np.bincount(layer.ravel(), minlength=1 + max(labels.values(), default=0))
+    return [organ for organ, number in labels.items() if counts[number] * one * other >= _LEAST_MM2]
+
+
+def _largest_part(scores: Scores, number: int) -> npt.NDArray[np.uint8]:
+    """1 in the largest part of a label, parts being apart by a voxel or more; 0 elsewhere."""
+    part: npt.NDArray[Any] = cc3d.largest_k(scores.argmax(axis=0) == number, k=1, connectivity=26)
+    return part.astype(np.uint8)

@@ -92,6 +92,13 @@ def test_an_organ_that_ends_inside_or_covers_less_than_two_square_centimetres_of
     assert _reached(_scores(_box(0, 1, other=(80, 86)))) == []
 
 
+def test_what_lies_apart_from_the_organ_at_a_side_changes_nothing() -> None:
+    """A network that is not sure of itself finds organs wherever a scan is cut."""
+    organ, apart = _scores(Box((40, 60, 70), (60, 100, 110))), _scores(_box(2, 1, other=(106, 126)))
+    assert _reached(apart) == [Reached("liver", 2, 1)]
+    assert _reached(np.maximum(organ, apart)) == []
+
+
 def test_vessels_run_out_of_the_roi_above_and_below_but_not_sideways() -> None:
     assert _reached(_scores(_box(0, 0), number=2)) == []
     assert _reached(_scores(_box(0, 1), number=2)) == []
