@@ -244,10 +244,8 @@ def test_a_whole_run_holds_at_most_two_scans(tmp_path: Path, models: Path, monke
     assert disk.most_alive <= 2
 
 
-def test_a_scan_is_let_go_before_the_fine_network_computes_unless_a_further_output_needs_it(
-    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    disk = FakeDisk(monkeypatch)
+def _alive_at_the_fine_network(disk: FakeDisk, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many scans exist each time that the fine network computes; it grows as it does."""
     alive: list[int] = []
 
     def counted(cropped: segmenter.Cropped, fine: StageModel) -> Scored:
@@ -256,6 +254,14 @@ def test_a_scan_is_let_go_before_the_fine_network_computes_unless_a_further_outp
 
     score_cropped = segmenter.score_cropped
     monkeypatch.setattr(segmenter, "score_cropped", counted)
+    return alive
+
+
+def test_a_scan_is_let_go_before_the_fine_network_computes_unless_a_further_output_needs_it(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = FakeDisk(monkeypatch)
+    alive = _alive_at_the_fine_network(disk, monkeypatch)
     _predict([tmp_path / "a.nii"], tmp_path / "out", models)
     with _segmenter(models) as one:
         one(tmp_path / "a.nii")
@@ -268,14 +274,7 @@ def test_a_scan_whose_organs_go_on_beyond_the_roi_is_read_again_and_not_kept(
 ) -> None:
     disk = FakeDisk(monkeypatch)
     _put_liver_on_kidney(disk.template)
-    alive: list[int] = []
-
-    def counted(cropped: segmenter.Cropped, fine: StageModel) -> Scored:
-        alive.append(len(disk.alive))
-        return score_cropped(cropped, fine)
-
-    score_cropped = segmenter.score_cropped
-    monkeypatch.setattr(segmenter, "score_cropped", counted)
+    alive = _alive_at_the_fine_network(disk, monkeypatch)
     blind = write_models(tmp_path / "models", coarse_sees_hu=organ_hu(5))
     (report,) = _predict([tmp_path / "a.nii"], tmp_path / "out", blind)
     assert [note.code for note in report.notes].count("roi-widened") == 1
